@@ -1,0 +1,68 @@
+"""simkit: how similar are two neural representations?
+
+``simkit.compare(X, Y, "cka")`` takes two arrays of any framework, n examples by features, and returns their similarity as
+a 0-d array of the same framework, device and precision. ``simkit.pairwise(layers_of_a, layers_of_b)`` gives all pairs.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from simkit.compare import compare, pairwise
+    from simkit.errors import ConstantInputWarning, SimkitError
+    from simkit.index import Index
+    from simkit.kernel import Kernel
+    from simkit.matrix import SimilarityMatrix
+    from simkit.registry import get_index, get_kernel, list_indexes, list_kernels, register_index, register_kernel
+
+__version__ = "0.1.0"
+
+# Imported when first used, so that `import simkit` costs next to nothing.
+_HOME = {
+    "ConstantInputWarning": "simkit.errors",
+    "Index": "simkit.index",
+    "Kernel": "simkit.kernel",
+    "SimilarityMatrix": "simkit.matrix",
+    "SimkitError": "simkit.errors",
+    "compare": "simkit.compare",
+    "get_index": "simkit.registry",
+    "get_kernel": "simkit.registry",
+    "list_indexes": "simkit.registry",
+    "list_kernels": "simkit.registry",
+    "pairwise": "simkit.compare",
+    "register_index": "simkit.registry",
+    "register_kernel": "simkit.registry",
+}
+_ROOMS = ("indexes", "kernels")
+
+__all__ = [
+    "ConstantInputWarning",
+    "Index",
+    "Kernel",
+    "SimilarityMatrix",
+    "SimkitError",
+    "compare",
+    "get_index",
+    "get_kernel",
+    "list_indexes",
+    "list_kernels",
+    "pairwise",
+    "register_index",
+    "register_kernel",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        value = getattr(importlib.import_module(_HOME[name]), name)
+        globals()[name] = value
+        return value
+    if name in _ROOMS:
+        return importlib.import_module(f"simkit.{name}")
+    raise AttributeError(f"module 'simkit' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_ROOMS})

@@ -1,0 +1,401 @@
+"""The door: any framework's array in, a checked real matrix of n examples out.
+
+The design must satisfy:
+
+- frameworks are recognised without being imported (``array_api_compat`` looks in ``sys.modules``);
+- what enters as float32 on a GPU is still float32 on that GPU afterwards;
+- every complaint is made here, before any work starts, and says what to do about it;
+- a lazy array (Dask, a JAX tracer) is never computed for the sake of a check.
+
+This file is the only one that knows frameworks by name, besides ``linalg.py``, ``scale/dask.py`` and ``torch/``.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import Any, Literal, TypeAlias, get_args
+
+import array_api_compat
+import numpy as np
+
+from simkit.errors import ConstantInputWarning, InvalidArrayError, InvalidDtypeError, MixedArraysError
+
+__all__ = [
+    "Array",
+    "Channels",
+    "Maps",
+    "Namespace",
+    "accumulation_dtype",
+    "as_examples",
+    "as_floating",
+    "as_matrix",
+    "as_pair",
+    "check_same_examples",
+    "check_same_framework",
+    "constant_of",
+    "describe",
+    "detach",
+    "is_lazy",
+    "namespace_of",
+    "placement",
+    "to_numpy",
+]
+
+# The Array API standard defines protocols, not classes; a static name for "an array of any framework" does not exist yet.
+Array: TypeAlias = Any
+Namespace: TypeAlias = Any
+Maps: TypeAlias = Literal["flatten", "mean", "spatial"]
+Channels: TypeAlias = Literal["first", "last"]
+
+
+# --- recognising frameworks --------------------------------------------------------------------------------------------
+
+
+def namespace_of(*arrays: Array) -> Namespace:
+    """Array API namespace shared by `arrays`, wrapped by array-api-compat where the library itself deviates."""
+    return array_api_compat.array_namespace(*arrays)
+
+
+def is_lazy(x: Array) -> bool:
+    """Whether reading a value of `x` would start a computation or fail: Dask arrays, JAX tracers, torch under transforms."""
+    if array_api_compat.is_dask_array(x):
+        return True
+    if array_api_compat.is_jax_array(x):
+        return isinstance(x, sys.modules["jax"].core.Tracer)
+    if array_api_compat.is_torch_array(x):
+        torch = sys.modules["torch"]
+        return torch.compiler.is_compiling() or torch._C._functorch.is_batchedtensor(x) or x.is_meta
+    return False
+
+
+def detach(x: Array) -> Array:
+    """`x` as a constant for automatic differentiation; `x` itself where the framework has none."""
+    if array_api_compat.is_torch_array(x):
+        return x.detach()
+    if array_api_compat.is_jax_array(x):
+        return sys.modules["jax"].lax.stop_gradient(x)
+    return x
+
+
+def accumulation_dtype(x: Array, xp: Namespace) -> Any:
+    """dtype for sums and for p x p algebra: float64 where the framework and the device of `x` have it."""
+    if array_api_compat.is_torch_array(x) and x.device.type == "mps":
+        return x.dtype
+    return xp.__array_namespace_info__().dtypes(kind="real floating").get("float64", x.dtype)
+
+
+def placement(like: Array) -> dict[str, Any]:
+    """Keyword arguments that create an array on the device of `like`; none for a lazy array, which has no device yet."""
+    return {} if is_lazy(like) else {"device": array_api_compat.device(like)}
+
+
+def constant_of(value: float | Sequence[Any] | np.ndarray, like: Array, xp: Namespace) -> Array:
+    """`value` as an array in the namespace and dtype and on the device of `like`."""
+    return xp.asarray(value, dtype=like.dtype, **placement(like))
+
+
+def to_numpy(x: Array) -> np.ndarray:
+    """Copy an array of any framework and device to NumPy on the host (a Dask array is computed)."""
+    if isinstance(x, np.ndarray):
+        return x
+    if array_api_compat.is_torch_array(x):
+        return x.detach().cpu().numpy()
+    if array_api_compat.is_cupy_array(x):
+        return x.get()
+    if hasattr(x, "__dlpack__") and not hasattr(x, "__array__"):
+        return np.from_dlpack(x)
+    return np.asarray(x)
+
+
+def describe(x: Array) -> str:
+    """How a user would name this array: ``torch.Tensor on cuda:0``."""
+    kind = type(x)
+    if array_api_compat.is_jax_array(x):
+        name = "jax.Array"
+    elif array_api_compat.is_dask_array(x):
+        name = "dask.array.Array"
+    else:
+        name = f"{kind.__module__.split('.')[0]}.{kind.__qualname__}"
+    if is_lazy(x) or array_api_compat.is_numpy_array(x):
+        return name
+    return f"{name} on {array_api_compat.device(x)}"
+
+
+# --- one array -----------------------------------------------------------------------------------------------------------
+
+
+def _as_array(x: Any, name: str) -> Array:
+    """`x` as an array of its own framework; lists, data frames and other array-likes become NumPy arrays."""
+    if isinstance(x, np.ma.MaskedArray):
+        raise InvalidArrayError(
+            f"{name} is a masked array, whose masked values would be silently used. "
+            f"Drop the masked examples first, for example {name}[~{name}.mask.any(axis=1)].data."
+        )
+    if array_api_compat.is_pydata_sparse_array(x) or type(x).__module__.startswith(("scipy.sparse", "cupyx.scipy.sparse")):
+        raise InvalidArrayError(f"{name} is a sparse array; simkit needs a dense one: {name}.toarray() or {name}.todense().")
+    if isinstance(x, np.matrix):
+        return np.asarray(x)
+    if array_api_compat.is_array_api_obj(x):
+        return x
+    try:
+        array = np.asarray(x)
+    except ValueError as error:
+        raise InvalidArrayError(
+            f"{name} (a {type(x).__name__}) cannot be made into one array: {error}. "
+            "Expected an array or nested lists of shape (n, p)."
+        ) from None
+    return array
+
+
+def _dtype_name(x: Array) -> str:
+    return str(x.dtype).removeprefix("torch.").removeprefix("array_api_strict.")
+
+
+def as_floating(x: Array, name: str, xp: Namespace) -> Array:
+    """`x` in float32 or float64: integers and bools to the namespace's default float, half precision to float32."""
+    dtype = _dtype_name(x)
+    if dtype in ("float32", "float64"):
+        return x
+    if dtype in ("float16", "bfloat16") or dtype.startswith("float8"):
+        return x.astype(np.float32) if isinstance(x, np.ndarray) else xp.astype(x, xp.float32)
+    if dtype in ("float128", "float96", "longdouble"):
+        return xp.astype(x, xp.float64)  # LAPACK stops at double precision
+    if dtype == "bool" or dtype.startswith(("int", "uint")):
+        return xp.astype(x, xp.__array_namespace_info__().default_dtypes()["real floating"])
+    hint = {
+        "complex": f"Compare {name}.real and {name}.imag, or stack them: concatenate([{name}.real, {name}.imag], axis=1).",
+        "object": f"Convert it: numpy.asarray({name}, dtype=float).",
+    }.get(dtype.rstrip("0123456789"), "Representations are matrices of numbers.")
+    raise InvalidDtypeError(f"{name} has dtype {dtype}; expected real numbers (floating, integer or bool). {hint}")
+
+
+def as_matrix(
+    x: Any,
+    name: str = "X",
+    *,
+    flatten: bool = False,
+    maps: Maps | None = None,
+    channels: Channels | None = None,
+) -> Array:
+    """Turn one array into a real floating matrix of examples by features, without looking at its values.
+
+    Parameters
+    ----------
+    x : array of any framework, or array-like
+        Shape ``(n, p)``; or ``(n, ...)`` with one of the rules below.
+    name : str
+        How error messages call it.
+    flatten : bool
+        Short for ``maps="flatten"``.
+    maps : {"flatten", "mean", "spatial"}, optional
+        The rule for arrays of more than two dimensions, such as convolution maps ``(n, h, w, c)``:
+
+        - ``"flatten"``: ``(n, h*w*c)``, every unit at every position is a feature, as in the paper (section 6);
+        - ``"mean"``: ``(n, c)``, the mean over positions (global average pooling);
+        - ``"spatial"``: ``(n*h*w, c)``, every position of every example counts as an example.
+    channels : {"first", "last"}, optional
+        Where the channel axis is: ``"first"`` for ``(n, c, h, w)`` as in PyTorch, ``"last"`` for ``(n, h, w, c)``.
+        Needed by ``"mean"`` and ``"spatial"``; flattening does not depend on it.
+
+    Returns
+    -------
+    array, shape (n, p)
+        float32 or float64, in the namespace and on the device of `x`.
+
+    Raises
+    ------
+    InvalidArrayError
+        The array is not a matrix and no rule says how to make it one, or it has no features.
+    InvalidDtypeError
+        The array holds complex numbers, objects, strings or dates.
+    """
+    x = _as_array(x, name)
+    xp = namespace_of(x)
+    if flatten and maps not in (None, "flatten"):
+        raise InvalidArrayError(f"flatten=True contradicts maps={maps!r}; give one of the two.")
+    rule = "flatten" if flatten else maps
+    if rule is not None and rule not in get_args(Maps):
+        raise InvalidArrayError(f"maps={rule!r} is not a rule; expected one of {', '.join(map(repr, get_args(Maps)))}.")
+    if channels is not None and channels not in get_args(Channels):
+        raise InvalidArrayError(f"channels={channels!r}; expected 'first' (n, c, h, w) or 'last' (n, h, w, c).")
+    if x.ndim < 2:
+        how = f"{name}.reshape(-1, 1) for n examples of one feature" if x.ndim == 1 else "an array of n examples"
+        raise InvalidArrayError(
+            f"{name} has shape {tuple(x.shape)}; expected (n, p), n examples by p features. "
+            f"Pass {how}" + (f", or {name}.reshape(1, -1) for one example." if x.ndim == 1 else ".")
+        )
+    x = as_floating(x, name, xp)
+    if x.ndim > 2:
+        x = _flatten_maps(x, name, rule, channels, xp)
+    if x.shape[1] == 0:
+        raise InvalidArrayError(f"{name} has shape {tuple(x.shape)}: it has no features. Expected (n, p) with p >= 1.")
+    return x
+
+
+def _flatten_maps(x: Array, name: str, rule: str | None, channels: str | None, xp: Namespace) -> Array:
+    shape = tuple(x.shape)
+    if rule is None:
+        raise InvalidArrayError(
+            f"{name} has shape {shape}; expected (n, p). There is no silent default for maps: choose maps='flatten' "
+            "(positions and channels are features, as in the paper; short: flatten=True), maps='mean' (average over "
+            "positions) or maps='spatial' (every position counts as an example); the last two also need "
+            "channels='first' or channels='last'."
+        )
+    if rule == "flatten":
+        return xp.reshape(x, (shape[0], math.prod(shape[1:])))
+    if channels is None:
+        raise InvalidArrayError(
+            f"{name} has shape {shape}: maps={rule!r} needs to know the channel axis. Give channels='first' "
+            f"({shape[1]} channels) or channels='last' ({shape[-1]} channels)."
+        )
+    if channels == "first":
+        x = xp.moveaxis(x, 1, -1)
+    if rule == "mean":
+        return xp.mean(x, axis=tuple(range(1, x.ndim - 1)))
+    return xp.reshape(x, (math.prod(x.shape[:-1]), x.shape[-1]))
+
+
+def as_examples(x: Array, name: str = "X", *, min_examples: int = 2, check_finite: bool = True) -> Array:
+    """Check the values of a matrix from `as_matrix`: enough examples, finite, not constant.
+
+    Parameters
+    ----------
+    x : array, shape (n, p)
+        Real floating matrix.
+    name : str
+        How error messages call it.
+    min_examples : int
+        The fewest examples that the index is defined for.
+    check_finite : bool
+        Look for nan and inf. Lazy arrays are never computed for this.
+
+    Returns
+    -------
+    array, shape (n, p)
+        `x` itself.
+
+    Raises
+    ------
+    InvalidArrayError
+        Too few examples, or values that are not finite: how many, and where the first is.
+
+    Warns
+    -----
+    ConstantInputWarning
+        All examples are the same, so every similarity to it is undefined; the score will be nan.
+    """
+    n = x.shape[0]
+    if n < min_examples:
+        raise InvalidArrayError(
+            f"{name} has shape {tuple(x.shape)}: {n} example{'s' * (n != 1)}. "
+            f"This index needs at least {min_examples} (rows are examples, columns are features)."
+        )
+    if is_lazy(x):
+        return x
+    xp = namespace_of(x)
+    if check_finite and not bool(xp.all(xp.isfinite(x))):
+        bad = xp.logical_not(xp.isfinite(x))
+        flat = xp.reshape(xp.astype(bad, xp.int32), (-1,))
+        first = divmod(int(xp.argmax(flat)), x.shape[1])
+        raise InvalidArrayError(
+            f"{name} has {int(xp.sum(flat))} of {math.prod(x.shape)} values that are nan or inf, the first at "
+            f"row {first[0]}, column {first[1]}. Remove those examples or find out where they come from "
+            "(half precision overflows at 65504); check_finite=False lets them through."
+        )
+    if bool(xp.all(x == x[:1, :])):
+        warnings.warn(
+            f"{name} is constant: all {n} examples are the same, so its similarity to anything is undefined (nan).",
+            ConstantInputWarning,
+            stacklevel=4,
+        )
+    return x
+
+
+# --- two arrays ------------------------------------------------------------------------------------------------------------
+
+_TO_NUMPY = {
+    "torch": "{0}.numpy(force=True)",
+    "cupy": "{0}.get()",
+    "jax": "numpy.asarray({0})",
+    "dask": "{0}.compute()",
+    "numpy": "{0}",
+}
+_FROM_NUMPY = {
+    "torch": "torch.from_numpy({0})",
+    "cupy": "cupy.asarray({0})",
+    "jax": "jax.numpy.asarray({0})",
+    "dask": "dask.array.from_array({0})",
+    "numpy": "{0}",
+}
+
+
+def _framework(x: Array) -> str:
+    return describe(x).split(".")[0].split(" ")[0]
+
+
+def check_same_framework(x: Array, y: Array, names: tuple[str, str] = ("X", "Y")) -> None:
+    """Raise `MixedArraysError` unless both arrays are of one framework and on one device."""
+    if namespace_of(x) is not namespace_of(y):
+        source, target = _framework(y), _framework(x)
+        on_host = _TO_NUMPY.get(source, "numpy.asarray({0})").format(names[1])
+        fix = _FROM_NUMPY.get(target, f"{target}.asarray({{0}})").format(on_host)
+        raise MixedArraysError(
+            f"{names[0]} is a {describe(x)} and {names[1]} a {describe(y)}: the arrays must be of one framework. "
+            f"Convert one, for example {names[1]} = {fix}."
+        )
+    if is_lazy(x) or is_lazy(y):
+        return
+    here, there = array_api_compat.device(x), array_api_compat.device(y)
+    if here != there:
+        move = f"{names[1]}.to('{here}')" if _framework(x) == "torch" else f"move {names[1]} to {here}"
+        raise MixedArraysError(
+            f"{names[0]} is on {here} and {names[1]} on {there}: both must be on one device. Try {move}."
+        )
+
+
+def as_pair(
+    X: Any,
+    Y: Any,
+    *,
+    names: tuple[str, str] = ("X", "Y"),
+    min_examples: int = 2,
+    check_finite: bool = True,
+    flatten: bool = False,
+    maps: Maps | None = None,
+    channels: Channels | None = None,
+) -> tuple[Array, Array]:
+    """Two matrices of the same examples, checked; see `as_matrix` and `as_examples` for the rules.
+
+    Raises
+    ------
+    MixedArraysError
+        Two frameworks or two devices: both are named, with the conversion to make.
+    InvalidArrayError
+        Different numbers of examples: both shapes are given; or what `as_matrix` and `as_examples` complain about.
+    """
+    x = as_matrix(X, names[0], flatten=flatten, maps=maps, channels=channels)
+    y = as_matrix(Y, names[1], flatten=flatten, maps=maps, channels=channels)
+    check_same_framework(x, y, names)
+    check_same_examples(x, y, names)
+    x = as_examples(x, names[0], min_examples=min_examples, check_finite=check_finite)
+    y = as_examples(y, names[1], min_examples=min_examples, check_finite=check_finite)
+    return x, y
+
+
+def check_same_examples(x: Array, y: Array, names: tuple[str, str] = ("X", "Y")) -> None:
+    """Raise `InvalidArrayError` unless both matrices have the same, known number of rows."""
+    n, m = x.shape[0], y.shape[0]
+    if any(size is None or size != size for size in (n, m)):  # nan: Dask does not know the length
+        raise InvalidArrayError(
+            f"The number of examples is unknown: {names[0]} has shape {tuple(x.shape)}, {names[1]} {tuple(y.shape)}. "
+            "Rows could be paired wrongly. Call .compute_chunk_sizes() on the Dask array first."
+        )
+    if n != m:
+        raise InvalidArrayError(
+            f"{names[0]} has shape {tuple(x.shape)} and {names[1]} {tuple(y.shape)}: {n} and {m} examples. Row i of both "
+            "must be the same example."
+            + (" Are they transposed? Rows are examples, columns are features." if x.shape[1] == y.shape[1] else "")
+        )

@@ -1,0 +1,198 @@
+"""The two questions that users ask: how similar are X and Y, and how similar are all these layers?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from simkit.arrays import (
+    Array,
+    Channels,
+    Maps,
+    as_examples,
+    as_matrix,
+    check_same_examples,
+    check_same_framework,
+    namespace_of,
+)
+from simkit.errors import InvalidArrayError
+from simkit.index import Index
+from simkit.matrix import SimilarityMatrix
+from simkit.progress import track
+from simkit.registry import get_index
+from simkit.representation import Representation
+
+__all__ = ["compare", "pairwise"]
+
+
+def compare(
+    X: Any,
+    Y: Any,
+    index: str | Index[Any] | type[Index[Any]] = "cka",
+    *,
+    check_finite: bool = True,
+    flatten: bool = False,
+    maps: Maps | None = None,
+    channels: Channels | None = None,
+    **parameters: Any,
+) -> Array:
+    """Similarity of two representations of the same examples.
+
+    Parameters
+    ----------
+    X, Y : array, shapes (n, p1) and (n, p2)
+        Activations of any framework (NumPy, PyTorch, CuPy, JAX, array-api-strict, Dask) or nested lists; row i of both is
+        the same example. Columns are centred by simkit. Integers and bools become floats, half precision float32.
+    index : str or Index
+        A spec string such as ``"cka"`` or ``"svcca(threshold=0.95)"``, or an instance; `simkit.list_indexes` names them.
+    check_finite : bool
+        Raise for nan and inf. Lazy arrays are never computed for this.
+    flatten : bool
+        Accept arrays of more than two dimensions and flatten each example: short for ``maps="flatten"``.
+    maps : {"flatten", "mean", "spatial"}, optional
+        How convolution maps become features: all positions and channels; the mean over positions; or positions as examples.
+    channels : {"first", "last"}, optional
+        Where the channel axis is, for ``maps="mean"`` and ``"spatial"``.
+    **parameters
+        Parameters of the index, such as ``kernel="rbf(fraction=0.4)"``.
+
+    Returns
+    -------
+    0-d array
+        In the namespace, on the device and in the precision of the arrays. The range is that of the index. Gradients flow
+        in PyTorch and JAX; ``jax.jit`` works. nan if a representation is constant.
+
+    Raises
+    ------
+    InvalidArrayError
+        Not a matrix, too few examples, different numbers of examples, or values that are not finite.
+    InvalidDtypeError
+        Complex numbers, objects, strings or dates.
+    MixedArraysError
+        Arrays of two frameworks or on two devices.
+    UnknownNameError, SpecError, PluginError
+        The index cannot be made; see `simkit.get_index`.
+
+    Warns
+    -----
+    ConstantInputWarning
+        A representation is the same for all examples.
+
+    Examples
+    --------
+    >>> import numpy as np, simkit
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.standard_normal((200, 10))
+    >>> Y = X @ rng.standard_normal((10, 20))
+    >>> print(f"{simkit.compare(X, Y):.3f}")
+    0.655
+    >>> print(f"{simkit.compare(X, Y, 'cca'):.3f}")
+    1.000
+    """
+    chosen = get_index(index, **parameters)
+    return chosen(X, Y, check_finite=check_finite, flatten=flatten, maps=maps, channels=channels)
+
+
+def pairwise(
+    A: Mapping[str, Any] | Sequence[Any],
+    B: Mapping[str, Any] | Sequence[Any] | None = None,
+    index: str | Index[Any] | type[Index[Any]] = "cka",
+    *,
+    progress: bool | None = None,
+    check_finite: bool = True,
+    flatten: bool = False,
+    maps: Maps | None = None,
+    channels: Channels | None = None,
+    **parameters: Any,
+) -> SimilarityMatrix:
+    """Similarity of every representation in `A` with every one in `B`.
+
+    Each layer is prepared once, so L1 x L2 pairs cost L1 + L2 preparations and L1 * L2 cheap scores.
+
+    Parameters
+    ----------
+    A, B : mapping of names to arrays, or sequence of arrays
+        Layers, each of shape (n, p) with one n for all. ``B=None`` compares `A` with itself.
+    index : str or Index
+        As in `compare`.
+    progress : bool, optional
+        Show a progress bar; by default if standard error is a terminal and Rich is installed.
+    check_finite, flatten, maps, channels
+        As in `compare`.
+    **parameters
+        Parameters of the index.
+
+    Returns
+    -------
+    SimilarityMatrix
+        ``values[i, j]`` is the similarity of the i-th layer of `A` (rows) and the j-th of `B` (columns).
+
+    Raises
+    ------
+    SimkitError
+        As `compare`; messages name the layer.
+
+    Examples
+    --------
+    >>> import numpy as np, simkit
+    >>> rng = np.random.default_rng(0)
+    >>> layers = {"conv1": rng.standard_normal((50, 8)), "conv2": rng.standard_normal((50, 4))}
+    >>> simkit.pairwise(layers).to_numpy().round(3)
+    array([[1.   , 0.075],
+           [0.075, 1.   ]])
+    """
+    chosen = get_index(index, **parameters)
+    rule = {"flatten": flatten, "maps": maps, "channels": channels}
+    rows = _matrices(A, "A", **rule)
+    columns = rows if B is None else _matrices(B, "B", **rule)
+    everything = {f"A[{name!r}]": x for name, x in rows.items()}
+    if B is not None:
+        everything |= {f"B[{name!r}]": x for name, x in columns.items()}
+    first_name, first = next(iter(everything.items()))
+    for name, x in everything.items():
+        check_same_framework(first, x, (first_name, name))
+        check_same_examples(first, x, (first_name, name))
+    for name, x in everything.items():
+        as_examples(x, name, min_examples=chosen.facts.min_examples, check_finite=check_finite)
+
+    xp = namespace_of(first)
+    width = sum(x.shape[1] for x in everything.values())
+    symmetric = B is None and chosen.facts.symmetric
+    n_pairs = len(rows) * (len(rows) + 1) // 2 if symmetric else len(rows) * len(columns)
+    with track(len(everything) + n_pairs, f"{chosen}", progress) as advance:
+
+        def prepare(layers: dict[str, Array], side: str) -> list[Any]:
+            states = []
+            for name, x in layers.items():
+                states.append(chosen.prepare(Representation(x, width, f"{side}[{name!r}]", xp=xp)))
+                advance()
+            return states
+
+        left = prepare(rows, "A")
+        right = left if B is None else prepare(columns, "B")
+        scores: dict[tuple[int, int], Array] = {}
+        dtype = xp.result_type(*(x.dtype for x in everything.values()))
+        for i, x in enumerate(left):
+            for j, y in enumerate(right):
+                if symmetric and j < i:
+                    scores[i, j] = scores[j, i]
+                    continue
+                scores[i, j] = xp.astype(chosen.score(x, y), dtype, copy=False)
+                advance()
+    values = xp.stack([xp.stack([scores[i, j] for j in range(len(right))]) for i in range(len(left))])
+    return SimilarityMatrix(values, tuple(rows), tuple(columns), str(chosen), first.shape[0])
+
+
+def _matrices(layers: Any, side: str, **rule: Any) -> dict[str, Array]:
+    if isinstance(layers, Mapping):
+        named = {str(name): x for name, x in layers.items()}
+    elif isinstance(layers, Iterable) and not hasattr(layers, "shape") and not isinstance(layers, str):
+        named = {str(i): x for i, x in enumerate(layers)}
+    else:
+        raise InvalidArrayError(
+            f"{side} is a {type(layers).__name__}; expected a mapping of names to arrays or a list of arrays. "
+            "For two arrays use simkit.compare."
+        )
+    if not named:
+        raise InvalidArrayError(f"{side} is empty; expected at least one layer.")
+    return {name: as_matrix(x, f"{side}[{name!r}]", **rule) for name, x in named.items()}

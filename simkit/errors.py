@@ -1,0 +1,51 @@
+"""What simkit raises and warns about."""
+
+from __future__ import annotations
+
+__all__ = [
+    "ConstantInputWarning",
+    "InvalidArrayError",
+    "InvalidDtypeError",
+    "MixedArraysError",
+    "NeedsAllExamplesError",
+    "PluginError",
+    "SimkitError",
+    "SpecError",
+    "UnknownNameError",
+]
+
+
+class SimkitError(Exception):
+    """Base class of every error that simkit raises on purpose."""
+
+
+class InvalidArrayError(SimkitError, ValueError):
+    """An array has the wrong shape, too few examples, or values that are not finite."""
+
+
+class InvalidDtypeError(SimkitError, TypeError):
+    """An array holds something other than real numbers."""
+
+
+class MixedArraysError(SimkitError, TypeError):
+    """Arrays of two frameworks, or on two devices, in one comparison."""
+
+
+class SpecError(SimkitError, ValueError):
+    """A spec string cannot be read, or names a parameter that does not exist."""
+
+
+class UnknownNameError(SimkitError, LookupError):
+    """No index or kernel is registered under a name."""
+
+
+class PluginError(SimkitError, RuntimeError):
+    """An entry point is there, but what it offers cannot be used."""
+
+
+class NeedsAllExamplesError(SimkitError, ValueError):
+    """The index needs all examples at once, so it cannot be computed from a stream or from chunks."""
+
+
+class ConstantInputWarning(RuntimeWarning):
+    """A representation does not vary over the examples, so its similarity is undefined (nan)."""

@@ -1,0 +1,213 @@
+"""Section 3 of the paper: canonical correlation analysis, singular vector CCA and projection-weighted CCA."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Literal, NamedTuple, TypeAlias, get_args
+
+from simkit.arrays import Array, Namespace, namespace_of
+from simkit.index import Index
+from simkit.linalg import Basis, cross, orthonormal_basis, principal_basis, ratio, singular_values, squared_norm, total
+from simkit.properties import Facts, Invariances
+from simkit.representation import Representation
+from simkit.spec import check_choice, check_number
+
+__all__ = ["CCA", "PWCCA", "SVCCA"]
+
+Summary: TypeAlias = Literal["r2", "rho", "pillai"]
+
+
+def summarise(x: Basis, y: Basis, summary: Summary, xp: Namespace) -> Array:
+    """One number from the canonical correlations, which are the singular values of Q_Y' Q_X.
+
+    ``"r2"`` (equation 7) is the mean squared correlation, Yanai's generalised coefficient of determination; ``"rho"``
+    (equation 8) the mean correlation; ``"pillai"`` the sum of squares, Pillai's trace. Means are over the smaller rank.
+    """
+    overlap = cross(y.q, x.q)
+    rank = xp.where(x.rank < y.rank, x.rank, y.rank)
+    if summary == "rho":
+        return ratio(total(xp.clip(singular_values(overlap, xp), max=1.0), xp), xp.astype(rank, overlap.dtype), xp)
+    trace = squared_norm(overlap, xp)
+    if summary == "r2":
+        return ratio(trace, xp.astype(rank, overlap.dtype), xp)
+    return xp.where(rank == 0, float("nan"), trace)
+
+
+@dataclass(frozen=True)
+class CCA(Index[Basis]):
+    """Canonical correlation analysis: the correlations rho_i of the best aligned linear combinations of X and Y.
+
+    r2:      sum_i rho_i^2 / min(rank) = |Q_Y' Q_X|^2 / min(rank)                                (equation 7)
+
+    rho:     sum_i rho_i / min(rank) = |Q_Y' Q_X|_* / min(rank)                                  (equation 8)
+
+    pillai:  sum_i rho_i^2
+
+    Invariant to every invertible linear transform of X and of Y, so it cannot tell apart representations with p >= n - 1:
+    they all score 1 (Theorem 1). Use `CKA` there.
+
+    Parameters
+    ----------
+    summary : {"r2", "rho", "pillai"}
+        How the correlations become one number.
+
+    Notes
+    -----
+    The rank counts singular values above max(n, p) * eps of the largest, in float64; for float32 data above
+    min(n, p) * eps of float32.
+
+    References
+    ----------
+    Hotelling 1936; Kornblith et al. 2019, equations 7 and 8; Yanai 1974 (GCD); Pillai 1955.
+    """
+
+    summary: Summary = "r2"
+
+    name: ClassVar[str] = "cca"
+    reference: ClassVar[str] = "Hotelling 1936; Kornblith et al. 2019, eqs 7, 8"
+
+    def __post_init__(self) -> None:
+        check_choice(self.name, "summary", self.summary, get_args(Summary))
+
+    @property
+    def facts(self) -> Facts:
+        """Pillai's trace is bounded by the rank only."""
+        bounded = self.summary != "pillai"
+        return Facts(
+            symmetric=True,
+            range=(0.0, 1.0 if bounded else math.inf),
+            invariances=Invariances.both("invertible_linear", "translation"),
+            statistic="moments",
+            identity=1.0 if bounded else None,
+        )
+
+    def prepare(self, representation: Representation) -> Basis:
+        """Orthonormal basis of the centred columns."""
+        return orthonormal_basis(representation.precise, representation.rank_tolerance, representation.xp)
+
+    def score(self, x: Basis, y: Basis) -> Array:
+        """Summary of the canonical correlations."""
+        return summarise(x, y, self.summary, namespace_of(x.q, y.q))
+
+
+@dataclass(frozen=True)
+class SVCCA(Index[Basis]):
+    """Singular vector CCA: CCA between the leading principal components of X and of Y.
+
+    X and Y are first replaced by the left singular vectors that together reach `threshold` of the variance (the cumulative
+    sum of squared singular values of the centred columns; the component that crosses the threshold is kept). The sum of the
+    canonical correlations, or of their squares, is divided by the smaller number of components kept.
+
+    Parameters
+    ----------
+    threshold : float
+        Share of the variance to keep, in (0, 1].
+    summary : {"r2", "rho", "pillai"}
+        How the correlations become one number; see `CCA`.
+
+    References
+    ----------
+    Raghu et al. 2017; Kornblith et al. 2019, section 3.
+    """
+
+    threshold: float = 0.99
+    summary: Summary = "r2"
+
+    name: ClassVar[str] = "svcca"
+    reference: ClassVar[str] = "Raghu et al. 2017"
+
+    def __post_init__(self) -> None:
+        check_number(self.name, "threshold", self.threshold, above=0, at_most=1)
+        check_choice(self.name, "summary", self.summary, get_args(Summary))
+
+    @property
+    def facts(self) -> Facts:
+        """An invertible transform changes which subspace is kept."""
+        bounded = self.summary != "pillai"
+        return Facts(
+            symmetric=True,
+            range=(0.0, 1.0 if bounded else math.inf),
+            invariances=Invariances.both("orthogonal", "isotropic_scaling", "translation"),
+            statistic="moments",
+            identity=1.0 if bounded else None,
+        )
+
+    def prepare(self, representation: Representation) -> Basis:
+        """Left singular vectors up to the threshold."""
+        layer = representation
+        return principal_basis(layer.precise, self.threshold, layer.rank_tolerance, layer.xp)
+
+    def score(self, x: Basis, y: Basis) -> Array:
+        """Summary of the canonical correlations of the kept components."""
+        return summarise(x, y, self.summary, namespace_of(x.q, y.q))
+
+
+class _Weighted(NamedTuple):
+    basis: Basis
+    coordinates: Array  # Q'X: the neurons in the coordinates of the basis
+    xp: Namespace
+
+
+@dataclass(frozen=True)
+class PWCCA(Index[_Weighted]):
+    """Projection-weighted CCA: the mean canonical correlation, weighted by how much of X each canonical variable explains.
+
+    sum_i alpha_i rho_i / sum_i alpha_i,   alpha_i = sum_j |<h_i, x_j>|,   h_i = Q_X u_i          (equation 9)
+
+    where U S V' = Q_X' Q_Y. With squares for absolute values and correlations (equation 10) it equals `LinearRegression`.
+
+    Parameters
+    ----------
+    weights : {"x", "y"}
+        The argument whose neurons and canonical variables give the weights. Morcos et al. take the first; swapping both
+        the arguments and the weights changes nothing.
+    squared : bool
+        Equation 10 instead of 9: alpha_i = sum_j <h_i, x_j>^2 and rho_i^2.
+
+    References
+    ----------
+    Morcos, Raghu & Bengio 2018; Kornblith et al. 2019, equations 9 and 10.
+    """
+
+    weights: Literal["x", "y"] = "x"
+    squared: bool = False
+
+    name: ClassVar[str] = "pwcca"
+    reference: ClassVar[str] = "Morcos et al. 2018; Kornblith et al. 2019, eq 9"
+
+    def __post_init__(self) -> None:
+        check_choice(self.name, "weights", self.weights, ("x", "y"))
+        check_choice(self.name, "squared", self.squared, (False, True))
+
+    @property
+    def facts(self) -> Facts:
+        """The weighting side is tied to its neurons: rotating them changes absolute values, though not squares."""
+        weighting = Invariances.both("translation", "isotropic_scaling", "orthogonal" if self.squared else "permutation").x
+        free = Invariances.both("translation", "invertible_linear").x
+        return Facts(
+            symmetric=False,
+            range=(0.0, 1.0),
+            invariances=Invariances(weighting, free) if self.weights == "x" else Invariances(free, weighting),
+            statistic="moments",
+            identity=1.0,
+            differentiable=self.squared,
+        )
+
+    def prepare(self, representation: Representation) -> _Weighted:
+        """Orthonormal basis, and the neurons in its coordinates."""
+        layer = representation
+        basis = orthonormal_basis(layer.precise, layer.rank_tolerance, layer.xp)
+        return _Weighted(basis, cross(basis.q, layer.precise), layer.xp)
+
+    def score(self, x: _Weighted, y: _Weighted) -> Array:
+        """Weighted mean of the canonical correlations."""
+        xp = x.xp
+        if self.weights == "y":
+            x, y = y, x
+        overlap = cross(x.basis.q, y.basis.q)
+        if self.squared:
+            return ratio(squared_norm(cross(overlap, x.coordinates), xp), squared_norm(x.coordinates, xp), xp)
+        u, rho, _ = xp.linalg.svd(overlap, full_matrices=False)
+        alpha = total(xp.abs(cross(u, x.coordinates)), xp, axis=1)
+        return ratio(xp.sum(alpha * xp.clip(rho, max=1.0)), xp.sum(alpha), xp)

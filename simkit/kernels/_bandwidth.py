@@ -1,0 +1,36 @@
+"""Bandwidths that follow the data: a fraction of the median distance between examples."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from simkit.arrays import Array, namespace_of
+from simkit.linalg import median_of_pairs, root, squared_distances
+from simkit.spec import check_number
+
+
+class _HasBandwidth(Protocol):
+    @property
+    def name(self) -> str: ...
+    @property
+    def fraction(self) -> float: ...
+    @property
+    def sigma(self) -> object: ...
+
+
+def check_bandwidth(kernel: _HasBandwidth) -> None:
+    """Raise `SpecError` for a bandwidth that is not positive; a fitted one is an array and was found, not given."""
+    check_number(kernel.name, "fraction", kernel.fraction, above=0)
+    if kernel.sigma is not None and not hasattr(kernel.sigma, "ndim"):
+        check_number(kernel.name, "sigma", kernel.sigma, above=0)
+
+
+def distance_bandwidth(X: Array, fraction: float) -> Array:
+    """`fraction` times the median Euclidean distance over the distinct pairs of rows, a 0-d array.
+
+    The median of the distances, not of their squares: for an even number of pairs the two differ. nan if most examples
+    coincide, as then no scale can be read off the data.
+    """
+    xp = namespace_of(X)
+    median = median_of_pairs(root(squared_distances(X, X, xp), xp), xp)
+    return fraction * xp.where(median > 0, median, float("nan"))

@@ -1,0 +1,172 @@
+"""All pairs of layers, labelled."""
+
+from __future__ import annotations
+
+import html
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from simkit.arrays import Array, to_numpy
+from simkit.errors import InvalidArrayError
+from simkit.files import whole_file
+
+if TYPE_CHECKING:
+    import pandas
+    import xarray
+    from matplotlib.axes import Axes
+
+__all__ = ["SimilarityMatrix"]
+
+_FORMAT = 1  # of saved files
+
+
+@dataclass(frozen=True, eq=False)
+class SimilarityMatrix:
+    """Similarities of the layers of A (rows) and of B (columns).
+
+    Attributes
+    ----------
+    values : array, shape (len(rows), len(columns))
+        In the namespace and on the device of the layers.
+    rows, columns : tuple of str
+        Names of the layers.
+    index : str
+        Spec of the similarity index.
+    n : int
+        Number of examples.
+    """
+
+    values: Array
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    index: str
+    n: int
+
+    def __post_init__(self) -> None:
+        if tuple(self.values.shape) != (len(self.rows), len(self.columns)):
+            raise InvalidArrayError(
+                f"values has shape {tuple(self.values.shape)}, but there are {len(self.rows)} rows and {len(self.columns)} columns."
+            )
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows, columns)."""
+        return len(self.rows), len(self.columns)
+
+    def __getitem__(self, key: tuple[str | int, str | int]) -> Array:
+        """The similarity of two layers, each by name or position: ``matrix["conv1", "conv3"]``."""
+        i, j = (
+            k if isinstance(k, int) else _position(k, names, what)
+            for k, names, what in zip(key, (self.rows, self.columns), ("row", "column"), strict=True)
+        )
+        return self.values[i, j]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """For ``numpy.asarray(matrix)``."""
+        return np.array(self.to_numpy(), dtype=dtype, copy=copy)
+
+    def __repr__(self) -> str:
+        n, m = self.shape
+        return f"<SimilarityMatrix {n} x {m}, {self.index}, n = {self.n}>"
+
+    def to_numpy(self) -> np.ndarray:
+        """Values as a NumPy array on the host, shape (rows, columns)."""
+        return to_numpy(self.values)
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """Values as a labelled DataFrame; its ``attrs`` hold the spec and n."""
+        import pandas
+
+        frame = pandas.DataFrame(self.to_numpy(), index=list(self.rows), columns=list(self.columns))
+        frame.attrs.update(index=self.index, n=self.n)
+        return frame
+
+    def to_xarray(self) -> xarray.DataArray:
+        """Values as a DataArray with dimensions ``row`` and ``column``; its ``attrs`` hold the spec and n."""
+        import xarray
+
+        return xarray.DataArray(
+            self.to_numpy(),
+            dims=("row", "column"),
+            coords={"row": list(self.rows), "column": list(self.columns)},
+            name="similarity",
+            attrs={"index": self.index, "n": self.n},
+        )
+
+    def plot(self, ax: Axes | None = None, **options: Any) -> Axes:
+        """Draw the heatmap with matplotlib; see `simkit.plot.heatmap`."""
+        from simkit.plot import heatmap
+
+        return heatmap(self, ax=ax, **options)
+
+    def save(self, path: str | os.PathLike[str], *, force: bool = False) -> None:
+        """Write an ``.npz`` file of plain arrays, readable without pickle.
+
+        Raises
+        ------
+        FileExistsError
+            The file exists and `force` is false.
+        ValueError
+            The name does not end in ``.npz``.
+        """
+        if not os.fspath(path).endswith(".npz"):
+            raise ValueError(f"A SimilarityMatrix is saved as .npz; got {os.fspath(path)!r}.")
+        with whole_file(path, force=force) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(
+                file,
+                values=self.to_numpy(),
+                rows=np.array(self.rows, dtype=np.str_),
+                columns=np.array(self.columns, dtype=np.str_),
+                index=np.array(self.index),
+                n=np.array(self.n),
+                simkit_matrix=np.array(_FORMAT),
+            )
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> SimilarityMatrix:
+        """Read what `save` wrote, with NumPy values.
+
+        Raises
+        ------
+        ValueError
+            The file is not a saved SimilarityMatrix, or of a newer format.
+        """
+        with np.load(path, allow_pickle=False) as file:
+            if "simkit_matrix" not in file:
+                raise ValueError(f"{os.fspath(path)} is not a saved SimilarityMatrix; it holds {', '.join(file) or 'nothing'}.")
+            if int(file["simkit_matrix"]) > _FORMAT:
+                raise ValueError(f"{os.fspath(path)} was written by a newer simkit; update simkit to read it.")
+            return cls(
+                values=file["values"],
+                rows=tuple(map(str, file["rows"])),
+                columns=tuple(map(str, file["columns"])),
+                index=str(file["index"]),
+                n=int(file["n"]),
+            )
+
+    def _repr_html_(self) -> str:
+        values = self.to_numpy()
+        head = "".join(f"<th>{html.escape(name)}</th>" for name in self.columns)
+        body = "".join(
+            f"<tr><th>{html.escape(name)}</th>{''.join(_cell(value) for value in line)}</tr>"
+            for name, line in zip(self.rows, values, strict=True)
+        )
+        caption = f"{html.escape(self.index)}, n = {self.n}"
+        return f"<table><caption>{caption}</caption><thead><tr><th></th>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _position(name: str, names: tuple[str, ...], what: str) -> int:
+    if name not in names:
+        raise KeyError(f"no {what} is called {name!r}; they are {', '.join(names)}")
+    return names.index(name)
+
+
+def _cell(value: float) -> str:
+    if not np.isfinite(value):
+        return f"<td>{value}</td>"
+    share = float(np.clip(value, 0, 1))  # a sequential scale for [0, 1]; dark cells get light text
+    ink = "#fff" if share > 0.6 else "#000"
+    return f'<td style="background: rgba(68, 1, 84, {share:.2f}); color: {ink}">{value:.3f}</td>'

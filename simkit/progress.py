@@ -1,0 +1,37 @@
+"""A progress bar for long work: Rich's, on standard error, only where somebody is looking."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+__all__ = ["track"]
+
+
+@contextmanager
+def track(steps: int, what: str, show: bool | None = None) -> Iterator[Callable[[], None]]:
+    """Yield a function to call after each of `steps` steps.
+
+    `show` None means: if standard error is a terminal and Rich is installed. The bar appears after a second, so that short
+    work prints nothing.
+    """
+    if show is None:
+        show = sys.stderr is not None and sys.stderr.isatty() and importlib.util.find_spec("rich") is not None
+    if not show:
+        yield lambda: None
+        return
+    import time
+
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        begin = time.monotonic()
+        task = bar.add_task(what, total=steps, visible=False)
+
+        def advance() -> None:
+            bar.update(task, advance=1, visible=time.monotonic() - begin > 1)
+
+        yield advance

@@ -1,0 +1,71 @@
+"""The facts that an index declares about itself: the columns of the paper's Table 1 and what else a caller must know."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, TypeAlias
+
+__all__ = ["Facts", "Invariance", "Invariances", "Statistic", "implied"]
+
+Invariance: TypeAlias = Literal["translation", "permutation", "isotropic_scaling", "orthogonal", "invertible_linear"]
+Statistic: TypeAlias = Literal["moments", "hsic sums", "examples"]
+
+_IMPLIES: dict[str, tuple[Invariance, ...]] = {
+    "invertible_linear": ("orthogonal", "isotropic_scaling", "permutation"),
+    "orthogonal": ("permutation",),
+}
+
+
+def implied(*facts: Invariance) -> frozenset[Invariance]:
+    """`facts` and what follows from them: an orthogonal transform is invertible, a permutation is orthogonal."""
+    return frozenset(facts).union(*(_IMPLIES.get(fact, ()) for fact in facts))
+
+
+class Invariances(NamedTuple):
+    """What may be done to the features of X, and to those of Y, without changing the score."""
+
+    x: frozenset[Invariance]
+    y: frozenset[Invariance]
+
+    @classmethod
+    def both(cls, *facts: Invariance) -> Invariances:
+        """The same invariances for both arguments, with what follows from them."""
+        return cls(implied(*facts), implied(*facts))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """Declared facts of an index; `simkit.testing.check_index` tests each of them on random data.
+
+    Attributes
+    ----------
+    symmetric : bool
+        score(X, Y) = score(Y, X).
+    range : (float, float)
+        Closed interval of all possible scores, up to rounding; infinities where there is no bound.
+    invariances : Invariances
+        What each argument may undergo without effect.
+    statistic : {"moments", "hsic sums", "examples"}
+        What the index needs of the data, and so how it can be fed without all examples in memory: second moments (through
+        an equivalent small pair), the three sums of HSIC, or all examples at once.
+    identity : float, optional
+        score(X, X) for every X that is not constant; None if it depends on X.
+    metric : bool
+        The score is a distance that satisfies the axioms of a metric, up to the declared invariances.
+    differentiable : bool
+        Gradients with respect to both arguments exist almost everywhere and flow.
+    min_examples : int
+        The fewest examples for which the index is defined.
+    host : bool
+        Part of the work runs in SciPy on the host, where the Array API standard has no such operation.
+    """
+
+    symmetric: bool
+    range: tuple[float, float]
+    invariances: Invariances
+    statistic: Statistic
+    identity: float | None = None
+    metric: bool = False
+    differentiable: bool = True
+    min_examples: int = 2
+    host: bool = False

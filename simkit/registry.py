@@ -1,0 +1,310 @@
+"""Names to indexes and kernels, through entry points.
+
+Built-ins are registered in ``pyproject.toml`` like those of any other distribution. Listing reads metadata and imports
+nothing; a plugin is imported when its name is asked for, and one that is broken stays listed, with its error, and breaks
+nothing else. Of two distributions with one name, simkit's own wins; two plugins must be told apart as
+``distribution:name``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import importlib.metadata
+import inspect
+import keyword
+import re
+from typing import Any, Generic, TypeVar
+
+from simkit.errors import PluginError, SpecError, UnknownNameError
+from simkit.index import Index
+from simkit.kernel import Kernel
+from simkit.spec import Spec, build, close_matches, parse
+
+__all__ = [
+    "Entry",
+    "Registry",
+    "get_index",
+    "get_kernel",
+    "indexes",
+    "kernels",
+    "list_indexes",
+    "list_kernels",
+    "refresh",
+    "register_index",
+    "register_kernel",
+]
+
+OWN = "simkit-similarity"
+SESSION = "this session"
+
+# Other names of the same thing in the literature.
+ALIASES = {"rv": "cka", "tucker_congruence": "cka"}
+
+# Names that a known distribution offers, so that asking for one says what to install.
+OFFERED_ELSEWHERE = {
+    "arc_cosine": "simkit-nngp",
+    "nngp": "simkit-nngp",
+    "ntk": "simkit-nngp",
+    "bures": "simkit-shape",
+    "shape_metric": "simkit-shape",
+}
+
+Kind = TypeVar("Kind", bound=Index[Any] | Kernel)
+
+
+class Entry(str):
+    """One registered name; as a string, that name.
+
+    Attributes
+    ----------
+    distribution, version : str
+        Where it comes from.
+    value : str
+        ``module:Class``.
+    """
+
+    __slots__ = ("_base", "_error", "_loaded", "_point", "distribution", "value", "version")
+
+    distribution: str
+    version: str
+    value: str
+
+    def __new__(
+        cls,
+        name: str,
+        base: type,
+        distribution: str,
+        version: str,
+        point: importlib.metadata.EntryPoint | None = None,
+        loaded: type | None = None,
+    ) -> Entry:
+        """Make an entry from an entry point that is not loaded yet, or from a class."""
+        entry = super().__new__(cls, name)
+        entry._base, entry._point, entry._loaded, entry._error = base, point, loaded, None
+        entry.distribution, entry.version = distribution, version
+        entry.value = point.value if point is not None else f"{loaded.__module__}:{loaded.__qualname__}" if loaded else ""
+        return entry
+
+    def load(self) -> type:
+        """Import the class.
+
+        Raises
+        ------
+        PluginError
+            The entry point does not import, or is not what it should be.
+        """
+        if self._loaded is None:
+            if self._error is None:
+                self._error = self._try_to_load()
+            if self._error is not None:
+                raise PluginError(self._error)
+        return self._loaded
+
+    @property
+    def error(self) -> str | None:
+        """What is wrong with the entry, or None. Asking imports it."""
+        try:
+            self.load()
+        except PluginError as error:
+            return str(error)
+        return None
+
+    def _try_to_load(self) -> str | None:
+        where = f"{self._base.__name__.lower()} {str(self)!r} of {self.distribution} {self.version} ({self.value})"
+        if not self.isidentifier() or keyword.iskeyword(self):
+            return f"The name of {where} is not an identifier, so no spec string can hold it."
+        try:
+            loaded = self._point.load()
+        except Exception as error:  # a plugin may fail in any way it likes
+            return f"Cannot import {where}: {type(error).__name__}: {error}"
+        problem = problem_with(loaded, self._base)
+        if problem:
+            return f"Cannot use {where}: {problem}"
+        self._loaded = loaded
+        return None
+
+
+def problem_with(cls: Any, base: type) -> str | None:
+    """Why a class cannot serve as an index or kernel, or None."""
+    if not (isinstance(cls, type) and issubclass(cls, base)):
+        return f"it is not a subclass of simkit.{base.__name__}."
+    if not dataclasses.is_dataclass(cls) or not cls.__dataclass_params__.frozen:  # type: ignore[attr-defined]
+        return "it is not a frozen dataclass; decorate it with @dataclass(frozen=True)."
+    if inspect.isabstract(cls):
+        return f"it does not define {', '.join(sorted(cls.__abstractmethods__))}."
+    if not isinstance(getattr(cls, "name", None), str):
+        return "it has no name."
+    return None
+
+
+class Registry(Generic[Kind]):
+    """The names of one entry-point group."""
+
+    def __init__(self, group: str, base: type[Kind]) -> None:
+        self.group, self.base, self.kind = group, base, base.__name__.lower()
+        self._entries: dict[str, list[Entry]] | None = None
+        self._session: dict[str, Entry] = {}
+
+    def entries(self) -> dict[str, list[Entry]]:
+        """All entries by name, simkit's own first; more than one where distributions collide."""
+        if self._entries is None:
+            found: dict[str, list[Entry]] = {}
+            for point in importlib.metadata.entry_points(group=self.group):
+                dist = point.dist
+                where, version = (_normalised(dist.name), dist.version) if dist else ("unknown", "")
+                entry = Entry(point.name, self.base, where, version, point)
+                same = found.setdefault(point.name, [])
+                if all((other.distribution, other.value) != (entry.distribution, entry.value) for other in same):
+                    same.append(entry)  # a distribution can be seen twice on sys.path
+            for same in found.values():
+                same.sort(key=lambda entry: (entry.distribution != OWN, entry.distribution))
+            self._entries = found
+        return self._entries | {name: [entry, *self._entries.get(name, [])] for name, entry in self._session.items()}
+
+    def refresh(self) -> None:
+        """Forget what was discovered, so that newly installed distributions are seen."""
+        self._entries = None
+
+    def names(self) -> list[Entry]:
+        """The usable entry of each name, sorted; nothing is imported."""
+        return sorted(same[0] for same in self.entries().values())
+
+    def register(self, cls: type[Kind], name: str | None = None) -> type[Kind]:
+        """Add a class for this session; usable as a decorator."""
+        problem = problem_with(cls, self.base)
+        name = name or getattr(cls, "name", None)
+        if problem:
+            raise PluginError(f"Cannot register {cls!r} as {self.kind}: {problem}")
+        if not isinstance(name, str) or not name.isidentifier() or keyword.iskeyword(name):
+            raise PluginError(f"Cannot register {cls.__name__}: its name {name!r} is not an identifier.")
+        present = [entry for entry in self.entries().get(name, []) if entry.distribution != SESSION]
+        if present:
+            raise PluginError(f"{self.kind} {name!r} is already offered by {present[0].distribution}; choose another name.")
+        self._session[name] = Entry(name, self.base, SESSION, "", loaded=cls)
+        return cls
+
+    def unregister(self, name: str) -> None:
+        """Remove a class that was registered for this session."""
+        del self._session[name]
+
+    def find(self, name: str) -> Entry:
+        """The entry of a name or of ``distribution:name``.
+
+        Raises
+        ------
+        UnknownNameError
+            Nobody offers it; close matches are named, and the plugin that would offer it where it is known.
+        PluginError
+            Two plugins offer it.
+        """
+        distribution, _, plain = name.rpartition(":")
+        entries = self.entries()
+        same = entries.get(plain) or entries.get(ALIASES.get(plain, ""), [])
+        if distribution:
+            same = [entry for entry in same if entry.distribution == _normalised(distribution)]
+        if not same:
+            hint = close_matches(plain, [*entries, *ALIASES])
+            if plain in OFFERED_ELSEWHERE:
+                hint = f" {OFFERED_ELSEWHERE[plain]} offers it: pip install {OFFERED_ELSEWHERE[plain]}"
+            if OWN not in {entry.distribution for same in entries.values() for entry in same}:
+                hint = f" simkit itself is not installed, only importable, so nothing is registered: pip install {OWN}"
+            available = ", ".join(sorted(entries))
+            raise UnknownNameError(f"No {self.kind} is called {name!r}.{hint} Available: {available}.")
+        if len(same) > 1 and same[0].distribution not in (OWN, SESSION):
+            offers = " and ".join(f"{entry.distribution}:{plain}" for entry in same)
+            raise PluginError(f"{len(same)} distributions offer a {self.kind} called {plain!r}; say which: {offers}.")
+        return same[0]
+
+    def get(self, what: str | Spec | Kind | type[Kind], **parameters: Any) -> Kind:
+        """An instance from a spec string, a parsed spec, a class, or an instance, with `parameters` on top."""
+        if isinstance(what, self.base):
+            return dataclasses.replace(what, **parameters) if parameters else what  # type: ignore[type-var]
+        if isinstance(what, type) and issubclass(what, self.base):
+            return build(what, getattr(what, "name", what.__name__), parameters)
+        if isinstance(what, str):
+            what = parse(what)
+        if not isinstance(what, Spec):
+            raise SpecError(f"Expected the spec of an {self.kind} or an instance, got {what!r} ({type(what).__name__}).")
+        both = sorted(what.parameters.keys() & parameters.keys())
+        if both:
+            raise SpecError(f"{what.name}: {', '.join(both)} given both in the spec and as a parameter.")
+        return build(self.find(what.name).load(), what.name, {**what.parameters, **parameters})
+
+
+def _normalised(distribution: str) -> str:
+    return re.sub(r"[-_.]+", "-", distribution).lower()
+
+
+indexes: Registry[Index[Any]] = Registry("simkit.indexes", Index)
+kernels: Registry[Kernel] = Registry("simkit.kernels", Kernel)
+
+
+def list_indexes() -> list[Entry]:
+    """Names of all registered similarity indexes, sorted; each item also knows its ``distribution`` and ``version``."""
+    return indexes.names()
+
+
+def list_kernels() -> list[Entry]:
+    """Names of all registered kernels, sorted; each item also knows its ``distribution`` and ``version``."""
+    return kernels.names()
+
+
+def get_index(spec: str | Spec | Index[Any] | type[Index[Any]], **parameters: Any) -> Index[Any]:
+    """The index of a spec string such as ``"cka(kernel=rbf(fraction=0.4))"``, or of a name with parameters.
+
+    Raises
+    ------
+    UnknownNameError
+        No such index; close matches are named.
+    SpecError
+        The spec cannot be read, or a parameter does not exist or is out of range.
+    PluginError
+        The plugin that offers it is broken, or two plugins offer it.
+
+    Examples
+    --------
+    >>> from simkit import get_index
+    >>> get_index("cka(kernel=rbf(fraction=0.4), estimator=unbiased)")
+    CKA(kernel=RBF(fraction=0.4, sigma=None), estimator='unbiased')
+    >>> str(get_index("svcca", threshold=0.95))
+    'svcca(threshold=0.95)'
+    """
+    return indexes.get(spec, **parameters)
+
+
+def get_kernel(spec: str | Spec | Kernel | type[Kernel], **parameters: Any) -> Kernel:
+    """The kernel of a spec string such as ``"rbf(fraction=0.4)"``, or of a name with parameters; errors as `get_index`.
+
+    Examples
+    --------
+    >>> from simkit import get_kernel
+    >>> get_kernel("rbf", fraction=0.4)
+    RBF(fraction=0.4, sigma=None)
+    """
+    return kernels.get(spec, **parameters)
+
+
+def register_index(cls: type[Index[Any]], name: str | None = None) -> type[Index[Any]]:
+    """Register an `Index` class for this session, in a notebook say; usable as a decorator.
+
+    Workers of a cluster do not see it: for those, make a distribution (``simkit new-plugin``).
+
+    Raises
+    ------
+    PluginError
+        The class is not a usable index, or the name is taken.
+    """
+    return indexes.register(cls, name)
+
+
+def register_kernel(cls: type[Kernel], name: str | None = None) -> type[Kernel]:
+    """Register a `Kernel` class for this session; see `register_index`."""
+    return kernels.register(cls, name)
+
+
+def refresh() -> None:
+    """Look again at what is installed, after a ``pip install`` in a running notebook."""
+    importlib.invalidate_caches()
+    indexes.refresh()
+    kernels.refresh()

@@ -1,0 +1,146 @@
+"""Three sums from which every HSIC follows, and their producers in memory.
+
+For Gram matrices K and L of n examples, with 1 the vector of ones,
+
+    inner = <K, L>        rows = (K1)'(L1)        totals = (1'K1)(1'L1)
+
+    biased    (inner - 2 rows/n + totals/n^2) / (n-1)^2                          Gretton et al. 2005; equation 3 of the paper
+    unbiased  (inner + totals/((n-1)(n-2)) - 2 rows/(n-2)) / (n(n-3))            Song et al. 2007, diagonals removed first
+    lange     inner / (n(n-3))          of HKH and HLH, their diagonals removed after centring            Lange et al. 2023
+
+Only the producer of the sums differs between data in memory, tiles, batches and chunks; the estimators are written once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
+
+from simkit.arrays import Array, Namespace
+from simkit.errors import NeedsAllExamplesError
+from simkit.kernel import Kernel
+from simkit.kernels.linear import Linear
+from simkit.linalg import cross, double_centre, inner, squared_norm, total, without_diagonal
+from simkit.representation import Representation
+
+__all__ = ["ESTIMATORS", "Estimator", "Features", "Gram", "HSICSums", "Prepared", "estimate", "features_for", "gather"]
+
+Estimator: TypeAlias = Literal["biased", "unbiased", "lange"]
+ESTIMATORS: tuple[Estimator, ...] = get_args(Estimator)
+
+
+class HSICSums(NamedTuple):
+    """The three sums of a pair of Gram matrices, in the accumulation precision, and the number of examples."""
+
+    inner: Array
+    rows: Array
+    totals: Array
+    n: int
+
+
+def estimate(s: HSICSums, estimator: Estimator) -> Array:
+    """HSIC from its sums; see the head of this file."""
+    n = s.n
+    if estimator == "biased":
+        return (s.inner - 2 * s.rows / n + s.totals / n**2) / (n - 1) ** 2
+    if estimator == "unbiased":
+        return (s.inner + s.totals / ((n - 1) * (n - 2)) - 2 * s.rows / (n - 2)) / (n * (n - 3))
+    return s.inner / (n * (n - 3))
+
+
+@dataclass(frozen=True, eq=False)
+class Gram:
+    """One layer's Gram matrix, prepared for one estimator, with its row sums."""
+
+    k: Array
+    rows: Array
+    total: Array
+    magnitude: Array | float
+    xp: Namespace
+
+    def sums(self, other: Gram) -> HSICSums:
+        """The three sums with another layer's Gram matrix."""
+        xp = self.xp
+        rows = xp.sum(self.rows * other.rows)
+        return HSICSums(inner(self.k, other.k, xp), rows, self.total * other.total, self.k.shape[0])
+
+    @cached_property
+    def own(self) -> HSICSums:
+        """The sums of the layer with itself, computed once however many partners it has."""
+        return self.sums(self)
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """One layer in feature space: its linear kernel's sums come from p x p matrices.
+
+    `x` has centred columns, so K1 = 0 and <K, L> = |x'y|^2. With the diagonal a_i = |x_i|^2 of K removed, K1 = -a.
+    """
+
+    x: Array
+    diagonal: Array | None
+    magnitude: Array | float
+    examples: int
+    xp: Namespace
+
+    def sums(self, other: Features) -> HSICSums:
+        """The three sums with another layer's Gram matrix, exactly, in O(p1 p2) memory."""
+        xp = self.xp
+        whole = squared_norm(cross(self.x, other.x), xp)
+        if self.diagonal is None or other.diagonal is None:
+            return HSICSums(whole, xp.zeros_like(whole), xp.zeros_like(whole), self.examples)
+        shared = xp.sum(self.diagonal * other.diagonal)
+        return HSICSums(whole - shared, shared, xp.sum(self.diagonal) * xp.sum(other.diagonal), self.examples)
+
+    @cached_property
+    def own(self) -> HSICSums:
+        """The sums of the layer with itself, computed once however many partners it has."""
+        return self.sums(self)
+
+
+Prepared: TypeAlias = Any  # Gram | Features: both sides of a pair are of one form, chosen by shapes alone
+
+
+def gather(layer: Representation, kernel: Kernel, estimator: Estimator) -> Prepared:
+    """Prepare one layer for `sums`: features for the linear kernel where that is cheaper, else the Gram matrix.
+
+    The two forms cost n p1 p2 and n^2 (p1 + p2) multiplications; they cross where n is the sum of all widths.
+    """
+    if layer.is_centred and not (isinstance(kernel, Linear) and estimator == "biased"):
+        raise NeedsAllExamplesError(
+            f"HSIC with kernel={kernel} and estimator={estimator} is not a function of second moments alone."
+        )
+    if isinstance(kernel, Linear):
+        scale = total(layer.scale, layer.xp) ** 2
+        if layer.is_centred or layer.n >= layer.joint_width:
+            return Features(layer.unit, _diagonal(layer, estimator), scale, layer.n, layer.xp)
+        return _gram(layer.unit @ layer.unit.mT, estimator, scale, layer.xp)
+    x = features_for(kernel, layer)
+    return _gram(kernel.fit(x)(x, x), estimator, 1.0, layer.xp)
+
+
+def features_for(kernel: Kernel, layer: Representation) -> Array:
+    """The features that a kernel is evaluated on: as they were given, or centred or scaled if the kernel cannot tell."""
+    if "translation" not in kernel.invariances:
+        return layer.features
+    return layer.unit if "isotropic_scaling" in kernel.invariances else layer.centred
+
+
+def _diagonal(layer: Representation, estimator: Estimator) -> Array | None:
+    if estimator == "biased":
+        return None
+    return total(layer.unit * layer.unit, layer.xp, axis=1)
+
+
+def _gram(k: Array, estimator: Estimator, magnitude: Array | float, xp: Namespace) -> Gram:
+    if estimator == "unbiased":
+        # A constant added to K changes nothing; without its mean the float32 sums below cancel less.
+        k = without_diagonal(k - xp.astype(total(k, xp) / k.shape[0] ** 2, k.dtype), xp)
+    else:
+        k = double_centre(k, xp)
+        k = k if estimator == "biased" else without_diagonal(k, xp)
+    rows = total(k, xp, axis=1)
+    if estimator == "lange":
+        rows = xp.zeros_like(rows)
+    return Gram(k, rows, xp.sum(rows), magnitude, xp)
