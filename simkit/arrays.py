@@ -351,9 +351,7 @@ def check_same_framework(x: Array, y: Array, names: tuple[str, str] = ("X", "Y")
     here, there = array_api_compat.device(x), array_api_compat.device(y)
     if here != there:
         move = f"{names[1]}.to('{here}')" if _framework(x) == "torch" else f"move {names[1]} to {here}"
-        raise MixedArraysError(
-            f"{names[0]} is on {here} and {names[1]} on {there}: both must be on one device. Try {move}."
-        )
+        raise MixedArraysError(f"{names[0]} is on {here} and {names[1]} on {there}: both must be on one device. Try {move}.")
 
 
 def as_pair(
@@ -388,7 +386,7 @@ def as_pair(
 def check_same_examples(x: Array, y: Array, names: tuple[str, str] = ("X", "Y")) -> None:
     """Raise `InvalidArrayError` unless both matrices have the same, known number of rows."""
     n, m = x.shape[0], y.shape[0]
-    if any(size is None or size != size for size in (n, m)):  # nan: Dask does not know the length
+    if any(size is None or math.isnan(size) for size in (n, m)):  # nan: Dask does not know the length
         raise InvalidArrayError(
             f"The number of examples is unknown: {names[0]} has shape {tuple(x.shape)}, {names[1]} {tuple(y.shape)}. "
             "Rows could be paired wrongly. Call .compute_chunk_sizes() on the Dask array first."

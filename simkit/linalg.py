@@ -1,6 +1,6 @@
 """The matrix operations that the formulas are written in.
 
-Every function takes the namespace `xp` that was found at the door. Sums run in float64 where the device has it, because a
+Every function takes the namespace `xp` that was found at the door. Sums run in float64 where the device has it, since a
 float32 sum over n^2 entries is where accuracy is lost; large products stay in the precision of their operands.
 
 Nothing here reads a value of an array: ranks and thresholds are masks of zeros and ones, so the same code runs under
@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 
-# --- sums and products -----------------------------------------------------------------------------------------------------
+# --- sums and products --------------------------------------------------------------------------------------------------
 
 
 def total(x: Array, xp: Namespace, axis: int | None = None) -> Array:
@@ -86,7 +86,7 @@ def singular_values(a: Array, xp: Namespace) -> Array:
     return xp.linalg.svdvals(widen(a, xp))
 
 
-# --- Gram matrices and distances ---------------------------------------------------------------------------------------------
+# --- Gram matrices and distances ------------------------------------------------------------------------------------------
 
 
 def double_centre(k: Array, xp: Namespace) -> Array:
@@ -137,7 +137,7 @@ def median_of_pairs(d: Array, xp: Namespace) -> Array:
     return (flat[low] + flat[high]) / 2
 
 
-# --- orthonormal bases -------------------------------------------------------------------------------------------------------
+# --- orthonormal bases ----------------------------------------------------------------------------------------------------
 
 
 class Basis(NamedTuple):

@@ -48,7 +48,8 @@ class SimilarityMatrix:
     def __post_init__(self) -> None:
         if tuple(self.values.shape) != (len(self.rows), len(self.columns)):
             raise InvalidArrayError(
-                f"values has shape {tuple(self.values.shape)}, but there are {len(self.rows)} rows and {len(self.columns)} columns."
+                f"values has shape {tuple(self.values.shape)}, but there are {len(self.rows)} rows "
+                f"and {len(self.columns)} columns."
             )
 
     @property
@@ -136,7 +137,9 @@ class SimilarityMatrix:
         """
         with np.load(path, allow_pickle=False) as file:
             if "simkit_matrix" not in file:
-                raise ValueError(f"{os.fspath(path)} is not a saved SimilarityMatrix; it holds {', '.join(file) or 'nothing'}.")
+                raise ValueError(
+                    f"{os.fspath(path)} is not a saved SimilarityMatrix; it holds {', '.join(file) or 'nothing'}."
+                )
             if int(file["simkit_matrix"]) > _FORMAT:
                 raise ValueError(f"{os.fspath(path)} was written by a newer simkit; update simkit to read it.")
             return cls(

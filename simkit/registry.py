@@ -69,11 +69,16 @@ class Entry(str):
     distribution: str
     version: str
     value: str
+    _base: type
+    _point: importlib.metadata.EntryPoint | None
+    _loaded: type | None
+    _error: str | None
 
     def __new__(
         cls,
         name: str,
         base: type,
+        *,
         distribution: str,
         version: str,
         point: importlib.metadata.EntryPoint | None = None,
@@ -99,6 +104,7 @@ class Entry(str):
                 self._error = self._try_to_load()
             if self._error is not None:
                 raise PluginError(self._error)
+        assert self._loaded is not None
         return self._loaded
 
     @property
@@ -115,7 +121,7 @@ class Entry(str):
         if not self.isidentifier() or keyword.iskeyword(self):
             return f"The name of {where} is not an identifier, so no spec string can hold it."
         try:
-            loaded = self._point.load()
+            loaded = self._point.load() if self._point is not None else None
         except Exception as error:  # a plugin may fail in any way it likes
             return f"Cannot import {where}: {type(error).__name__}: {error}"
         problem = problem_with(loaded, self._base)
@@ -153,7 +159,7 @@ class Registry(Generic[Kind]):
             for point in importlib.metadata.entry_points(group=self.group):
                 dist = point.dist
                 where, version = (_normalised(dist.name), dist.version) if dist else ("unknown", "")
-                entry = Entry(point.name, self.base, where, version, point)
+                entry = Entry(point.name, self.base, distribution=where, version=version, point=point)
                 same = found.setdefault(point.name, [])
                 if all((other.distribution, other.value) != (entry.distribution, entry.value) for other in same):
                     same.append(entry)  # a distribution can be seen twice on sys.path
@@ -181,7 +187,7 @@ class Registry(Generic[Kind]):
         present = [entry for entry in self.entries().get(name, []) if entry.distribution != SESSION]
         if present:
             raise PluginError(f"{self.kind} {name!r} is already offered by {present[0].distribution}; choose another name.")
-        self._session[name] = Entry(name, self.base, SESSION, "", loaded=cls)
+        self._session[name] = Entry(name, self.base, distribution=SESSION, version="", loaded=cls)
         return cls
 
     def unregister(self, name: str) -> None:
@@ -219,7 +225,7 @@ class Registry(Generic[Kind]):
     def get(self, what: str | Spec | Kind | type[Kind], **parameters: Any) -> Kind:
         """An instance from a spec string, a parsed spec, a class, or an instance, with `parameters` on top."""
         if isinstance(what, self.base):
-            return dataclasses.replace(what, **parameters) if parameters else what  # type: ignore[type-var]
+            return dataclasses.replace(what, **parameters) if parameters else what
         if isinstance(what, type) and issubclass(what, self.base):
             return build(what, getattr(what, "name", what.__name__), parameters)
         if isinstance(what, str):
@@ -236,8 +242,8 @@ def _normalised(distribution: str) -> str:
     return re.sub(r"[-_.]+", "-", distribution).lower()
 
 
-indexes: Registry[Index[Any]] = Registry("simkit.indexes", Index)
-kernels: Registry[Kernel] = Registry("simkit.kernels", Kernel)
+indexes: Registry[Index[Any]] = Registry("simkit.indexes", Index)  # type: ignore[type-abstract]
+kernels: Registry[Kernel] = Registry("simkit.kernels", Kernel)  # type: ignore[type-abstract]
 
 
 def list_indexes() -> list[Entry]:

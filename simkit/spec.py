@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import difflib
 import keyword
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import MISSING, dataclass, field, fields
@@ -121,20 +122,25 @@ def close_matches(word: str, known: Iterable[str]) -> str:
     return f" Did you mean {' or '.join(matches)}?" if matches else ""
 
 
-def check_choice(owner: str, parameter: str, value: Any, choices: Iterable[str]) -> None:
+def check_choice(owner: str, parameter: str, value: Any, choices: Iterable[Any]) -> None:
     """Raise `SpecError` unless `value` is one of `choices`."""
     choices = tuple(choices)
     if value not in choices:
-        raise SpecError(
-            f"{owner}: {parameter}={value!r}; expected one of {', '.join(choices)}.{close_matches(str(value), choices)}"
-        )
+        hint = close_matches(str(value), map(str, choices))
+        raise SpecError(f"{owner}: {parameter}={value!r}; expected one of {', '.join(map(str, choices))}.{hint}")
 
 
 def check_number(
-    owner: str, parameter: str, value: Any, *, above: float | None = None, at_least: float | None = None, at_most: float | None = None
+    owner: str,
+    parameter: str,
+    value: Any,
+    *,
+    above: float | None = None,
+    at_least: float | None = None,
+    at_most: float | None = None,
 ) -> None:
     """Raise `SpecError` unless `value` is a real number within the bounds."""
-    number = isinstance(value, int | float) and not isinstance(value, bool) and value == value
+    number = isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)
     bounds = [(above, ">", lambda v, b: v > b), (at_least, ">=", lambda v, b: v >= b), (at_most, "<=", lambda v, b: v <= b)]
     if not number or any(bound is not None and not holds(value, bound) for bound, _, holds in bounds):
         wanted = " and ".join(f"{sign} {bound:g}" for bound, sign, _ in bounds if bound is not None)

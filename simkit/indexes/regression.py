@@ -31,9 +31,9 @@ class LinearRegression(Index[_State]):
 
     R^2 = 1 - min_B |X - Y B|^2 / |X|^2 = |Q_Y' X|^2 / |X|^2                                     (equation 5)
 
-    ``compare(X, Y)`` fits X **from** Y, as the equation says and whatever the prose around it. It is asymmetric: invariant to
-    every invertible linear transform of Y, but only to rotations and isotropic scaling of X. With p_Y >= n - 1 it is 1 for
-    any X (Theorem 1).
+    ``compare(X, Y)`` fits X **from** Y, as the equation says and whatever the prose around it. It is asymmetric: invariant
+    to every invertible linear transform of Y, but only to rotations and isotropic scaling of X. With p_Y >= n - 1 it is 1
+    for any X (Theorem 1).
 
     References
     ----------

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from simkit.arrays import Array
+from simkit.errors import SpecError
 from simkit.kernel import Kernel
 from simkit.properties import Invariance, implied
-from simkit.errors import SpecError
 from simkit.spec import check_number
 
 __all__ = ["Polynomial"]
