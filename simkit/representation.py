@@ -75,35 +75,43 @@ class Representation:
         """
         return self.features if self.is_centred else self._centre(self.features)
 
-    @cached_property
+    @property
     def scale(self) -> Array:
         """A power of two near the largest absolute centred value, a 0-d array; 1 if all are zero."""
-        return self._scale_of(self.centred)
+        return self._normalised[1]
 
-    @cached_property
+    @property
     def unit(self) -> Array:
         """`centred` / `scale`: fourth powers of it neither overflow nor vanish. For indexes that ignore scale."""
-        return self.centred / self.scale
+        return self._normalised[0]
 
     @cached_property
     def precise(self) -> Array:
         """`unit`, centred and scaled in the accumulation precision (float64 where the device has it)."""
-        wide = self.xp.astype(self.features, accumulation_dtype(self.features, self.xp), copy=False)
-        wide = wide if self.is_centred else self._centre(wide)
-        return wide / self._scale_of(wide)
+        return self._normalise(self.xp.astype(self.features, accumulation_dtype(self.features, self.xp), copy=False))[0]
 
     @property
     def rank_tolerance(self) -> float:
         """Singular values at or below this fraction of the largest count as zero."""
         return rank_tolerance((self.features.shape[0], self.p), self.features, self.precise, self.xp)
 
+    @cached_property
+    def _normalised(self) -> tuple[Array, Array]:
+        return self._normalise(self.features)
+
+    def _normalise(self, x: Array) -> tuple[Array, Array]:
+        xp = self.xp
+        y = x if self.is_centred else self._centre(x)
+        largest = detach(xp.max(xp.stack([xp.max(y), -xp.min(y)])))
+        exponent = xp.floor(xp.log2(xp.where(largest > 0, largest, 1.0)))
+        scale = xp.pow(constant_of(2.0, x, xp), exponent)
+        if self.is_centred:
+            return y / scale, scale
+        y *= 1 / scale  # an intermediate of our own: no second copy of the layer
+        return y, scale
+
     def _centre(self, x: Array) -> Array:
         shifted = x - x[:1, :]
         mean = total(shifted, self.xp, axis=0) / x.shape[0]
-        return shifted - self.xp.astype(mean, x.dtype)
-
-    def _scale_of(self, x: Array) -> Array:
-        xp = self.xp
-        largest = xp.max(xp.abs(detach(x)))
-        exponent = xp.floor(xp.log2(xp.where(largest > 0, largest, 1.0)))
-        return xp.pow(constant_of(2.0, x, xp), exponent)
+        shifted -= self.xp.astype(mean, x.dtype)
+        return shifted

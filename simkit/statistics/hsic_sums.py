@@ -115,7 +115,7 @@ def gather(layer: Representation, kernel: Kernel, estimator: Estimator) -> Prepa
         scale = total(layer.scale, layer.xp) ** 2
         if layer.is_centred or layer.n >= layer.joint_width:
             return Features(layer.unit, _diagonal(layer, estimator), scale, layer.n, layer.xp)
-        return _gram(layer.unit @ layer.unit.mT, estimator, scale, layer.xp)
+        return _gram(layer.unit @ layer.unit.mT, estimator, scale, layer.xp, is_centred=True)
     x = features_for(kernel, layer)
     return _gram(kernel.fit(x)(x, x), estimator, 1.0, layer.xp)
 
@@ -133,13 +133,14 @@ def _diagonal(layer: Representation, estimator: Estimator) -> Array | None:
     return total(layer.unit * layer.unit, layer.xp, axis=1)
 
 
-def _gram(k: Array, estimator: Estimator, magnitude: Array | float, xp: Namespace) -> Gram:
-    if estimator == "unbiased":
+def _gram(k: Array, estimator: Estimator, magnitude: Array | float, xp: Namespace, *, is_centred: bool = False) -> Gram:
+    if not is_centred and estimator == "unbiased":
         # A constant added to K changes nothing; without its mean the float32 sums below cancel less.
-        k = without_diagonal(k - xp.astype(total(k, xp) / k.shape[0] ** 2, k.dtype), xp)
-    else:
+        k = k - xp.astype(total(k, xp) / k.shape[0] ** 2, k.dtype)
+    elif not is_centred:
         k = double_centre(k, xp)
-        k = k if estimator == "biased" else without_diagonal(k, xp)
+    if estimator != "biased":
+        k = without_diagonal(k, xp)
     rows = total(k, xp, axis=1)
     if estimator == "lange":
         rows = xp.zeros_like(rows)
