@@ -39,9 +39,13 @@ __all__ = [
     "describe",
     "detach",
     "is_lazy",
+    "is_undefined",
     "namespace_of",
+    "nan_if_constant",
     "placement",
     "to_numpy",
+    "undefined_score",
+    "warn_caller",
 ]
 
 # The Array API standard defines protocols, not classes; a static name for "an array of any framework" does not exist yet.
@@ -296,7 +300,8 @@ def as_examples(x: Array, name: str = "X", *, min_examples: int = 2, check_finit
     if is_lazy(x):
         return x
     xp = namespace_of(x)
-    if check_finite and not bool(xp.all(xp.isfinite(x))):
+    # A finite sum has finite terms, so the entries are looked at one by one only where something is wrong.
+    if check_finite and not bool(xp.isfinite(xp.sum(x))) and not bool(xp.all(xp.isfinite(x))):
         bad = xp.logical_not(xp.isfinite(x))
         flat = xp.reshape(xp.astype(bad, xp.int32), (-1,))
         first = divmod(int(xp.argmax(flat)), x.shape[1])
@@ -305,13 +310,44 @@ def as_examples(x: Array, name: str = "X", *, min_examples: int = 2, check_finit
             f"row {first[0]}, column {first[1]}. Remove those examples or find out where they come from "
             "(half precision overflows at 65504); check_finite=False lets them through."
         )
-    if bool(xp.all(x == x[:1, :])):
-        warnings.warn(
-            f"{name} is constant: all {n} examples are the same, so its similarity to anything is undefined (nan).",
-            ConstantInputWarning,
-            stacklevel=4,
-        )
+    if bool(xp.all(x[:2, :] == x[:1, :])) and bool(xp.all(x == x[:1, :])):
+        warn_caller(f"{name} is constant: all {n} examples are the same, so its similarity to anything is undefined (nan).")
     return x
+
+
+def is_undefined(x: Array, *, checked: bool) -> bool:
+    """Whether every similarity to a matrix is nan: all examples are the same, or, unless `checked`, some are not finite.
+
+    Indexes are not asked then, since linear algebra libraries answer nan with exceptions. False for a lazy array.
+    """
+    if is_lazy(x):
+        return False
+    xp = namespace_of(x)
+    if not checked and not bool(xp.all(xp.isfinite(x))):
+        return True
+    return bool(xp.all(x[:2, :] == x[:1, :])) and bool(xp.all(x == x[:1, :]))
+
+
+def undefined_score(x: Array, y: Array) -> Array:
+    """nan as a 0-d array, in the namespace and on the device of both matrices, and a function of both for autograd."""
+    return x[0, 0] * float("nan") + y[0, 0] * float("nan")
+
+
+def nan_if_constant(score: Array, x: Array, y: Array) -> Array:
+    """`score`; or of lazy matrices, whose values nobody has looked at, a score that will be nan if one is constant."""
+    xp = namespace_of(x, y)
+    for matrix in (x, y):
+        if is_lazy(matrix):
+            score = xp.where(xp.all(matrix == matrix[:1, :]), float("nan"), score)
+    return score
+
+
+def warn_caller(message: str) -> None:
+    """Give a `ConstantInputWarning` that points at the first line outside simkit, so that each line of a user warns."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "simkit":
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, ConstantInputWarning, stacklevel=level)
 
 
 # --- two arrays ------------------------------------------------------------------------------------------------------------

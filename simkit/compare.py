@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from simkit.arrays import (
     Array,
@@ -13,10 +16,16 @@ from simkit.arrays import (
     as_matrix,
     check_same_examples,
     check_same_framework,
+    is_lazy,
+    is_undefined,
     namespace_of,
+    nan_if_constant,
+    to_numpy,
+    undefined_score,
+    warn_caller,
 )
 from simkit.errors import InvalidArrayError
-from simkit.index import Index
+from simkit.index import NO_VARIATION, Index
 from simkit.matrix import SimilarityMatrix
 from simkit.progress import track
 from simkit.registry import get_index
@@ -46,7 +55,7 @@ def compare(
     index : str or Index
         A spec string such as ``"cka"`` or ``"svcca(threshold=0.95)"``, or an instance; `simkit.list_indexes` names them.
     check_finite : bool
-        Raise for nan and inf. Lazy arrays are never computed for this.
+        Raise for nan and inf; without it their score is nan. Lazy arrays are never computed for this.
     flatten : bool
         Accept arrays of more than two dimensions and flatten each example: short for ``maps="flatten"``.
     maps : {"flatten", "mean", "spatial"}, optional
@@ -76,7 +85,7 @@ def compare(
     Warns
     -----
     ConstantInputWarning
-        A representation is the same for all examples.
+        The score is nan: a representation is the same for all examples, or does not vary in a way that the index sees.
 
     Examples
     --------
@@ -154,6 +163,7 @@ def pairwise(
         check_same_examples(first, x, (first_name, name))
     for name, x in everything.items():
         as_examples(x, name, min_examples=chosen.facts.min_examples, check_finite=check_finite)
+    undefined = {name for name, x in everything.items() if is_undefined(x, checked=check_finite)}
 
     xp = namespace_of(first)
     width = sum(x.shape[1] for x in everything.values())
@@ -164,7 +174,8 @@ def pairwise(
         def prepare(layers: dict[str, Array], side: str) -> list[Any]:
             states = []
             for name, x in layers.items():
-                states.append(chosen.prepare(Representation(x, width, f"{side}[{name!r}]", xp=xp)))
+                label = f"{side}[{name!r}]"
+                states.append(None if label in undefined else chosen.prepare(Representation(x, width, label, xp=xp)))
                 advance()
             return states
 
@@ -172,14 +183,27 @@ def pairwise(
         right = left if B is None else prepare(columns, "B")
         scores: dict[tuple[int, int], Array] = {}
         dtype = xp.result_type(*(x.dtype for x in everything.values()))
+        features = list(rows.values()), list(columns.values())
         for i, x in enumerate(left):
             for j, y in enumerate(right):
                 if symmetric and j < i:
                     scores[i, j] = scores[j, i]
                     continue
-                scores[i, j] = xp.astype(chosen.score(x, y), dtype, copy=False)
+                pair = features[0][i], features[1][j]
+                score = undefined_score(*pair) if x is None or y is None else nan_if_constant(chosen.score(x, y), *pair)
+                scores[i, j] = xp.astype(score, dtype, copy=False)
                 advance()
     values = xp.stack([xp.stack([scores[i, j] for j in range(len(right))]) for i in range(len(left))])
+    if not is_lazy(values):
+        pairs = itertools.product(zip(rows, left, strict=True), zip(columns, right, strict=True))
+        expected = [x is not None and y is not None for (_, x), (_, y) in pairs]
+        surprises = np.flatnonzero(np.isnan(to_numpy(values)).ravel() & np.array(expected))
+        if surprises.size:
+            i, j = divmod(int(surprises[0]), len(columns))
+            warn_caller(
+                f"{chosen} of {surprises.size} pairs is undefined (nan), the first {list(rows)[i]!r} and "
+                f"{list(columns)[j]!r}: {NO_VARIATION}"
+            )
     return SimilarityMatrix(values, tuple(rows), tuple(columns), str(chosen), first.shape[0])
 
 

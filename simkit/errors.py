@@ -48,4 +48,4 @@ class NeedsAllExamplesError(SimkitError, ValueError):
 
 
 class ConstantInputWarning(RuntimeWarning):
-    """A representation does not vary over the examples, so its similarity is undefined (nan)."""
+    """A representation does not vary over the examples, as the index sees it, so its similarity is undefined (nan)."""

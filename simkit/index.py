@@ -6,7 +6,18 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
-from simkit.arrays import Array, Channels, Maps, as_pair, namespace_of
+from simkit.arrays import (
+    Array,
+    Channels,
+    Maps,
+    as_pair,
+    is_lazy,
+    is_undefined,
+    namespace_of,
+    nan_if_constant,
+    undefined_score,
+    warn_caller,
+)
 from simkit.properties import Facts
 from simkit.representation import Representation
 from simkit.spec import Specified
@@ -14,6 +25,11 @@ from simkit.spec import Specified
 __all__ = ["Index"]
 
 State = TypeVar("State")
+
+NO_VARIATION = (
+    "one of them does not vary in a way that this index sees. Do most examples coincide, so that the median distance is 0 "
+    "(give the kernel a fixed sigma)? Do all point in one direction (cosine)?"
+)
 
 
 @dataclass(frozen=True)
@@ -71,11 +87,16 @@ class Index(Specified, ABC, Generic[State]):
             maps=maps,
             channels=channels,
         )
+        if is_undefined(x, checked=check_finite) or is_undefined(y, checked=check_finite):
+            return self.finish(undefined_score(x, y), x, y)
         xp = namespace_of(x, y)
         width = x.shape[1] + y.shape[1]
         state_x = self.prepare(Representation(x, width, "X", xp=xp))
         state_y = self.prepare(Representation(y, width, "Y", xp=xp))
-        return self.finish(self.score(state_x, state_y), x, y)
+        score = self.finish(nan_if_constant(self.score(state_x, state_y), x, y), x, y)
+        if not is_lazy(score) and bool(xp.isnan(score)):
+            warn_caller(f"{self} of X and Y is undefined (nan): {NO_VARIATION}")
+        return score
 
     @staticmethod
     def finish(score: Array, x: Array, y: Array) -> Array:

@@ -49,7 +49,7 @@ class Facts:
         What the index needs of the data, and so how it can be fed without all examples in memory: second moments (through
         an equivalent small pair), the three sums of HSIC, or all examples at once.
     identity : float, optional
-        score(X, X) for every X that is not constant; None if it depends on X.
+        score(X, X) for every X for which it is defined (not nan); None if it depends on X.
     metric : bool
         The score is a distance that satisfies the axioms of a metric, up to the declared invariances.
     differentiable : bool

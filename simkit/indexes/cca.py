@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple, TypeAlias, get_args
 
-from simkit.arrays import Array, Namespace, namespace_of
+from simkit.arrays import Array, Namespace, namespace_of, placement
 from simkit.index import Index
 from simkit.linalg import Basis, cross, orthonormal_basis, principal_basis, ratio, singular_values, squared_norm, total
 from simkit.properties import Facts, Invariances
@@ -25,13 +25,18 @@ def summarise(x: Basis, y: Basis, summary: Summary, xp: Namespace) -> Array:
     (equation 8) the mean correlation; ``"pillai"`` the sum of squares, Pillai's trace. Means are over the smaller rank.
     """
     overlap = cross(y.q, x.q)
-    rank = xp.where(x.rank < y.rank, x.rank, y.rank)
+    rank = smaller_rank(x, y, xp)
     if summary == "rho":
         return ratio(total(xp.clip(singular_values(overlap, xp), max=1.0), xp), xp.astype(rank, overlap.dtype), xp)
     trace = squared_norm(overlap, xp)
     if summary == "r2":
         return ratio(trace, xp.astype(rank, overlap.dtype), xp)
     return xp.where(rank == 0, float("nan"), trace)
+
+
+def smaller_rank(x: Basis, y: Basis, xp: Namespace) -> Array:
+    """The number of canonical correlations."""
+    return xp.where(x.rank < y.rank, x.rank, y.rank)
 
 
 @dataclass(frozen=True)
@@ -207,7 +212,11 @@ class PWCCA(Index[_Weighted]):
             x, y = y, x
         overlap = cross(x.basis.q, y.basis.q)
         if self.squared:
-            return ratio(squared_norm(cross(overlap, x.coordinates), xp), squared_norm(x.coordinates, xp), xp)
-        u, rho, _ = xp.linalg.svd(overlap, full_matrices=False)
-        alpha = total(xp.abs(cross(u, x.coordinates)), xp, axis=1)
-        return ratio(xp.sum(alpha * xp.clip(rho, max=1.0)), xp.sum(alpha), xp)
+            score = ratio(squared_norm(cross(overlap, x.coordinates), xp), squared_norm(x.coordinates, xp), xp)
+        else:
+            u, rho, _ = xp.linalg.svd(overlap, full_matrices=False)
+            # There are as many canonical variables as the smaller rank; the other columns of u are arbitrary.
+            exists = xp.arange(rho.shape[0], **placement(rho)) < smaller_rank(x.basis, y.basis, xp)
+            alpha = xp.where(exists, total(xp.abs(cross(u, x.coordinates)), xp, axis=1), 0.0)
+            score = ratio(xp.sum(alpha * xp.clip(rho, max=1.0)), xp.sum(alpha), xp)
+        return xp.where(y.basis.rank == 0, float("nan"), score)  # x is constant where the ratio is 0/0

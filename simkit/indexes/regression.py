@@ -63,4 +63,5 @@ class LinearRegression(Index[_State]):
     def score(self, x: _State, y: _State) -> Array:
         """R^2 of X from Y."""
         xp = x.layer.xp
-        return ratio(squared_norm(cross(y.basis.q, x.layer.precise), xp), squared_norm(x.layer.precise, xp), xp)
+        explained = squared_norm(cross(y.basis.q, x.layer.precise), xp)
+        return xp.where(y.basis.rank == 0, float("nan"), ratio(explained, squared_norm(x.layer.precise, xp), xp))

@@ -31,6 +31,11 @@ class RBF(Kernel):
     ------
     SpecError
         The bandwidth is not a positive number.
+
+    Notes
+    -----
+    Where most pairs of examples coincide the median distance is 0 and no scale can be read off the data: the score is nan,
+    with a `ConstantInputWarning`. Give `sigma` then.
     """
 
     fraction: float = 1.0
