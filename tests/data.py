@@ -1,0 +1,33 @@
+"""Random layers that share something, so that no similarity is trivially 0 or 1."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def pair(n, p1, p2, seed=0, *, shared=3, noise=0.7, offset=0.5, dtype=np.float64):
+    """Two layers that see the same latent variables through different weights."""
+    rng = np.random.default_rng([seed, n, p1, p2])
+    Z = rng.standard_normal((n, shared)) * np.linspace(2, 0.5, shared)
+    return tuple(
+        (
+            Z @ rng.standard_normal((shared, p)) + noise * rng.standard_normal((n, p)) + offset * rng.standard_normal(p)
+        ).astype(dtype)
+        for p in (p1, p2)
+    )
+
+
+def conditioned(n, p, condition, rng):
+    """A centred layer whose singular values fall geometrically from 1 to 1/condition, in random directions."""
+    u = np.linalg.qr(rng.standard_normal((n, p)) - rng.standard_normal((n, p)).mean(axis=0))[0]
+    u = np.linalg.qr(u - u.mean(axis=0))[0]
+    return u * np.geomspace(1, 1 / condition, p) @ np.linalg.qr(rng.standard_normal((p, p)))[0]
+
+
+def orthogonal(p, rng):
+    return np.linalg.qr(rng.standard_normal((p, p)))[0]
+
+
+def invertible(p, rng):
+    """Well conditioned, not orthogonal."""
+    return orthogonal(p, rng) * np.linspace(0.5, 2, p) @ orthogonal(p, rng)
