@@ -38,6 +38,7 @@ __all__ = [
     "constant_of",
     "describe",
     "detach",
+    "is_constant",
     "is_lazy",
     "is_undefined",
     "namespace_of",
@@ -301,7 +302,9 @@ def as_examples(x: Array, name: str = "X", *, min_examples: int = 2, check_finit
         return x
     xp = namespace_of(x)
     # A finite sum has finite terms, so the entries are looked at one by one only where something is wrong.
-    if check_finite and not bool(xp.isfinite(xp.sum(x))) and not bool(xp.all(xp.isfinite(x))):
+    with np.errstate(over="ignore", invalid="ignore"):
+        suspicious = check_finite and not bool(xp.isfinite(xp.sum(x)))
+    if suspicious and not bool(xp.all(xp.isfinite(x))):
         bad = xp.logical_not(xp.isfinite(x))
         flat = xp.reshape(xp.astype(bad, xp.int32), (-1,))
         first = divmod(int(xp.argmax(flat)), x.shape[1])
@@ -325,7 +328,7 @@ def is_undefined(x: Array, *, checked: bool) -> bool:
     xp = namespace_of(x)
     if not checked and not bool(xp.all(xp.isfinite(x))):
         return True
-    return bool(xp.all(x[:2, :] == x[:1, :])) and bool(xp.all(x == x[:1, :]))
+    return bool(is_constant(x[:2, :])) and bool(is_constant(x))
 
 
 def undefined_score(x: Array, y: Array) -> Array:
@@ -338,8 +341,13 @@ def nan_if_constant(score: Array, x: Array, y: Array) -> Array:
     xp = namespace_of(x, y)
     for matrix in (x, y):
         if is_lazy(matrix):
-            score = xp.where(xp.all(matrix == matrix[:1, :]), float("nan"), score)
+            score = xp.where(is_constant(matrix), float("nan"), score)
     return score
+
+
+def is_constant(x: Array) -> Array:
+    """Whether all examples are the same, as a 0-d boolean array."""
+    return namespace_of(x).all(x == x[:1, :])
 
 
 def warn_caller(message: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -16,12 +15,11 @@ from simkit.arrays import (
     as_matrix,
     check_same_examples,
     check_same_framework,
+    is_constant,
     is_lazy,
     is_undefined,
     namespace_of,
-    nan_if_constant,
     to_numpy,
-    undefined_score,
     warn_caller,
 )
 from simkit.errors import InvalidArrayError
@@ -167,44 +165,53 @@ def pairwise(
 
     xp = namespace_of(first)
     width = sum(x.shape[1] for x in everything.values())
-    symmetric = B is None and chosen.facts.symmetric
-    n_pairs = len(rows) * (len(rows) + 1) // 2 if symmetric else len(rows) * len(columns)
-    with track(len(everything) + n_pairs, f"{chosen}", progress) as advance:
+    with track(len(everything) + len(rows), f"{chosen}", progress) as advance:
 
         def prepare(layers: dict[str, Array], side: str) -> list[Any]:
             states = []
             for name, x in layers.items():
                 label = f"{side}[{name!r}]"
-                states.append(None if label in undefined else chosen.prepare(Representation(x, width, label, xp=xp)))
+                if label not in undefined:
+                    states.append(chosen.prepare(Representation(x, width, label, xp=xp)))
                 advance()
             return states
 
         left = prepare(rows, "A")
         right = left if B is None else prepare(columns, "B")
-        scores: dict[tuple[int, int], Array] = {}
-        dtype = xp.result_type(*(x.dtype for x in everything.values()))
-        features = list(rows.values()), list(columns.values())
-        for i, x in enumerate(left):
-            for j, y in enumerate(right):
-                if symmetric and j < i:
-                    scores[i, j] = scores[j, i]
-                    continue
-                pair = features[0][i], features[1][j]
-                score = undefined_score(*pair) if x is None or y is None else nan_if_constant(chosen.score(x, y), *pair)
-                scores[i, j] = xp.astype(score, dtype, copy=False)
-                advance()
-    values = xp.stack([xp.stack([scores[i, j] for j in range(len(right))]) for i in range(len(left))])
-    if not is_lazy(values):
-        pairs = itertools.product(zip(rows, left, strict=True), zip(columns, right, strict=True))
-        expected = [x is not None and y is not None for (_, x), (_, y) in pairs]
-        surprises = np.flatnonzero(np.isnan(to_numpy(values)).ravel() & np.array(expected))
+        values = chosen.scores(left, right, advance) if left and right else None
+    row_defined = [f"A[{name!r}]" not in undefined for name in rows]
+    column_defined = row_defined if B is None else [f"B[{name!r}]" not in undefined for name in columns]
+    values = _place(values, row_defined, column_defined, first)
+    values = xp.astype(values, xp.result_type(*(x.dtype for x in everything.values())), copy=False)
+    if is_lazy(values):
+        constant = [xp.stack([is_constant(x) for x in side.values()]) for side in (rows, columns)]
+        values = xp.where(xp.logical_or(constant[0][:, None], constant[1][None, :]), float("nan"), values)
+    else:
+        surprises = np.argwhere(np.isnan(to_numpy(values)) & np.outer(row_defined, column_defined))
         if surprises.size:
-            i, j = divmod(int(surprises[0]), len(columns))
+            i, j = surprises[0]
             warn_caller(
-                f"{chosen} of {surprises.size} pairs is undefined (nan), the first {list(rows)[i]!r} and "
+                f"{chosen} of {len(surprises)} pairs is undefined (nan), the first {list(rows)[i]!r} and "
                 f"{list(columns)[j]!r}: {NO_VARIATION}"
             )
     return SimilarityMatrix(values, tuple(rows), tuple(columns), str(chosen), first.shape[0])
+
+
+def _place(block: Array | None, rows: list[bool], columns: list[bool], like: Array) -> Array:
+    """`block` spread over the rows and columns that are True, nan elsewhere."""
+    if block is not None and all(rows) and all(columns):
+        return block
+    xp = namespace_of(like)
+    nan = xp.sum(like[0, :]) * float("nan")
+    if block is None:
+        return xp.stack([xp.stack([nan] * len(columns))] * len(rows))
+    nan = xp.astype(nan, block.dtype)
+    lines, i = [], 0
+    for row in rows:
+        positions = iter(range(block.shape[1]))
+        lines.append(xp.stack([block[i, next(positions)] if row and column else nan for column in columns]))
+        i += row
+    return xp.stack(lines)
 
 
 def _matrices(layers: Any, side: str, **rule: Any) -> dict[str, Array]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -63,6 +64,19 @@ class Index(Specified, ABC, Generic[State]):
     @abstractmethod
     def score(self, x: State, y: State) -> Array:
         """Work done once per pair; a 0-d array in the precision of the representations."""
+
+    def scores(self, xs: Sequence[State], ys: Sequence[State], advance: Callable[[], None] = lambda: None) -> Array:
+        """Scores of all pairs, shape (len(xs), len(ys)); `advance` is called len(xs) times as the work proceeds.
+
+        An index may override this where all pairs together cost less than one by one.
+        """
+        half = xs is ys and self.facts.symmetric
+        lines: list[list[Array]] = []
+        for i, x in enumerate(xs):
+            lines.append([lines[j][i] if half and j < i else self.score(x, y) for j, y in enumerate(ys)])
+            advance()
+        xp = namespace_of(lines[0][0])
+        return xp.stack([xp.stack(line) for line in lines])
 
     def __call__(
         self,

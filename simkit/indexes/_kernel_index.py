@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from simkit.arrays import Array
@@ -12,7 +13,7 @@ from simkit.kernels.linear import Linear
 from simkit.registry import get_kernel
 from simkit.representation import Representation
 from simkit.spec import check_choice
-from simkit.statistics.hsic_sums import ESTIMATORS, Estimator, HSICSums, Prepared, gather
+from simkit.statistics.hsic_sums import ESTIMATORS, Estimator, HSICSums, Prepared, all_sums, gather, own_sums
 
 __all__ = ["KernelIndex"]
 
@@ -45,6 +46,17 @@ class KernelIndex(Index[Prepared]):
         """The Gram matrix, or the features where the kernel is linear and they are smaller."""
         return gather(representation, self.kernel, self.estimator)
 
+    def score(self, x: Prepared, y: Prepared) -> Array:
+        """The score of one pair."""
+        return self.from_sums(x.sums(y), x.own, y.own)
+
+    def scores(self, xs: Sequence[Prepared], ys: Sequence[Prepared], advance: Callable[[], None] = lambda: None) -> Array:
+        """The scores of all pairs, shape (len(xs), len(ys)), from one pass over the layers."""
+        xx, yy = own_sums(xs), own_sums(ys)
+        across = HSICSums(xx.inner[:, None], xx.rows[:, None], xx.totals[:, None], xx.n)
+        down = HSICSums(yy.inner[None, :], yy.rows[None, :], yy.totals[None, :], yy.n)
+        return self.from_sums(all_sums(xs, ys, advance), across, down)
+
     @abstractmethod
     def from_sums(self, xy: HSICSums, xx: HSICSums, yy: HSICSums) -> Array:
-        """The score from the three sums of each of the three pairs."""
+        """The score from the three sums of each of the three pairs; elementwise where they are arrays."""

@@ -9,7 +9,7 @@ from simkit.arrays import Array, namespace_of
 from simkit.indexes._kernel_index import KernelIndex
 from simkit.linalg import ratio, root
 from simkit.properties import Facts, Invariances, implied
-from simkit.statistics.hsic_sums import HSICSums, Prepared, estimate
+from simkit.statistics.hsic_sums import HSICSums, estimate
 
 __all__ = ["CKA"]
 
@@ -55,10 +55,6 @@ class CKA(KernelIndex):
             differentiable=self.kernel.differentiable,
             min_examples=self.min_examples,
         )
-
-    def score(self, x: Prepared, y: Prepared) -> Array:
-        """CKA of two prepared layers."""
-        return self.from_sums(x.sums(y), x.own, y.own)
 
     def from_sums(self, xy: HSICSums, xx: HSICSums, yy: HSICSums) -> Array:
         """The ratio of the three HSICs; of sums, never of averages of ratios."""

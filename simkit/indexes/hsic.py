@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from simkit.arrays import Array
 from simkit.indexes._kernel_index import KernelIndex
 from simkit.properties import Facts, Invariances
-from simkit.statistics.hsic_sums import HSICSums, Prepared, estimate
+from simkit.statistics.hsic_sums import HSICSums, Prepared, all_sums, estimate
 
 __all__ = ["HSIC"]
 
@@ -56,6 +57,11 @@ class HSIC(KernelIndex):
     def score(self, x: Prepared, y: Prepared) -> Array:
         """HSIC of two prepared layers."""
         return estimate(x.sums(y), self.estimator) * x.magnitude * y.magnitude
+
+    def scores(self, xs: Sequence[Prepared], ys: Sequence[Prepared], advance: Callable[[], None] = lambda: None) -> Array:
+        """HSIC of all pairs, shape (len(xs), len(ys))."""
+        across, down = (layers[0].xp.stack([layer.magnitude for layer in layers]) for layers in (xs, ys))
+        return estimate(all_sums(xs, ys, advance), self.estimator) * across[:, None] * down[None, :]
 
     def from_sums(self, xy: HSICSums, xx: HSICSums, yy: HSICSums) -> Array:
         """HSIC from the sums of the pair."""

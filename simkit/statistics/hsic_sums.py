@@ -13,6 +13,7 @@ Only the producer of the sums differs between data in memory, tiles, batches and
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
@@ -24,14 +25,32 @@ from simkit.kernels.linear import Linear
 from simkit.linalg import cross, double_centre, inner, squared_norm, total, without_diagonal
 from simkit.representation import Representation
 
-__all__ = ["ESTIMATORS", "Estimator", "Features", "Gram", "HSICSums", "Prepared", "estimate", "features_for", "gather"]
+__all__ = [
+    "ESTIMATORS",
+    "Estimator",
+    "Features",
+    "Gram",
+    "HSICSums",
+    "Prepared",
+    "all_sums",
+    "estimate",
+    "features_for",
+    "gather",
+    "own_sums",
+]
 
 Estimator: TypeAlias = Literal["biased", "unbiased", "lange"]
+# Entries of each Gram matrix per block of `all_sums`: short enough for float32 sums, long enough for a matrix product.
+_BLOCK = 2**16
+
 ESTIMATORS: tuple[Estimator, ...] = get_args(Estimator)
 
 
 class HSICSums(NamedTuple):
-    """The three sums of a pair of Gram matrices, in the accumulation precision, and the number of examples."""
+    """The three sums of a pair of Gram matrices, in the accumulation precision, and the number of examples.
+
+    Or of many pairs at once: the sums are then arrays of one shape.
+    """
 
     inner: Array
     rows: Array
@@ -56,14 +75,19 @@ class Gram:
     k: Array
     rows: Array
     total: Array
-    magnitude: Array | float
+    magnitude: Array
     xp: Namespace
+
+    @property
+    def n(self) -> int:
+        """The number of examples."""
+        return self.k.shape[0]
 
     def sums(self, other: Gram) -> HSICSums:
         """The three sums with another layer's Gram matrix."""
         xp = self.xp
         rows = xp.sum(self.rows * other.rows)
-        return HSICSums(inner(self.k, other.k, xp), rows, self.total * other.total, self.k.shape[0])
+        return HSICSums(inner(self.k, other.k, xp), rows, self.total * other.total, self.n)
 
     @cached_property
     def own(self) -> HSICSums:
@@ -80,8 +104,8 @@ class Features:
 
     x: Array
     diagonal: Array | None
-    magnitude: Array | float
-    examples: int
+    magnitude: Array
+    n: int
     xp: Namespace
 
     def sums(self, other: Features) -> HSICSums:
@@ -89,9 +113,9 @@ class Features:
         xp = self.xp
         whole = squared_norm(cross(self.x, other.x), xp)
         if self.diagonal is None or other.diagonal is None:
-            return HSICSums(whole, xp.zeros_like(whole), xp.zeros_like(whole), self.examples)
+            return HSICSums(whole, xp.zeros_like(whole), xp.zeros_like(whole), self.n)
         shared = xp.sum(self.diagonal * other.diagonal)
-        return HSICSums(whole - shared, shared, xp.sum(self.diagonal) * xp.sum(other.diagonal), self.examples)
+        return HSICSums(whole - shared, shared, xp.sum(self.diagonal) * xp.sum(other.diagonal), self.n)
 
     @cached_property
     def own(self) -> HSICSums:
@@ -117,7 +141,8 @@ def gather(layer: Representation, kernel: Kernel, estimator: Estimator) -> Prepa
             return Features(layer.unit, _diagonal(layer, estimator), scale, layer.n, layer.xp)
         return _gram(layer.unit @ layer.unit.mT, estimator, scale, layer.xp, is_centred=True)
     x = features_for(kernel, layer)
-    return _gram(kernel.fit(x)(x, x), estimator, 1.0, layer.xp)
+    k = kernel.fit(x)(x, x)
+    return _gram(k, estimator, total(layer.xp.ones_like(k[0, 0]), layer.xp), layer.xp)
 
 
 def features_for(kernel: Kernel, layer: Representation) -> Array:
@@ -133,7 +158,7 @@ def _diagonal(layer: Representation, estimator: Estimator) -> Array | None:
     return total(layer.unit * layer.unit, layer.xp, axis=1)
 
 
-def _gram(k: Array, estimator: Estimator, magnitude: Array | float, xp: Namespace, *, is_centred: bool = False) -> Gram:
+def _gram(k: Array, estimator: Estimator, magnitude: Array, xp: Namespace, *, is_centred: bool = False) -> Gram:
     if not is_centred and estimator == "unbiased":
         # A constant added to K changes nothing; without its mean the float32 sums below cancel less.
         k = k - xp.astype(total(k, xp) / k.shape[0] ** 2, k.dtype)
@@ -145,3 +170,38 @@ def _gram(k: Array, estimator: Estimator, magnitude: Array | float, xp: Namespac
     if estimator == "lange":
         rows = xp.zeros_like(rows)
     return Gram(k, rows, xp.sum(rows), magnitude, xp)
+
+
+def all_sums(xs: Sequence[Prepared], ys: Sequence[Prepared], advance: Callable[[], None] = lambda: None) -> HSICSums:
+    """The three sums of every pair of `xs` and `ys` as arrays of shape (len(xs), len(ys)); `advance` after each of `xs`.
+
+    Gram matrices are taken a few rows at a time, of all layers together: one matrix product then reads each of them once,
+    where a loop over pairs would read each as often as it has partners.
+    """
+    xp, n = xs[0].xp, xs[0].n
+    if not isinstance(xs[0], Gram):
+        pairs: list[list[HSICSums]] = []
+        for i, x in enumerate(xs):
+            pairs.append([pairs[j][i] if xs is ys and j < i else x.sums(y) for j, y in enumerate(ys)])
+            advance()
+        inner, by_row, totals = (xp.stack([xp.stack([pair[k] for pair in line]) for line in pairs]) for k in range(3))
+        return HSICSums(inner, by_row, totals, n)
+    rows = max(1, _BLOCK // n)
+    blocks = []
+    for start in range(0, n, rows):
+        a = xp.stack([xp.reshape(x.k[start : start + rows, :], (-1,)) for x in xs])
+        b = a if ys is xs else xp.stack([xp.reshape(y.k[start : start + rows, :], (-1,)) for y in ys])
+        blocks.append(a @ b.mT)
+    inner = total(xp.stack(blocks), xp, axis=0)
+    for _ in xs:
+        advance()
+    by_row = xp.stack([x.rows for x in xs]) @ xp.stack([y.rows for y in ys]).mT
+    totals = xp.stack([x.total for x in xs])[:, None] * xp.stack([y.total for y in ys])[None, :]
+    return HSICSums(inner, by_row, totals, n)
+
+
+def own_sums(layers: Sequence[Prepared]) -> HSICSums:
+    """The sums of each layer with itself, as arrays of shape (len(layers),)."""
+    xp = layers[0].xp
+    inner, rows, totals = (xp.stack([layer.own[k] for layer in layers]) for k in range(3))
+    return HSICSums(inner, rows, totals, layers[0].n)
