@@ -35,7 +35,7 @@ _HOME = {
     "register_index": "simkit.registry",
     "register_kernel": "simkit.registry",
 }
-_ROOMS = ("indexes", "kernels")
+_ROOMS = ("analysis", "demo", "indexes", "kernels")
 
 __all__ = [
     "ConstantInputWarning",

@@ -108,6 +108,11 @@ class Entry(str):
         return self._loaded
 
     @property
+    def point(self) -> importlib.metadata.EntryPoint | None:
+        """The entry point, or None for a class that was registered for this session."""
+        return self._point
+
+    @property
     def error(self) -> str | None:
         """What is wrong with the entry, or None. Asking imports it."""
         try:

@@ -1,0 +1,102 @@
+"""`simkit demo`: two trained networks, compared layer by layer with every index."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+import simkit
+from simkit import demo as bundled
+from simkit.analysis import LayerAccuracy, layer_accuracy
+from simkit.cli.app import Json, app, console, print_json
+from simkit.errors import SimkitError
+from simkit.io import check_writable
+from simkit.progress import track
+
+# Table 2 of the paper: ten Tiny-10 networks on CIFAR-10, n = 10000.
+PAPER = {
+    "cca": 0.106,
+    "cka": 0.993,
+    "cka(kernel=rbf(fraction=0.8))": 0.993,
+    "hsic": 0.222,
+    "linear_regression": 0.454,
+    "pwcca": 0.111,
+    "svcca": 0.151,
+}
+
+
+@app.command()
+def demo(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where to write the heatmap (.png).")] = Path(
+        "simkit-demo.png"
+    ),
+    force: Annotated[bool, typer.Option("--force", help="Replace the picture if it exists.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Compare the layers of two trained networks with every index, and draw the heatmap of linear CKA."""
+    if output.suffix.lower() != ".png":
+        raise ValueError(f"{output}: the heatmap is written as .png.")
+    check_writable(output, force=force)
+    networks = [bundled.load(0), bundled.load(1)]
+    hidden = [{name: x for name, x in network.items() if name != "logits"} for network in networks]
+    specs = dict.fromkeys([*simkit.list_indexes(), "cka(kernel=rbf(fraction=0.8))", "cka(estimator=unbiased)"])
+    results: list[LayerAccuracy] = []
+    failed: dict[str, str] = {}
+    with track(len(specs), "indexes") as advance:
+        for spec in specs:
+            try:
+                results.append(layer_accuracy(hidden, spec))
+            except SimkitError as error:  # a broken plugin must not spoil the rest
+                failed[spec] = str(error)
+            advance()
+    results.sort(key=lambda result: -result.accuracy)
+    matrix = simkit.pairwise(networks[0], networks[1], "cka")
+
+    from simkit.plot import save_heatmap
+
+    save_heatmap(matrix, output, force=force, labels=("network trained from seed 0", "network trained from seed 1"))
+    if as_json:
+        print_json(
+            {
+                "picture": str(output),
+                "n": matrix.n,
+                "layers": list(hidden[0]),
+                "accuracy": {result.index: result.accuracy for result in results},
+                "failed": failed,
+            }
+        )
+        return
+    chance = 1 / len(hidden[0])
+    console.print(
+        "[bold]Which index finds the same layer in a network trained from another seed?[/]\n"
+        f"Two Tiny-10 networks, {len(hidden[0])} layers, {matrix.n} handwritten digits; {chance:.0%} by chance.",
+        highlight=False,
+    )
+    table = Table()
+    table.add_column("index", no_wrap=True)
+    table.add_column("found", justify="right")
+    table.add_column("paper", justify="right")
+    table.add_column("missed", style="dim")
+    for result in results:
+        paper = f"{PAPER[result.index]:.1%}" if result.index in PAPER else ""
+        table.add_row(result.index, f"{result.accuracy:.0%}", paper, _missed(result))
+    console.print(table)
+    for spec, why in failed.items():
+        console.print(f"[red]{spec} failed:[/] {why}", highlight=False)
+    console.print(
+        "Most layers have more units than there are examples. Every index that ignores invertible transforms then says 1 for\n"
+        "any pair (Theorem 1 of the paper), and regression nearly so; CKA does not.",
+        style="dim",
+    )
+    console.print(f"Heatmap of linear CKA: [bold]{output}[/]", highlight=False)
+
+
+def _missed(result: LayerAccuracy) -> str:
+    found = [name for name, share in result.by_layer.items() if share == 1]
+    missed = [name for name, share in result.by_layer.items() if share < 1]
+    if len(found) >= len(missed):
+        return " ".join(missed)
+    return f"all but {' '.join(found)}" if found else "all"

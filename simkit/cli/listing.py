@@ -1,0 +1,131 @@
+"""`simkit indexes` and `simkit kernels`: the paper's Table 1, with the origin of each row."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from simkit.cli.app import Json, app, console, print_json
+from simkit.errors import SimkitError
+from simkit.registry import Entry, Registry, get_index, get_kernel
+from simkit.registry import indexes as index_registry
+from simkit.registry import kernels as kernel_registry
+
+_COLUMNS = {"invertible_linear": "invertible", "orthogonal": "orthogonal", "isotropic_scaling": "scaling"}
+
+
+def describe_index(entry: Entry) -> dict[str, Any]:
+    """One row: the declared facts of an index with default parameters, or its error."""
+    row: dict[str, Any] = {"name": str(entry), "distribution": entry.distribution, "version": entry.version, "error": None}
+    try:
+        index = get_index(f"{entry.distribution}:{entry}" if entry.point is not None else str(entry))
+        facts = index.facts
+    except (SimkitError, TypeError) as error:
+        return row | {"error": str(error)}
+    for invariance in _COLUMNS:
+        in_x, in_y = invariance in facts.invariances.x, invariance in facts.invariances.y
+        row[invariance] = "yes" if in_x and in_y else "X" if in_x else "Y" if in_y else "no"
+    return row | {
+        "symmetric": facts.symmetric,
+        "range": [bound if math.isfinite(bound) else None for bound in facts.range],
+        "statistic": facts.statistic,
+        "reference": type(index).reference,
+    }
+
+
+def describe_kernel(entry: Entry) -> dict[str, Any]:
+    """One row: the declared facts of a kernel with default parameters, or its error."""
+    row: dict[str, Any] = {"name": str(entry), "distribution": entry.distribution, "version": entry.version, "error": None}
+    try:
+        kernel = get_kernel(f"{entry.distribution}:{entry}" if entry.point is not None else str(entry))
+        kept = kernel.invariances
+    except (SimkitError, TypeError) as error:
+        return row | {"error": str(error)}
+    for invariance in ("orthogonal", "translation", "isotropic_scaling"):
+        row[invariance] = "yes" if invariance in kept else "no"
+    return row | {"formula": (type(kernel).__doc__ or "").split("\n")[0], "reference": type(kernel).reference}
+
+
+def _everything(registry: Registry[Any]) -> list[Entry]:
+    return [entry for _, same in sorted(registry.entries().items()) for entry in same]
+
+
+def _mark(value: str) -> str:
+    return {"yes": "[green]✓[/]", "no": "[dim]✗[/]"}.get(value, f"{value} only")
+
+
+def _interval(bounds: list[float | None]) -> str:
+    low, high = bounds
+    return f"{'(-∞' if low is None else f'[{low:g}'}, {'∞)' if high is None else f'{high:g}]'}"
+
+
+def _origin(row: dict[str, Any]) -> str:
+    return f"{row['distribution']} {row['version']}".strip()
+
+
+_CENTRED = {*_COLUMNS.values(), "symmetric", "offset"}
+_FOLDED = {"formula", "reference"}
+
+
+def _print(title: str, header: list[str], rows: list[list[str]], broken: list[dict[str, Any]]) -> None:
+    if console.width < 120 and "reference" in header:  # the facts matter more; --json has everything
+        k = header.index("reference")
+        header, rows = header[:k] + header[k + 1 :], [row[:k] + row[k + 1 :] for row in rows]
+    table = Table(title=title, title_justify="left")
+    for name in header:
+        table.add_column(name, justify="center" if name in _CENTRED else "left", no_wrap=name not in _FOLDED)
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+    for entry in broken:
+        console.print(f"[red]broken:[/] {escape(entry['name'])} of {escape(_origin(entry))}: {escape(entry['error'])}")
+
+
+@app.command()
+def indexes(as_json: Json = False) -> None:
+    """List the similarity indexes: what each is invariant to (Table 1 of the paper), its range, and where it comes from."""
+    rows = [describe_index(entry) for entry in _everything(index_registry)]
+    if as_json:
+        print_json(rows)
+        return
+    usable = [row for row in rows if row["error"] is None]
+    _print(
+        "Similarity indexes and the transformations of the features that leave them unchanged",
+        ["name", *_COLUMNS.values(), "symmetric", "range", "needs", "reference", "from"],
+        [
+            [
+                row["name"],
+                *(_mark(row[invariance]) for invariance in _COLUMNS),
+                _mark("yes" if row["symmetric"] else "no"),
+                _interval(row["range"]),
+                row["statistic"],
+                escape(row["reference"]),
+                _origin(row),
+            ]
+            for row in usable
+        ],
+        [row for row in rows if row["error"] is not None],
+    )
+
+
+@app.command()
+def kernels(as_json: Json = False) -> None:
+    """List the kernels for HSIC and CKA."""
+    rows = [describe_kernel(entry) for entry in _everything(kernel_registry)]
+    if as_json:
+        print_json(rows)
+        return
+    usable = [row for row in rows if row["error"] is None]
+    kept = ("orthogonal", "translation", "isotropic_scaling")
+    _print(
+        "Kernels and the transformations of the features that leave their centred Gram matrix unchanged",
+        ["name", "formula", "orthogonal", "offset", "scaling", "reference", "from"],
+        [
+            [row["name"], escape(row["formula"]), *(_mark(row[k]) for k in kept), escape(row["reference"]), _origin(row)]
+            for row in usable
+        ],
+        [row for row in rows if row["error"] is not None],
+    )

@@ -1,0 +1,130 @@
+"""Heatmaps of similarity matrices, with matplotlib."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from simkit.errors import SimkitError
+from simkit.files import whole_file
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from simkit.matrix import SimilarityMatrix
+
+__all__ = ["heatmap", "save_heatmap"]
+
+_CELL = 0.42  # inches
+_MOST_NUMBERS = 14  # rows or columns up to which the values stand in the cells
+
+
+def heatmap(
+    matrix: SimilarityMatrix,
+    ax: Axes | None = None,
+    *,
+    title: str | None = None,
+    labels: tuple[str, str] | None = None,
+    numbers: bool | None = None,
+    **options: Any,
+) -> Axes:
+    """Draw a similarity matrix: rows downwards, columns to the right, a colour bar from 0 to 1.
+
+    Parameters
+    ----------
+    matrix : SimilarityMatrix
+    ax : matplotlib Axes, optional
+        Where to draw; by default a new figure that needs no display. Its figure is ``ax.figure``.
+    title : str, optional
+        By default the spec of the index and the number of examples.
+    labels : (str, str), optional
+        What the rows and the columns are.
+    numbers : bool, optional
+        Write the values into the cells; by default up to 14 rows and columns.
+    **options
+        For ``Axes.imshow``: ``cmap``, ``vmin``, ``vmax``.
+
+    Returns
+    -------
+    matplotlib Axes
+
+    Notes
+    -----
+    The scale is that of the index where it is [0, 1], so that two heatmaps can be compared by eye; it is widened to the
+    data where values lie outside.
+    """
+    values = np.asarray(matrix.to_numpy(), dtype=float)
+    n_rows, n_columns = values.shape
+    if ax is None:
+        try:
+            from matplotlib.figure import Figure
+        except ImportError:
+            raise ImportError('Plots need matplotlib: pip install "simkit-similarity[plot]"') from None
+        size = max(4.4, _CELL * n_columns + 2.4), max(3.4, _CELL * n_rows + 1.6)
+        ax = Figure(figsize=size, dpi=150, layout="constrained").add_subplot()
+    low, high = _limits(matrix.index, values)
+    shown: dict[str, Any] = {
+        "cmap": "magma",
+        "vmin": low,
+        "vmax": high,
+        "aspect": "equal",
+        "interpolation": "nearest",
+    } | options
+    image = ax.imshow(values, **shown)
+    longest = max(map(len, matrix.columns))
+    crowded = longest > 4
+    ax.set_xticks(range(n_columns), matrix.columns, rotation=45 if crowded else 0, ha="right" if crowded else "center")
+    if crowded:
+        for label in ax.get_xticklabels():
+            label.set_rotation_mode("anchor")
+    ax.set_yticks(range(n_rows), matrix.rows)
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    if labels is not None:
+        ax.set_ylabel(labels[0])
+        ax.set_xlabel(labels[1])
+    ax.set_title(f"{matrix.index}, n = {matrix.n}" if title is None else title)
+    if numbers is None:
+        numbers = max(n_rows, n_columns) <= _MOST_NUMBERS
+    if numbers:
+        _write_numbers(ax, image, values)
+    bar = ax.figure.colorbar(image, ax=ax, fraction=0.046, pad=0.03)
+    bar.outline.set_visible(False)
+    bar.set_label("similarity")
+    return ax
+
+
+def _limits(spec: str, values: np.ndarray) -> tuple[float, float]:
+    """0 to 1 for indexes that live there (or in [-1, 1]), wider where the data are; the range of the data for others."""
+    from simkit.registry import get_index
+
+    finite = values[np.isfinite(values)]
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
+    try:
+        bounded = max(map(abs, get_index(spec).facts.range)) == 1.0
+    except SimkitError:  # a matrix can be plotted where the plugin that made it is absent
+        bounded = low >= 0.0 and high <= 1.0
+    return (min(0.0, low), 1.0) if bounded else (low, high if high > low else low + 1.0)
+
+
+def _write_numbers(ax: Axes, image: Any, values: np.ndarray) -> None:
+    for i, j in np.ndindex(values.shape):
+        value = values[i, j]
+        red, green, blue, _ = image.cmap(image.norm(value))
+        bright = 0.299 * red + 0.587 * green + 0.114 * blue > 0.5
+        text = "nan" if np.isnan(value) else f"{value:.2f}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:.3g}"
+        ax.text(j, i, text, ha="center", va="center", fontsize=7, color="black" if bright else "white")
+
+
+def save_heatmap(matrix: SimilarityMatrix, path: str | os.PathLike[str], *, force: bool = False, **options: Any) -> None:
+    """Write the heatmap as a picture, by default 150 dots per inch; `options` as for `heatmap`.
+
+    Raises
+    ------
+    FileExistsError
+        The file exists and `force` is false.
+    """
+    with whole_file(path, force=force) as temporary:
+        heatmap(matrix, **options).get_figure(root=True).savefig(temporary)  # type: ignore[union-attr]
