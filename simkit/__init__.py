@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from simkit.compare import compare, pairwise
+    from simkit.comparison import compare, pairwise
     from simkit.errors import ConstantInputWarning, SimkitError
     from simkit.index import Index
     from simkit.kernel import Kernel
@@ -19,19 +19,20 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# Imported when first used, so that `import simkit` costs next to nothing.
+# Imported when first used, so that `import simkit` costs next to nothing. No module may be called like a public name:
+# importing it would put the module in the name's place.
 _HOME = {
     "ConstantInputWarning": "simkit.errors",
     "Index": "simkit.index",
     "Kernel": "simkit.kernel",
     "SimilarityMatrix": "simkit.matrix",
     "SimkitError": "simkit.errors",
-    "compare": "simkit.compare",
+    "compare": "simkit.comparison",
     "get_index": "simkit.registry",
     "get_kernel": "simkit.registry",
     "list_indexes": "simkit.registry",
     "list_kernels": "simkit.registry",
-    "pairwise": "simkit.compare",
+    "pairwise": "simkit.comparison",
     "register_index": "simkit.registry",
     "register_kernel": "simkit.registry",
 }

@@ -39,6 +39,7 @@ __all__ = [
     "describe",
     "detach",
     "is_constant",
+    "is_dask",
     "is_lazy",
     "is_undefined",
     "namespace_of",
@@ -62,6 +63,11 @@ Channels: TypeAlias = Literal["first", "last"]
 def namespace_of(*arrays: Array) -> Namespace:
     """Array API namespace shared by `arrays`, wrapped by array-api-compat where the library itself deviates."""
     return array_api_compat.array_namespace(*arrays)
+
+
+def is_dask(x: Array) -> bool:
+    """Whether `x` is a Dask array."""
+    return array_api_compat.is_dask_array(x)
 
 
 def is_lazy(x: Array) -> bool:

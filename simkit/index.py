@@ -12,6 +12,7 @@ from simkit.arrays import (
     Channels,
     Maps,
     as_pair,
+    is_dask,
     is_lazy,
     is_undefined,
     namespace_of,
@@ -101,6 +102,10 @@ class Index(Specified, ABC, Generic[State]):
             maps=maps,
             channels=channels,
         )
+        if is_dask(x):
+            from simkit.scale import dask
+
+            return dask.compare(self, x, y, check_finite=check_finite)
         if is_undefined(x, checked=check_finite) or is_undefined(y, checked=check_finite):
             return self.finish(undefined_score(x, y), x, y)
         xp = namespace_of(x, y)

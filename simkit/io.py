@@ -63,6 +63,8 @@ def read_activations(path: str | os.PathLike[str]) -> Activations:
         )
     try:
         found = reader(path)
+    except InvalidArrayError:
+        raise
     except (ValueError, zipfile.BadZipFile, EOFError, KeyError) as error:
         if "pickle" in str(error).lower():
             raise InvalidArrayError(

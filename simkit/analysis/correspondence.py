@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from simkit.compare import pairwise
+from simkit.comparison import pairwise
 from simkit.errors import InvalidArrayError
 from simkit.index import Index
 from simkit.registry import get_index

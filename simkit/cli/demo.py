@@ -87,8 +87,8 @@ def demo(
     for spec, why in failed.items():
         console.print(f"[red]{spec} failed:[/] {why}", highlight=False)
     console.print(
-        "Most layers have more units than there are examples. Every index that ignores invertible transforms then says 1 for\n"
-        "any pair (Theorem 1 of the paper), and regression nearly so; CKA does not.",
+        "Most layers have more units than there are examples. An index that ignores invertible transforms then says 1\n"
+        "for any pair (Theorem 1 of the paper), and so does regression; CKA does not.",
         style="dim",
     )
     console.print(f"Heatmap of linear CKA: [bold]{output}[/]", highlight=False)

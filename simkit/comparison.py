@@ -16,6 +16,7 @@ from simkit.arrays import (
     check_same_examples,
     check_same_framework,
     is_constant,
+    is_dask,
     is_lazy,
     is_undefined,
     namespace_of,
@@ -161,6 +162,11 @@ def pairwise(
         check_same_examples(first, x, (first_name, name))
     for name, x in everything.items():
         as_examples(x, name, min_examples=chosen.facts.min_examples, check_finite=check_finite)
+    if is_dask(first):
+        from simkit.scale import dask
+
+        values = dask.pairwise(chosen, rows, None if B is None else columns, check_finite=check_finite)
+        return SimilarityMatrix(values, tuple(rows), tuple(columns), str(chosen), first.shape[0])
     undefined = {name for name, x in everything.items() if is_undefined(x, checked=check_finite)}
 
     xp = namespace_of(first)

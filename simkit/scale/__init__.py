@@ -1,0 +1,1 @@
+"""Representations that are not arrays in memory."""
