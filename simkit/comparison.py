@@ -93,7 +93,7 @@ def compare(
     >>> X = rng.standard_normal((200, 10))
     >>> Y = X @ rng.standard_normal((10, 20))
     >>> print(f"{simkit.compare(X, Y):.3f}")
-    0.655
+    0.816
     >>> print(f"{simkit.compare(X, Y, 'cca'):.3f}")
     1.000
     """
@@ -146,8 +146,8 @@ def pairwise(
     >>> rng = np.random.default_rng(0)
     >>> layers = {"conv1": rng.standard_normal((50, 8)), "conv2": rng.standard_normal((50, 4))}
     >>> simkit.pairwise(layers).to_numpy().round(3)
-    array([[1.   , 0.075],
-           [0.075, 1.   ]])
+    array([[1.   , 0.098],
+           [0.098, 1.   ]])
     """
     chosen = get_index(index, **parameters)
     rule = {"flatten": flatten, "maps": maps, "channels": channels}

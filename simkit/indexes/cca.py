@@ -161,8 +161,8 @@ class PWCCA(Index[_Weighted]):
     sum_i alpha_i rho_i / sum_i alpha_i,   alpha_i = sum_j |<h_i, x_j>|,   h_i = Q_X u_i          (equation 9)
 
     where U S V' = Q_X' Q_Y and i runs over the canonical correlations, as many as the smaller rank. With squares for
-    absolute values and correlations (equation 10) it equals `LinearRegression`; there i runs over all canonical variables of X, those
-    without a partner having correlation 0.
+    absolute values and correlations (equation 10) it equals `LinearRegression`; there i runs over all canonical variables
+    of X, those without a partner having correlation 0.
 
     Parameters
     ----------

@@ -1,8 +1,9 @@
 """Dask arrays: lazy in, lazy out.
 
-The score of Dask arrays is a 0-d Dask array (a lazy matrix for `simkit.pairwise`). Shapes, dtypes and frameworks are checked
-at once; values when the result is computed, since a lazy array is never computed for a check. The representations are brought
-together in one task that runs the index on the chunks' own framework, so they must fit into one worker's memory.
+The score of Dask arrays is a 0-d Dask array (a lazy matrix for `simkit.pairwise`). Shapes, dtypes and frameworks are
+checked at once; values when the result is computed, since a lazy array is never computed for a check. The
+representations are brought together in one task that runs the index on the chunks' own framework, so they must fit into
+one worker's memory.
 """
 
 from __future__ import annotations
