@@ -8,7 +8,6 @@ is skipped with the reason.
 from __future__ import annotations
 
 import importlib
-import os
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -16,7 +15,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-os.environ.setdefault("JAX_ENABLE_X64", "1")
 
 
 class Library(Enum):
