@@ -13,10 +13,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from simkit.arrays import Array, Namespace, accumulation_dtype, detach, placement
+from simkit.arrays import Array, Namespace, accumulation_dtype, detach, placement, to_numpy
 
 __all__ = [
     "Basis",
+    "assignment",
+    "compact",
     "cross",
     "double_centre",
     "identity",
@@ -84,6 +86,35 @@ def root(x: Array, xp: Namespace) -> Array:
 def singular_values(a: Array, xp: Namespace) -> Array:
     """Singular values, descending, in the accumulation precision."""
     return xp.linalg.svdvals(widen(a, xp))
+
+
+def compact(x: Array, xp: Namespace) -> Array:
+    """Rotate `x` (n, p) to at most n columns, with the same xx'.
+
+    The rotation is a constant for differentiation: a function of xx' depends on nothing outside the row space of `x`.
+    """
+    if x.shape[1] <= x.shape[0]:
+        return x
+    rotation, _ = xp.linalg.qr(detach(x).mT)
+    return x @ rotation
+
+
+def assignment(weights: Array) -> np.ndarray:
+    """0/1 matrix of the one-to-one assignment of rows to columns with the largest sum of weights; SciPy, on the host.
+
+    Raises
+    ------
+    ImportError
+        SciPy is not installed.
+    """
+    try:
+        from scipy.optimize import linear_sum_assignment
+    except ImportError:
+        raise ImportError("Matching neurons needs SciPy: pip install scipy") from None
+    host = to_numpy(weights)
+    chosen = np.zeros(host.shape)
+    chosen[linear_sum_assignment(host, maximize=True)] = 1.0
+    return chosen
 
 
 # --- Gram matrices and distances ------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import math
 import pkgutil
 import re
 from pathlib import Path
@@ -41,8 +42,8 @@ def test_table_of_indexes_is_what_the_indexes_declare():
     table = TEXT.split("## Indexes")[1].split("\n\n")[2]
     rows = {}
     for line in table.splitlines()[2:]:
-        name, *facts = (cell.strip() for cell in line.strip("|").split("|"))
-        rows[name.strip("`")] = facts
+        names, *facts = (cell.strip() for cell in line.strip("|").split("|"))
+        rows |= dict.fromkeys(re.findall(r"`(\w+)`", names), facts)
     own = {str(entry) for entry in simkit.list_indexes() if entry.distribution == "simkit-similarity"}
     assert set(rows) == own
     for name, (*marks, score, parameters) in rows.items():
@@ -52,7 +53,7 @@ def test_table_of_indexes_is_what_the_indexes_declare():
             kept = {(True, True): "yes", (True, False): "X only", (False, True): "Y only", (False, False): ""}
             assert mark == kept[invariance in x, invariance in y], (name, invariance)
         low, high = index.facts.range
-        assert score == ("0 to 1" if (low, high) == (0, 1) else "0 and up"), name
+        assert score == {(0, 1): "0 to 1", (-1, 1): "-1 to 1", (0, math.inf): "0 and up"}[low, high], name
         for parameter in re.findall(r"`(\w+)`", parameters):
             assert parameter in index.__dataclass_fields__, (name, parameter)
 

@@ -189,8 +189,9 @@ def all_sums(xs: Sequence[Prepared], ys: Sequence[Prepared], advance: Callable[[
     rows = max(1, _BLOCK // n)
     blocks = []
     for start in range(0, n, rows):
-        a = xp.stack([xp.reshape(x.k[start : start + rows, :], (-1,)) for x in xs])
-        b = a if ys is xs else xp.stack([xp.reshape(y.k[start : start + rows, :], (-1,)) for y in ys])
+        part = slice(start, min(start + rows, n))
+        a = xp.stack([xp.reshape(x.k[part, :], (-1,)) for x in xs])
+        b = a if ys is xs else xp.stack([xp.reshape(y.k[part, :], (-1,)) for y in ys])
         blocks.append(a @ b.mT)
     inner = total(xp.stack(blocks), xp, axis=0)
     for _ in xs:

@@ -1,0 +1,71 @@
+"""Distance correlation, which is CKA with the distance for a kernel (Sejdinovic et al. 2013)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from simkit.arrays import Array, namespace_of
+from simkit.indexes._kernel_index import KernelIndex
+from simkit.kernel import Kernel
+from simkit.kernels.distance import Distance
+from simkit.linalg import ratio, root
+from simkit.properties import Facts, Invariances
+from simkit.spec import check_choice
+from simkit.statistics.hsic_sums import Estimator, HSICSums, estimate
+
+__all__ = ["DistanceCorrelation"]
+
+
+@dataclass(frozen=True)
+class DistanceCorrelation(KernelIndex):
+    """Distance correlation of two representations, 0 in the limit of many examples if and only if they are independent.
+
+    With A and B the doubly centred matrices of Euclidean distances between examples,
+
+    dCor = sqrt(sum_ij A_ij B_ij / sqrt(sum_ij A_ij^2 sum_ij B_ij^2))
+
+    Parameters
+    ----------
+    estimator : {"biased", "unbiased"}
+        ``"biased"`` is the original; ``"unbiased"`` the bias-corrected one of Szekely & Rizzo 2014 (n >= 4), an estimate of
+        the square, which can be negative and has no root.
+    squared : bool
+        Leave out the root of the biased one. Both forms are called distance correlation in the literature.
+
+    References
+    ----------
+    Szekely, Rizzo & Bakirov 2007; Szekely & Rizzo 2014; Sejdinovic et al. 2013 (it is CKA with the kernel -|x - y|).
+    """
+
+    kernel: Kernel = field(default_factory=Distance, init=False)
+    estimator: Estimator = "biased"
+    squared: bool = False
+
+    name: ClassVar[str] = "distance_correlation"
+    reference: ClassVar[str] = "Szekely et al. 2007"
+
+    def __post_init__(self) -> None:
+        check_choice(self.name, "estimator", self.estimator, ("biased", "unbiased"))
+        check_choice(self.name, "squared", self.squared, (False, True))
+
+    @property
+    def facts(self) -> Facts:
+        """As linear CKA."""
+        return Facts(
+            symmetric=True,
+            range=(0.0 if self.estimator == "biased" else -1.0, 1.0),
+            invariances=Invariances.both("orthogonal", "isotropic_scaling", "translation"),
+            statistic="hsic sums",
+            identity=1.0,
+            min_examples=self.min_examples,
+        )
+
+    def from_sums(self, xy: HSICSums, xx: HSICSums, yy: HSICSums) -> Array:
+        """The ratio of distance covariances, or its root."""
+        xp = namespace_of(xy.inner)
+        variances = root(estimate(xx, self.estimator), xp) * root(estimate(yy, self.estimator), xp)
+        squared = ratio(estimate(xy, self.estimator), variances, xp)
+        if self.squared or self.estimator == "unbiased":
+            return squared
+        return xp.where(xp.isnan(squared), squared, root(squared, xp))
