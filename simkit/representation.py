@@ -34,6 +34,8 @@ class Representation:
     is_centred : bool
         The columns are centred already and must not be centred again: `features` is then the root of a scatter matrix,
         whose few rows stand for all `examples`.
+    given : dtype, optional
+        The precision that the data were given in, where `features` is a root in another. Default: that of `features`.
     """
 
     features: Array
@@ -41,6 +43,7 @@ class Representation:
     name: str = "X"
     examples: int = 0
     is_centred: bool = False
+    given: Any = None
     xp: Namespace = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
@@ -93,7 +96,8 @@ class Representation:
     @property
     def rank_tolerance(self) -> float:
         """Singular values at or below this fraction of the largest count as zero."""
-        return rank_tolerance((self.features.shape[0], self.p), self.features, self.precise, self.xp)
+        given = self.features if self.given is None else self.xp.empty(0, dtype=self.given)
+        return rank_tolerance((self.n, self.p), given, self.precise, self.xp)
 
     @cached_property
     def _normalised(self) -> tuple[Array, Array]:
