@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 
 
-
 class Library(Enum):
     """What a test can be run on."""
 
