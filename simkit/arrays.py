@@ -35,6 +35,7 @@ __all__ = [
     "as_pair",
     "check_same_examples",
     "check_same_framework",
+    "check_values",
     "constant_of",
     "describe",
     "detach",
@@ -306,10 +307,19 @@ def as_examples(x: Array, name: str = "X", *, min_examples: int = 2, check_finit
         )
     if is_lazy(x):
         return x
+    if check_finite:
+        check_values(x, name)
+    if bool(is_constant(x[:2, :])) and bool(is_constant(x)):
+        warn_caller(f"{name} is constant: all {n} examples are the same, so its similarity to anything is undefined (nan).")
+    return x
+
+
+def check_values(x: Array, name: str) -> None:
+    """Raise `InvalidArrayError` if a matrix holds nan or inf: how many, and where the first is."""
     xp = namespace_of(x)
     # A finite sum has finite terms, so the entries are looked at one by one only where something is wrong.
     with np.errstate(over="ignore", invalid="ignore"):
-        suspicious = check_finite and not bool(xp.isfinite(xp.sum(x)))
+        suspicious = not bool(xp.isfinite(xp.sum(x)))
     if suspicious and not bool(xp.all(xp.isfinite(x))):
         bad = xp.logical_not(xp.isfinite(x))
         flat = xp.reshape(xp.astype(bad, xp.int32), (-1,))
@@ -319,9 +329,6 @@ def as_examples(x: Array, name: str = "X", *, min_examples: int = 2, check_finit
             f"row {first[0]}, column {first[1]}. Remove those examples or find out where they come from "
             "(half precision overflows at 65504); check_finite=False lets them through."
         )
-    if bool(xp.all(x[:2, :] == x[:1, :])) and bool(xp.all(x == x[:1, :])):
-        warn_caller(f"{name} is constant: all {n} examples are the same, so its similarity to anything is undefined (nan).")
-    return x
 
 
 def is_undefined(x: Array, *, checked: bool) -> bool:
