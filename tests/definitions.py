@@ -22,9 +22,9 @@ def H(n):
 
 
 def centred(X):
-    """H X; of numbers with a large offset, the offset is taken off first."""
-    X = float64(X)
-    return H(len(X)) @ (X - X[0])
+    """H X, without the n x n matrix; of numbers with a large offset, the offset is taken off first."""
+    X = float64(X) - float64(X)[0]
+    return X - X.mean(axis=0)
 
 
 # --- kernels ---------------------------------------------------------------------------------------------------------------
@@ -77,7 +77,7 @@ def cosine(X):
 KERNELS = {"linear": linear, "rbf": rbf, "laplacian": laplacian, "polynomial": polynomial, "cosine": cosine}
 
 
-# --- HSIC and CKA ------------------------------------------------------------------------------------------------------------
+# --- HSIC and CKA ----------------------------------------------------------------------------------------------------------
 
 
 def hsic_biased(K, L):
@@ -126,7 +126,35 @@ def cka(X, Y, kernel="linear", estimator="biased", **parameters):
     return h(K, L) / math.sqrt(h(K, K) * h(L, L))
 
 
-# --- regression and CCA ------------------------------------------------------------------------------------------------------
+def estimates(blocks, n):
+    """All three estimators of all three pairs from blocks of rows of (K, L), for n too large for H.
+
+    `blocks` gives (start, K[start:stop], L[start:stop]) of matrices whose rows sum to 0 unless only ``"unbiased"`` is used.
+    """
+    inner, diagonal = np.zeros((2, 2)), np.zeros((2, 2))
+    rows = [np.zeros((2, n)), np.zeros((2, n))]  # with and without the diagonal
+    for start, *matrices in blocks:
+        size = len(matrices[0])
+        where = np.arange(size), np.arange(start, start + size)
+        for a in range(2):
+            rows[0][a, start : start + size] = matrices[a].sum(axis=1)
+            rows[1][a, start : start + size] = rows[0][a, start : start + size] - matrices[a][where]
+            for b in range(2):
+                inner[a, b] += np.sum(matrices[a] * matrices[b])
+                diagonal[a, b] += np.sum(matrices[a][where] * matrices[b][where])
+    result = {}
+    for a, b, pair in ((0, 1, "xy"), (0, 0, "xx"), (1, 1, "yy")):
+        off = inner[a, b] - diagonal[a, b]
+        sums = rows[1][a].sum() * rows[1][b].sum() / ((n - 1) * (n - 2)) - 2 * rows[1][a] @ rows[1][b] / (n - 2)
+        result[pair] = {
+            "biased": inner[a, b] / (n - 1) ** 2,
+            "lange": off / (n * (n - 3)),
+            "unbiased": (off + sums) / (n * (n - 3)),
+        }
+    return result
+
+
+# --- regression and CCA ----------------------------------------------------------------------------------------------------
 
 
 def basis(X, relative=None):
@@ -174,14 +202,19 @@ def svcca(X, Y, threshold=0.99, summary_of="r2"):
 
 
 def pwcca(X, Y, squared=False):
-    """Equations 9 and 10, weights from X, with loops over canonical variables and neurons."""
+    """Equations 9 and 10, weights from X, with loops over canonical variables and neurons.
+
+    The paper writes it for p1 <= p2. Beyond, equation 9 has as many canonical variables as correlations (Morcos et al.);
+    equation 10 has all of X's, those without a partner with correlation 0, or it would not be R^2.
+    """
     Qx, Qy, Xc = basis(X), basis(Y), centred(X)
-    u, rho, _ = np.linalg.svd(Qx.T @ Qy, full_matrices=False)
+    u, rho, _ = np.linalg.svd(Qx.T @ Qy, full_matrices=squared)
     numerator = denominator = 0.0
-    for i in range(len(rho)):
+    for i in range(u.shape[1]):
         h = Qx @ u[:, i]
         products = [h @ Xc[:, j] for j in range(Xc.shape[1])]
         alpha = sum(v * v for v in products) if squared else sum(abs(v) for v in products)
-        numerator += alpha * (rho[i] ** 2 if squared else rho[i])
+        if i < len(rho):
+            numerator += alpha * (rho[i] ** 2 if squared else rho[i])
         denominator += alpha
     return numerator / denominator
