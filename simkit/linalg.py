@@ -33,6 +33,7 @@ __all__ = [
     "squared_distances",
     "squared_norm",
     "total",
+    "triangle",
     "widen",
     "without_diagonal",
 ]
@@ -86,6 +87,13 @@ def root(x: Array, xp: Namespace) -> Array:
 def singular_values(a: Array, xp: Namespace) -> Array:
     """Singular values, descending, in the accumulation precision."""
     return xp.linalg.svdvals(widen(a, xp))
+
+
+def triangle(x: Array, xp: Namespace) -> Array:
+    """R of a QR decomposition of `x` (n, p), n >= p: p rows with the same inner products of columns, R'R = x'x."""
+    if isinstance(x, np.ndarray):  # the standard cannot leave out Q
+        return np.linalg.qr(x, mode="r")
+    return xp.linalg.qr(x)[1]
 
 
 def compact(x: Array, xp: Namespace) -> Array:
