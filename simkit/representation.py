@@ -36,6 +36,8 @@ class Representation:
         whose few rows stand for all `examples`.
     given : dtype, optional
         The precision that the data were given in, where `features` is a root in another. Default: that of `features`.
+    noise : float
+        Singular values at or below this fraction of the largest are rounding noise of the way in which a root was found.
     """
 
     features: Array
@@ -44,6 +46,7 @@ class Representation:
     examples: int = 0
     is_centred: bool = False
     given: Any = None
+    noise: float = 0.0
     xp: Namespace = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
@@ -97,7 +100,7 @@ class Representation:
     def rank_tolerance(self) -> float:
         """Singular values at or below this fraction of the largest count as zero."""
         given = self.features if self.given is None else self.xp.empty(0, dtype=self.given)
-        return rank_tolerance((self.n, self.p), given, self.precise, self.xp)
+        return max(self.noise, rank_tolerance((self.n, self.p), given, self.precise, self.xp))
 
     @cached_property
     def _normalised(self) -> tuple[Array, Array]:

@@ -1,0 +1,698 @@
+"""Second moments of a stack of layers: one mergeable state for streams, Dask chunks, processes and devices.
+
+Every index that is linear in its features depends on the data only through
+
+    n        S = sum_i z_i z_i'        of the stacked, centred features z_i = (x_i, y_i, ...) - mean
+
+so the heatmap of L layers needs one state of P x P numbers, P the sum of their widths, and one pass over the data. States of
+two sets of examples merge exactly (Chan, Golub & LeVeque 1979): moving the origin by d turns S into S + n d d', and sums
+about a common origin add.
+
+The unbiased estimators of linear HSIC need more, also in one pass. With a_ik the squared length of z_i in layer k, the
+centred Gram matrices without their diagonals have <K, L> = |S_kl|^2 - A_kl and K1 = -a_k, where
+
+    A_kl = sum_i a_ik a_il        T_k = sum_i a_ik z_i
+
+and the third moments T serve to move the origin. With d_k the part of d that belongs to layer k (zero elsewhere),
+
+    T_k  ->  T_k + 2 S d_k + tr(S_kk) d + n |d_k|^2 d
+    A_kl ->  A_kl + 2 T_k'd_l + 2 T_l'd_k + 4 d_k'S d_l + tr(S_kk) |d_l|^2 + tr(S_ll) |d_k|^2 + n |d_k|^2 |d_l|^2
+
+since the sum of the z_i is zero. An index is fed by an *equivalent pair*: with S = R'R, the columns of R that belong to X and
+to Y have the same products X'X, X'Y, Y'Y as the centred data, and only P rows.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+
+from simkit.arrays import (
+    Array,
+    Namespace,
+    accumulation_dtype,
+    constant_of,
+    detach,
+    namespace_of,
+    placement,
+    to_numpy,
+    warn_caller,
+)
+from simkit.errors import InvalidArrayError, NeedsAllExamplesError
+from simkit.files import whole_file
+from simkit.index import NO_VARIATION, Index
+from simkit.kernels.linear import Linear
+from simkit.linalg import squared_norm, total, widen
+from simkit.representation import Representation
+from simkit.statistics.hsic_sums import Estimator, HSICSums
+
+__all__ = ["Moments", "Products", "Whitening", "needs", "score_pairs"]
+
+Products: TypeAlias = Literal["float64", "float32"]
+
+# Rows per matrix product: enough for its full speed, few enough to stay in the cache and for float32 sums.
+_ROWS = 4096
+_FORMAT = 1  # of saved files
+_ARRAYS = ("_mean", "_scatter", "_third", "_fourth", "_nonfinite")
+
+
+@dataclass(frozen=True, eq=False)
+class Whitening:
+    """Coordinates in which every layer has nearly orthonormal features: z = (x - mean) V / roots, layer by layer.
+
+    Attributes
+    ----------
+    mean : array, shape (P,)
+    vectors : tuple of arrays, shapes (p_k, p_k)
+        Eigenvectors of each layer's scatter matrix.
+    roots : tuple of arrays, shapes (p_k,)
+        Roots of its eigenvalues, floored at rounding level. Flooring, not dropping: how short a direction comes out says
+        how far below the floor it was.
+    n : int
+        The number of examples they come from.
+    """
+
+    mean: Array
+    vectors: tuple[Array, ...]
+    roots: tuple[Array, ...]
+    n: int
+
+    def __call__(self, rows: Array, slices: Sequence[slice], xp: Namespace) -> Array:
+        """Rows of the stacked features in these coordinates."""
+        moved = widen(rows, xp) - self.mean
+        parts = [moved[:, s] @ (v / r) for s, v, r in zip(slices, self.vectors, self.roots, strict=True)]
+        return xp.concat(parts, axis=1)
+
+    def back(self, k: int, root: Array) -> Array:
+        """Columns of a root that belong to layer `k`, in the layer's own features."""
+        return (root * self.roots[k]) @ self.vectors[k].mT
+
+
+class Moments:
+    """Count, means and joint scatter of several layers of the same examples; `update`, `merge`, then score.
+
+    Parameters
+    ----------
+    third_order : bool
+        Also keep the sums that the unbiased estimators of linear HSIC need.
+    products : {"float64", "float32"}
+        Precision of the matrix products of float32 data, which are centred before and summed in float64 after in both cases.
+        float32 is twice as fast and right to about 1e-7 of the norms, enough for CKA; what depends on small eigenvalues
+        (CCA, regression) needs float64, the default. Of no effect on float64 data.
+    whitened_by : Whitening, optional
+        Coordinates to accumulate in, from `whitening` of a first pass over the same data.
+
+    Attributes
+    ----------
+    names : tuple of str
+        The layers, once there has been an update.
+    widths : tuple of int
+        Their numbers of features.
+
+    Notes
+    -----
+    The state lives in the namespace and on the device of the batches, in float64 where the device has it. Small batches are
+    put together until a matrix product is worth its while, so fewer than 4096 rows are held besides. Gradients do not flow.
+    """
+
+    def __init__(
+        self, *, third_order: bool = False, products: Products = "float64", whitened_by: Whitening | None = None
+    ) -> None:
+        if third_order and whitened_by is not None:
+            raise ValueError("third-order sums are not kept in whitened coordinates: no index needs both")
+        self.third_order, self.products, self.whitened_by = third_order, products, whitened_by
+        self.names: tuple[str, ...] = ()
+        self.widths: tuple[int, ...] = ()
+        self.given: tuple[str, ...] = ()
+        self._n = 0
+        self._mean: Array = None
+        self._scatter: Array = None
+        self._third: Array = None
+        self._fourth: Array = None
+        self._nonfinite: Array = None
+        self._pending: list[Array] = []
+
+    # --- one pass over the data ---------------------------------------------------------------------------------------
+
+    @classmethod
+    def of(
+        cls,
+        layers: Mapping[str, Array],
+        *,
+        third_order: bool = False,
+        products: Products = "float64",
+        whitened_by: Whitening | None = None,
+    ) -> Moments:
+        """The moments of one batch: a mapping of names to matrices (m, p_k) of the same m examples; m may be 0."""
+        moments = cls(third_order=third_order, products=products, whitened_by=whitened_by)
+        moments.update(layers)
+        moments._flush()
+        return moments
+
+    def update(self, layers: Mapping[str, Array]) -> None:
+        """Add the examples of a batch.
+
+        Parameters
+        ----------
+        layers : mapping of names to arrays of shape (m, p_k)
+            Real floating matrices, of one framework, on one device; the same names and widths each time.
+
+        Raises
+        ------
+        InvalidArrayError
+            Other layers than before, or different numbers of examples.
+        """
+        batch = {str(name): detach(x) for name, x in layers.items()}
+        self._check(batch)
+        xp = namespace_of(*batch.values())
+        first = next(iter(batch.values()))
+        if self._mean is None:
+            self._begin(first, xp)
+        self.given = tuple(map(_wider, self.given, map(_precision, batch.values())))
+        m = first.shape[0]
+        common = xp.result_type(*(x.dtype for x in batch.values()))
+        for start in range(0, m, _ROWS):
+            rows = slice(start, min(start + _ROWS, m))
+            # A copy, since the caller may use the memory of the batch again.
+            self._pending.append(xp.concat([xp.astype(x[rows, :], common, copy=False) for x in batch.values()], axis=1))
+            if sum(part.shape[0] for part in self._pending) >= _ROWS:
+                self._flush()
+
+    def merge(self, other: Moments) -> Moments:
+        """The moments of the examples of both; neither changes.
+
+        Raises
+        ------
+        InvalidArrayError
+            They are of different layers.
+        """
+        merged = self.copy()
+        merged.absorb(other)
+        return merged
+
+    def absorb(self, other: Moments) -> None:
+        """Add the examples of another state to this one: `merge` in place.
+
+        Raises
+        ------
+        InvalidArrayError
+            They are of different layers.
+        """
+        if not other.names:
+            return
+        if not self.names:
+            self.__setstate__(other.copy().__getstate__())
+            return
+        for what in ("names", "widths", "third_order"):
+            ours, theirs = getattr(self, what), getattr(other, what)
+            if ours != theirs:
+                raise InvalidArrayError(f"Cannot merge moments of different {what}: {ours} and {theirs}.")
+        if self._coordinates() != other._coordinates():
+            raise InvalidArrayError("Cannot merge moments in different coordinates: they follow different first passes.")
+        self._flush()
+        other._flush()
+        self.given = tuple(map(_wider, self.given, other.given))
+        self._nonfinite = self._nonfinite + other._nonfinite
+        self._add(other._n, other._mean, other._scatter, other._third, other._fourth)
+
+    def copy(self) -> Moments:
+        """An independent state of the same examples."""
+        twin = Moments()
+        state = self.__getstate__()
+        twin.__setstate__({name: +x if name in _ARRAYS and x is not None else x for name, x in state.items()})
+        return twin
+
+    def _check(self, batch: dict[str, Array]) -> None:
+        if not batch:
+            raise InvalidArrayError("A batch needs at least one layer.")
+        names, widths = tuple(batch), tuple(x.shape[1] for x in batch.values())
+        if not self.names:
+            self.names, self.widths, self.given = names, widths, tuple(map(_precision, batch.values()))
+        if (names, widths) != (self.names, self.widths):
+            raise InvalidArrayError(
+                f"This batch has the layers {_listed(names, widths)}; the batches before had "
+                f"{_listed(self.names, self.widths)}. The layers, their order and their widths must stay the same."
+            )
+        sizes = {name: x.shape[0] for name, x in batch.items()}
+        if len(set(sizes.values())) > 1:
+            raise InvalidArrayError(f"The layers of one batch have different numbers of examples: {sizes}.")
+
+    def _begin(self, like: Array, xp: Namespace) -> None:
+        options: dict[str, Any] = {"dtype": accumulation_dtype(like, xp), **placement(like)}
+        layers, width = len(self.widths), sum(self.widths)
+        self._mean = xp.zeros((width,), **options)
+        self._scatter = xp.zeros((width, width), **options)
+        self._nonfinite = xp.zeros((layers,), **options)
+        if self.third_order:
+            self._third, self._fourth = xp.zeros((layers, width), **options), xp.zeros((layers, layers), **options)
+
+    def _flush(self) -> None:
+        """Take the rows that were put aside into the sums."""
+        if not self._pending:
+            return
+        xp = namespace_of(self._pending[0])
+        rows = self._pending[0] if len(self._pending) == 1 else xp.concat(self._pending, axis=0)
+        self._pending = []
+        for start in range(0, rows.shape[0], _ROWS):
+            self._take(rows[start : min(start + _ROWS, rows.shape[0]), :], xp)
+
+    def _take(self, x: Array, xp: Namespace) -> None:
+        m = x.shape[0]
+        self._nonfinite = self._nonfinite + self._count_nonfinite(x, xp)
+        if self.whitened_by is not None:
+            x = self.whitened_by(x, self.slices, xp)
+        elif self.products == "float64":
+            x = widen(x, xp)
+        # The first row goes first: it makes a large common offset harmless and a constant layer exactly zero.
+        z = x - x[:1, :]
+        mean = total(z, xp, axis=0) / m
+        z -= xp.astype(mean, z.dtype)
+        mean = mean + widen(x[0, :], xp)
+        scale = self._scale(z, xp)
+        if scale is not None:
+            z = z / xp.astype(scale, z.dtype)
+        scatter, third, fourth = widen(z.mT @ z, xp), None, None
+        if self.third_order:
+            a = xp.stack([total(z[:, s] * z[:, s], xp, axis=1) for s in self.slices])
+            third, fourth = a @ widen(z, xp), a @ a.mT
+        if scale is not None:
+            scatter = scatter * scale[:, None] * scale[None, :]
+            if self.third_order:
+                squares = xp.stack([scale[s.start] for s in self.slices]) ** 2
+                third, fourth = third * squares[:, None] * scale, fourth * squares[:, None] * squares[None, :]
+        self._add(m, mean, scatter, third, fourth)
+
+    def _count_nonfinite(self, x: Array, xp: Namespace) -> Array:
+        finite = xp.astype(xp.isfinite(x), self._mean.dtype)
+        return x.shape[0] * (self._members(xp) @ xp.ones_like(self._mean)) - self._members(xp) @ xp.sum(finite, axis=0)
+
+    def _scale(self, z: Array, xp: Namespace) -> Array | None:
+        """For float32 products, powers of two that keep squares of very large and very small layers in range."""
+        if z.dtype == self._mean.dtype:
+            return None
+        parts = []
+        for s in self.slices:
+            largest = widen(xp.max(xp.abs(z[:, s])), xp)
+            usable = xp.logical_and(largest > 0, xp.isfinite(largest))
+            exponent = xp.floor(xp.log2(xp.where(usable, largest, 1.0)))
+            parts.append(xp.broadcast_to(xp.pow(constant_of(2.0, largest, xp), exponent), (s.stop - s.start,)))
+        return xp.concat(parts)
+
+    def _add(self, m: int, mean: Array, scatter: Array, third: Array | None, fourth: Array | None) -> None:
+        """Merge with sums of `m` examples about their own mean; the formulas are at the head of this file."""
+        if m == 0:
+            return
+        n = self._n + m
+        d = mean - self._mean
+        if self.third_order:
+            ours = self._moved(self._n, self._scatter, self._third, self._fourth, -d * (m / n))
+            theirs = self._moved(m, scatter, third, fourth, d * (self._n / n))
+            self._third, self._fourth = ours[0] + theirs[0], ours[1] + theirs[1]
+        self._scatter += scatter
+        self._scatter += d[:, None] * (d * (self._n * m / n))[None, :]
+        self._mean = self._mean + d * (m / n)
+        self._n = n
+
+    def _moved(self, n: int, scatter: Array, third: Array, fourth: Array, d: Array) -> tuple[Array, Array]:
+        """Third- and fourth-order sums after all examples have moved by `d`."""
+        xp = namespace_of(d)
+        by_layer = self._members(xp) * d
+        squares, traces = xp.sum(by_layer * by_layer, axis=1), self._traces(scatter, xp)
+        turned = by_layer @ scatter
+        moved_third = third + 2 * turned + (traces + n * squares)[:, None] * d
+        across = 2 * (third @ by_layer.mT) + traces[:, None] * squares[None, :]
+        moved_fourth = fourth + across + across.mT + 4 * (turned @ by_layer.mT) + n * squares[:, None] * squares[None, :]
+        return moved_third, moved_fourth
+
+    def _members(self, xp: Namespace) -> Array:
+        """0/1 matrix (L, P): which features belong to which layer."""
+        return constant_of(np.repeat(np.eye(len(self.widths)), self.widths, axis=1), self._mean, xp)
+
+    def _traces(self, scatter: Array, xp: Namespace) -> Array:
+        return self._members(xp) @ xp.linalg.diagonal(scatter)
+
+    # --- what has been gathered ---------------------------------------------------------------------------------------
+
+    @property
+    def n(self) -> int:
+        """The number of examples."""
+        return self._n + sum(rows.shape[0] for rows in self._pending)
+
+    @property
+    def slices(self) -> tuple[slice, ...]:
+        """Where the features of each layer stand among all."""
+        ends = np.cumsum((0, *self.widths)).tolist()
+        return tuple(map(slice, ends[:-1], ends[1:]))
+
+    @property
+    def mean(self) -> Array:
+        """Means of the stacked features, shape (P,)."""
+        self._flush()
+        return self._mean
+
+    @property
+    def scatter(self) -> Array:
+        """Centred joint scatter of the stacked features, shape (P, P); divide by n - 1 for covariances."""
+        self._flush()
+        return self._scatter
+
+    @property
+    def nonfinite(self) -> Array:
+        """How many values of each layer were nan or inf, shape (L,)."""
+        self._flush()
+        return self._nonfinite
+
+    @property
+    def constant(self) -> Array:
+        """Which layers do not vary, a boolean array of shape (L,)."""
+        return self._traces(self.scatter, namespace_of(self._mean)) == 0
+
+    def dtype(self, names: Sequence[str]) -> Any:
+        """The common precision of the batches of some layers: that of their scores."""
+        given = (self.given[self.position(name)] for name in names)
+        return getattr(namespace_of(self._mean), max(given))
+
+    def position(self, name: str) -> int:
+        """Where a layer stands among all.
+
+        Raises
+        ------
+        KeyError
+            There is none of this name.
+        """
+        if name not in self.names:
+            raise KeyError(f"no layer is called {name!r}; they are {', '.join(self.names)}")
+        return self.names.index(name)
+
+    def check(self, min_examples: int = 2) -> None:
+        """Raise unless there are enough examples and all values were finite.
+
+        Raises
+        ------
+        InvalidArrayError
+            Too few examples, or values that were nan or inf: how many in which layer.
+        """
+        if self.n < min_examples:
+            raise InvalidArrayError(
+                f"{self.n} example{'s' * (self.n != 1)} in all; this index needs at least {min_examples}."
+            )
+        counts = to_numpy(self.nonfinite)
+        if counts.any():
+            found = ", ".join(f"{int(count)} in {name}" for name, count in zip(self.names, counts, strict=True) if count)
+            raise InvalidArrayError(
+                f"Values that are nan or inf: {found}. Remove those examples or find out where they come from "
+                "(half precision overflows at 65504)."
+            )
+        if self.whitened_by is not None and self.whitened_by.n != self.n:
+            raise InvalidArrayError(
+                f"The second pass has seen {self.n} examples and the first {self.whitened_by.n}: both must see the same."
+            )
+
+    # --- what the indexes are fed -------------------------------------------------------------------------------------
+
+    def hsic_sums(self, i: str, j: str, estimator: Estimator = "biased") -> HSICSums:
+        """The three sums of the linear kernels of two layers, exactly.
+
+        Raises
+        ------
+        NeedsAllExamplesError
+            An unbiased estimator is asked for, and the state was made without ``third_order=True``.
+        """
+        a, b = self.position(i), self.position(j)
+        xp = namespace_of(self.mean)
+        whole = squared_norm(self.scatter[self.slices[a], self.slices[b]], xp)
+        if estimator == "biased":
+            return HSICSums(whole, xp.zeros_like(whole), xp.zeros_like(whole), self.n)
+        if not self.third_order:
+            raise NeedsAllExamplesError(
+                f"HSIC with estimator={estimator} is not a function of second moments alone; gather Moments with "
+                "third_order=True."
+            )
+        shared, traces = self._fourth[a, b], self._traces(self._scatter, xp)
+        return HSICSums(whole - shared, shared, traces[a] * traces[b], self.n)
+
+    def all_hsic_sums(self, rows: Sequence[str], columns: Sequence[str], estimator: Estimator) -> HSICSums:
+        """`hsic_sums` of every pair, as arrays of shape (len(rows), len(columns))."""
+        xp = namespace_of(self.mean)
+        known: dict[tuple[str, str], HSICSums] = {}
+        for i in rows:
+            for j in columns:
+                known[i, j] = known[j, i] if (j, i) in known else self.hsic_sums(i, j, estimator)
+        inner, by_row, totals = (xp.stack([xp.stack([known[i, j][k] for j in columns]) for i in rows]) for k in range(3))
+        return HSICSums(inner, by_row, totals, self.n)
+
+    def pair(self, name_x: str, name_y: str) -> tuple[Representation, Representation]:
+        """The equivalent pair of two layers: representations of few rows with the same X'X, X'Y and Y'Y."""
+        layers = self.representations((name_x, name_y))
+        return layers[name_x], layers[name_y]
+
+    def representations(self, names: Sequence[str] | None = None) -> dict[str, Representation]:
+        """Equivalent representations of several layers at once, from one root of their joint scatter."""
+        chosen = tuple(dict.fromkeys(self.names if names is None else names))
+        xp = namespace_of(self.mean)
+        where = [self.position(name) for name in chosen]
+        scatter = self.scatter
+        if where != list(range(len(self.names))):
+            slices = [self.slices[k] for k in where]
+            scatter = xp.concat([xp.concat([scatter[a, b] for b in slices], axis=1) for a in slices], axis=0)
+        # Layers of very different scale must not drown each other in the rounding of one eigenvalue problem.
+        scale = xp.concat([xp.broadcast_to(self._size(k, xp), (self.widths[k],)) for k in where])
+        squares, v = xp.linalg.eigh(scatter / scale[:, None] / scale[None, :])
+        width = squares.shape[0]
+        first = width - min(width, max(self.n, 1))  # the rank is below n, and eigh sorts ascending
+        root = (v[:, first:] * xp.sqrt(xp.clip(squares[first:], min=0.0))).mT * scale
+        start, result = 0, {}
+        for name, k in zip(chosen, where, strict=True):
+            columns = root[:, start : start + self.widths[k]]
+            start += self.widths[k]
+            if self.whitened_by is not None:
+                columns = self.whitened_by.back(k, columns)
+            given, noise = getattr(xp, self.given[k]), self._noise(width)
+            result[name] = Representation(columns, width, name, self.n, is_centred=True, given=given, noise=noise, xp=xp)
+        return result
+
+    def _size(self, k: int, xp: Namespace) -> Array:
+        """Root of the largest eigenvalue of a layer's scatter; 1 if it is constant."""
+        largest = xp.max(xp.linalg.eigvalsh(self._scatter[self.slices[k], self.slices[k]]))
+        return xp.where(largest > 0, xp.sqrt(xp.where(largest > 0, largest, 1.0)), 1.0)
+
+    def _noise(self, width: int) -> float:
+        """Singular values of a root of `width` features below this fraction of the largest cannot be told from zero.
+
+        Rounding moves an eigenvalue of a scatter matrix by about P * eps of the largest, and its root is the singular value.
+        Whitened coordinates put that much noise on what the floor, of the same size, has left.
+        """
+        noise = 4 * max(width, 16) * float(namespace_of(self._mean).finfo(self._mean.dtype).eps)
+        return noise if self.whitened_by is not None else math.sqrt(noise)
+
+    def whitening(self) -> Whitening:
+        """Coordinates for a second pass over the same data, in which nothing is lost to the condition number.
+
+        A canonical correlation computed from X'X is wrong by about eps times the square of the condition number of X. In
+        coordinates that make X'X nearly the identity, the moments of a second pass have condition number 1, and the root that
+        they give in the original features is as good as a QR decomposition of the data.
+        """
+        self.check()
+        xp = namespace_of(self._mean)
+        vectors, roots = [], []
+        for s in self.slices:
+            squares, v = xp.linalg.eigh(self._scatter[s, s])
+            largest = xp.max(squares)
+            floor = xp.where(largest > 0, largest, 1.0) * (squares.shape[0] * float(xp.finfo(squares.dtype).eps))
+            vectors.append(v)
+            roots.append(xp.sqrt(xp.where(squares > floor, squares, floor)))
+        return Whitening(+self._mean, tuple(vectors), tuple(roots), self.n)
+
+    # --- files, pickles and other devices -----------------------------------------------------------------------------
+
+    def _coordinates(self) -> bytes | None:
+        return None if self.whitened_by is None else to_numpy(self.whitened_by.mean).tobytes()
+
+    def __getstate__(self) -> dict[str, Any]:
+        self._flush()
+        return dict(self.__dict__)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._pending = []
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """Everything as plain NumPy arrays, for a file without pickle; `from_arrays` reads it."""
+        self._flush()
+        arrays = {
+            "names": np.array(self.names, dtype=np.str_),
+            "widths": np.array(self.widths, dtype=np.int64),
+            "given": np.array(self.given, dtype=np.str_),
+            "products": np.array(self.products),
+            "third_order": np.array(self.third_order),
+            "n": np.array(self._n),
+        }
+        arrays |= {name[1:]: to_numpy(getattr(self, name)) for name in _ARRAYS if getattr(self, name) is not None}
+        if self.whitened_by is not None:
+            w = self.whitened_by
+            arrays |= {"whitening_mean": to_numpy(w.mean), "whitening_n": np.array(w.n)}
+            for k, (v, r) in enumerate(zip(w.vectors, w.roots, strict=True)):
+                arrays |= {f"whitening_vectors_{k}": to_numpy(v), f"whitening_roots_{k}": to_numpy(r)}
+        return arrays
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray], like: Array | None = None) -> Moments:
+        """What `to_arrays` wrote, in NumPy or in the namespace and on the device of `like`."""
+
+        def placed(name: str) -> Array:
+            if like is None:
+                return arrays[name]
+            xp = namespace_of(like)
+            return xp.asarray(arrays[name], dtype=accumulation_dtype(like, xp), **placement(like))
+
+        widths, whitened_by = tuple(map(int, arrays["widths"])), None
+        if "whitening_mean" in arrays:
+            vectors = tuple(placed(f"whitening_vectors_{k}") for k in range(len(widths)))
+            roots = tuple(placed(f"whitening_roots_{k}") for k in range(len(widths)))
+            whitened_by = Whitening(placed("whitening_mean"), vectors, roots, int(arrays["whitening_n"]))
+        products: Any = str(arrays["products"])
+        moments = cls(third_order=bool(arrays["third_order"]), products=products, whitened_by=whitened_by)
+        moments.names, moments.widths = tuple(map(str, arrays["names"])), widths
+        moments.given, moments._n = tuple(map(str, arrays["given"])), int(arrays["n"])
+        for name in _ARRAYS:
+            if name[1:] in arrays:
+                setattr(moments, name, placed(name[1:]))
+        return moments
+
+    def to(self, like: Array) -> Moments:
+        """The same state in the namespace and on the device of `like`."""
+        return Moments.from_arrays(self.to_arrays(), like)
+
+    def save(self, path: str | os.PathLike[str], *, force: bool = False) -> None:
+        """Write an ``.npz`` file, readable without pickle, from which a pass can be resumed.
+
+        Raises
+        ------
+        FileExistsError
+            The file exists and `force` is false.
+        """
+        with whole_file(path, force=force) as temporary, temporary.open("wb") as file:
+            np.savez(file, allow_pickle=False, simkit_moments=np.array(_FORMAT), **self.to_arrays())
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], like: Array | None = None) -> Moments:
+        """Read what `save` wrote, into NumPy or into the namespace and onto the device of `like`.
+
+        Raises
+        ------
+        ValueError
+            The file holds no saved Moments, or of a newer format.
+        """
+        with np.load(path, allow_pickle=False) as file:
+            if "simkit_moments" not in file:
+                raise ValueError(f"{os.fspath(path)} holds no saved Moments; it holds {', '.join(file) or 'nothing'}.")
+            if int(file["simkit_moments"]) > _FORMAT:
+                raise ValueError(f"{os.fspath(path)} was written by a newer simkit; update simkit to read it.")
+            return cls.from_arrays(dict(file), like)
+
+    def __repr__(self) -> str:
+        return f"<Moments of {self.n} examples: {_listed(self.names, self.widths) or 'no layers yet'}>"
+
+
+def _precision(x: Array) -> str:
+    return "float32" if "float32" in str(x.dtype) else "float64"
+
+
+def _wider(a: str, b: str) -> str:
+    return max(a, b)  # "float64" > "float32"
+
+
+def _listed(names: Sequence[str], widths: Sequence[int]) -> str:
+    return ", ".join(f"{name} ({width})" for name, width in zip(names, widths, strict=True))
+
+
+# --- scoring ------------------------------------------------------------------------------------------------------------
+
+
+def needs(index: Index[Any]) -> dict[str, Any]:
+    """The options of the `Moments` that `index` can be computed from; products in float32 where that is enough.
+
+    Raises
+    ------
+    NeedsAllExamplesError
+        It cannot be computed from moments.
+    """
+    statistic = index.facts.statistic
+    if statistic == "moments":
+        return {"third_order": False, "products": "float64"}
+    if statistic == "examples":
+        raise NeedsAllExamplesError(
+            f"{index} needs all examples at once, so it cannot be computed from batches or chunks: use simkit.compare on arrays "
+            "in memory, or an index of moments or HSIC sums (`simkit indexes` lists what each needs)."
+        )
+    kernel, estimator = getattr(index, "kernel", None), getattr(index, "estimator", "biased")
+    if not isinstance(kernel, Linear):
+        raise NeedsAllExamplesError(
+            f"{index} compares all pairs of examples by the kernel {kernel}, also those of different batches, so one pass over "
+            "batches is not enough. Use simkit.statistics.tiles or Dask arrays (all pairs, tile by tile), the linear kernel, "
+            "or estimator=minibatch (pairs within a batch only)."
+        )
+    return {"third_order": estimator != "biased", "products": "float32"}
+
+
+def score_pairs(index: Index[Any], moments: Moments, rows: Sequence[str], columns: Sequence[str]) -> Array:
+    """Scores of all pairs of layers from their moments.
+
+    Parameters
+    ----------
+    index : Index
+        One whose ``facts.statistic`` is "moments", or "hsic sums" with the linear kernel.
+    moments : Moments
+        Gathered with the options that `needs` gives for the index.
+    rows, columns : sequence of str
+        Names of layers.
+
+    Returns
+    -------
+    array, shape (len(rows), len(columns))
+        In the namespace and on the device of the batches, and in their precision; nan where a layer is constant.
+
+    Raises
+    ------
+    NeedsAllExamplesError
+        The index is no function of these moments.
+    InvalidArrayError
+        Too few examples, or values that were nan or inf.
+    """
+    needs(index)
+    moments.check(index.facts.min_examples)
+    rows, columns = tuple(rows), tuple(columns)
+    xp = namespace_of(moments.mean)
+    if index.facts.statistic == "moments":
+        states = {name: index.prepare(layer) for name, layer in moments.representations((*rows, *columns)).items()}
+        xs = [states[name] for name in rows]
+        values = index.scores(xs, xs if rows == columns else [states[name] for name in columns])
+    else:
+        values = _from_sums(index, moments, rows, columns)
+    constant = moments.constant
+    across, down = (xp.stack([constant[moments.position(name)] for name in names]) for names in (rows, columns))
+    undefined = xp.logical_or(across[:, None], down[None, :])
+    values = xp.astype(xp.where(undefined, float("nan"), values), moments.dtype((*rows, *columns)), copy=False)
+    nan = np.argwhere(np.isnan(to_numpy(values)))
+    if nan.size:
+        i, j = map(int, nan[0])
+        why = "one of them is constant." if bool(undefined[i, j]) else NO_VARIATION
+        pairs = f"{len(nan)} pair{'s' * (len(nan) != 1)}"
+        warn_caller(f"{index} of {pairs} is undefined (nan), the first {rows[i]!r} and {columns[j]!r}: {why}")
+    return values
+
+
+def _from_sums(index: Any, moments: Moments, rows: tuple[str, ...], columns: tuple[str, ...]) -> Array:
+    xp = namespace_of(moments.mean)
+
+    def own(names: tuple[str, ...], where: tuple[Any, Any]) -> HSICSums:
+        sums = [moments.hsic_sums(name, name, index.estimator) for name in names]
+        return HSICSums(*(xp.stack([s[k] for s in sums])[where] for k in range(3)), moments.n)
+
+    xx, yy = own(rows, (slice(None), None)), own(columns, (None, slice(None)))
+    return index.from_sums(moments.all_hsic_sums(rows, columns, index.estimator), xx, yy)
