@@ -18,8 +18,8 @@ and the third moments T serve to move the origin. With d_k the part of d that be
     T_k  ->  T_k + 2 S d_k + tr(S_kk) d + n |d_k|^2 d
     A_kl ->  A_kl + 2 T_k'd_l + 2 T_l'd_k + 4 d_k'S d_l + tr(S_kk) |d_l|^2 + tr(S_ll) |d_k|^2 + n |d_k|^2 |d_l|^2
 
-since the sum of the z_i is zero. An index is fed by an *equivalent pair*: with S = R'R, the columns of R that belong to X and
-to Y have the same products X'X, X'Y, Y'Y as the centred data, and only P rows.
+since the sum of the z_i is zero. An index is fed by an *equivalent pair*: with S = R'R, the columns of R that belong to X
+and to Y have the same products X'X, X'Y, Y'Y as the centred data, and only P rows.
 """
 
 from __future__ import annotations
@@ -494,8 +494,8 @@ class Moments:
         """Coordinates for a second pass over the same data, in which nothing is lost to the condition number.
 
         A canonical correlation computed from X'X is wrong by about eps times the square of the condition number of X. In
-        coordinates that make X'X nearly the identity, the moments of a second pass have condition number 1, and the root that
-        they give in the original features is as good as a QR decomposition of the data.
+        coordinates that make X'X nearly the identity, the moments of a second pass have condition number 1, and the root
+        that they give in the original features is as good as a QR decomposition of the data.
         """
         self.check()
         xp = namespace_of(self._mean)
@@ -627,15 +627,15 @@ def needs(index: Index[Any]) -> dict[str, Any]:
         return {"third_order": False, "products": "float64"}
     if statistic == "examples":
         raise NeedsAllExamplesError(
-            f"{index} needs all examples at once, so it cannot be computed from batches or chunks: use simkit.compare on arrays "
-            "in memory, or an index of moments or HSIC sums (`simkit indexes` lists what each needs)."
+            f"{index} needs all examples at once, so it cannot be computed from batches or chunks: use simkit.compare on "
+            "arrays in memory, or an index of moments or HSIC sums (`simkit indexes` lists what each needs)."
         )
     kernel, estimator = getattr(index, "kernel", None), getattr(index, "estimator", "biased")
     if not isinstance(kernel, Linear):
         raise NeedsAllExamplesError(
-            f"{index} compares all pairs of examples by the kernel {kernel}, also those of different batches, so one pass over "
-            "batches is not enough. Use simkit.statistics.tiles or Dask arrays (all pairs, tile by tile), the linear kernel, "
-            "or estimator=minibatch (pairs within a batch only)."
+            f"{index} compares all pairs of examples by the kernel {kernel}, also those of different batches, so one pass "
+            "over batches is not enough. Use simkit.statistics.tiles or Dask arrays (all pairs, tile by tile), the linear "
+            "kernel, or estimator=minibatch (pairs within a batch only)."
         )
     return {"third_order": estimator != "biased", "products": "float32"}
 
@@ -692,7 +692,8 @@ def _from_sums(index: Any, moments: Moments, rows: tuple[str, ...], columns: tup
 
     def own(names: tuple[str, ...], where: tuple[Any, Any]) -> HSICSums:
         sums = [moments.hsic_sums(name, name, index.estimator) for name in names]
-        return HSICSums(*(xp.stack([s[k] for s in sums])[where] for k in range(3)), moments.n)
+        inner, by_row, totals = (xp.stack([s[k] for s in sums])[where] for k in range(3))
+        return HSICSums(inner, by_row, totals, moments.n)
 
     xx, yy = own(rows, (slice(None), None)), own(columns, (None, slice(None)))
     return index.from_sums(moments.all_hsic_sums(rows, columns, index.estimator), xx, yy)
