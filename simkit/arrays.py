@@ -314,8 +314,11 @@ def as_examples(x: Array, name: str = "X", *, min_examples: int = 2, check_finit
     return x
 
 
-def check_values(x: Array, name: str) -> None:
-    """Raise `InvalidArrayError` if a matrix holds nan or inf: how many, and where the first is."""
+def check_values(x: Array, name: str, start: int | None = None) -> None:
+    """Raise `InvalidArrayError` if a matrix holds nan or inf: how many, and where the first is.
+
+    `start` is the row of `name` at which `x` begins, where `x` is only a part of it.
+    """
     xp = namespace_of(x)
     # A finite sum has finite terms, so the entries are looked at one by one only where something is wrong.
     with np.errstate(over="ignore", invalid="ignore"):
@@ -323,10 +326,12 @@ def check_values(x: Array, name: str) -> None:
     if suspicious and not bool(xp.all(xp.isfinite(x))):
         bad = xp.logical_not(xp.isfinite(x))
         flat = xp.reshape(xp.astype(bad, xp.int32), (-1,))
-        first = divmod(int(xp.argmax(flat)), x.shape[1])
+        row, column = divmod(int(xp.argmax(flat)), x.shape[1])
+        offset = start or 0
+        where = "" if start is None else f" in rows {offset} to {offset + x.shape[0] - 1}"
         raise InvalidArrayError(
-            f"{name} has {int(xp.sum(flat))} of {math.prod(x.shape)} values that are nan or inf, the first at "
-            f"row {first[0]}, column {first[1]}. Remove those examples or find out where they come from "
+            f"{name} has {int(xp.sum(flat))} of {math.prod(x.shape)} values{where} that are nan or inf, the first at "
+            f"row {offset + row}, column {column}. Remove those examples or find out where they come from "
             "(half precision overflows at 65504); check_finite=False lets them through."
         )
 
