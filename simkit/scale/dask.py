@@ -1,63 +1,326 @@
-"""Dask arrays: lazy in, lazy out.
+"""Dask arrays: lazy in, lazy out, of any number of examples.
 
 The score of Dask arrays is a 0-d Dask array (a lazy matrix for `simkit.pairwise`). Shapes, dtypes and frameworks are
-checked at once; values when the result is computed, since a lazy array is never computed for a check. The
-representations are brought together in one task that runs the index on the chunks' own framework, so they must fit into
-one worker's memory.
+checked at once; values when the result is computed, since a lazy array is never computed for a check.
+
+Dask does the reduction and nothing else. One task per block of rows turns the chunks of all layers into a small mergeable
+state, a tree of tasks merges the states, and one last task runs the index in memory, on the framework of the chunks:
+
+    chunks of all layers  ->  state  ->  merged, `split_every` at a time  ->  all scores
+
+So every chunk is read once for all pairs, and memory is bounded by a chunk and a state, whatever n is. Which state it is
+follows from the declared statistic of the index:
+
+- HSIC with the linear kernel: second moments (`simkit.statistics.moments`), P x P numbers for layers of P features in all;
+- "moments" (CCA, regression and their kin): a root of the scatter matrix (`simkit.statistics.roots`), as accurate as a QR
+  decomposition whatever the condition number;
+- HSIC with another kernel: sums over tiles of the Gram matrices (`simkit.scale.kernels`);
+- a kernel and few examples: the layers themselves, brought together in one task.
+
+Keys are deterministic and do not depend on what is not used: two indexes computed together read the data once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
 
+import dask
 import dask.array as da
 import numpy as np
-from dask import delayed
 from dask.base import tokenize
+from dask.layers import ArrayValuesDep
 
-from simkit.arrays import Array
-from simkit.index import Index
-from simkit.spec import Specified
+from simkit.arrays import Array, check_values, namespace_of, to_numpy, warn_caller
+from simkit.errors import InvalidArrayError
+from simkit.index import NO_VARIATION, Index
+from simkit.kernels.linear import Linear
+from simkit.representation import Representation
+from simkit.scale.cluster import Recipe, active_client, preflight
+from simkit.statistics.moments import Moments, needs, score_pairs
+from simkit.statistics.roots import Roots
+from simkit.statistics.survey import Survey
 
-__all__ = ["compare", "pairwise"]
+__all__ = ["compare", "compute", "pairwise"]
+
+Statistic: TypeAlias = Literal["moments", "third moments", "roots", "examples"]
+
+_STATES_TOGETHER = 2**26  # bytes of states that one merging task may hold
+_SMALL = 2048  # examples whose Gram matrices are not worth cutting into tiles
+
+
+@dataclass(frozen=True)
+class Question:
+    """What the last task is asked: everything but the data, in plain Python."""
+
+    index: Recipe
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    dtype: str
+    scalar: bool
 
 
 def compare(index: Index[Any], x: Array, y: Array, *, check_finite: bool) -> Array:
     """Similarity of two Dask matrices with the same, known number of rows, as a lazy 0-d array."""
-    task = delayed(_compare, pure=True)(index, x, y, check_finite, dask_key_name=_key("compare", index, x, y, check_finite))
-    dtype = np.result_type(x.dtype, y.dtype)
-    return da.from_delayed(task, shape=(), dtype=dtype, meta=_meta(x, 0, dtype))
+    return _scores(index, {"X": x}, {"Y": y}, check_finite, scalar=True)
 
 
 def pairwise(
     index: Index[Any], rows: Mapping[str, Array], columns: Mapping[str, Array] | None, *, check_finite: bool
 ) -> Array:
     """Similarities of all pairs of Dask matrices as a lazy array, shape (rows, columns)."""
-    right = rows if columns is None else columns
-    key = _key("pairwise", index, list(rows.items()), None if columns is None else list(columns.items()), check_finite)
-    second = None if columns is None else dict(columns)
-    task = delayed(_pairwise, pure=True)(index, dict(rows), second, check_finite, dask_key_name=key)
-    everything = [*rows.values(), *right.values()]
-    dtype = np.result_type(*(x.dtype for x in everything))
-    return da.from_delayed(task, shape=(len(rows), len(right)), dtype=dtype, meta=_meta(everything[0], 2, dtype))
+    left = {f"A[{name!r}]": x for name, x in rows.items()}
+    right = left if columns is None else {f"B[{name!r}]": x for name, x in columns.items()}
+    return _scores(index, left, right, check_finite, scalar=False)
 
 
-def _compare(index: Index[Any], x: Array, y: Array, check_finite: bool) -> Array:
-    return index(x, y, check_finite=check_finite)
+def compute(*lazy: Array, progress: bool = True) -> tuple[Any, ...]:
+    """Compute lazy scores together, reading the data once, with the progress bar of Dask or of the cluster."""
+    client = active_client()
+    if not progress:
+        return dask.compute(*lazy)
+    if client is None:
+        from dask.diagnostics import ProgressBar
+
+        with ProgressBar(minimum=1.0):
+            return dask.compute(*lazy)
+    from distributed import progress as bar
+
+    running = dask.persist(*lazy)
+    bar(running, notebook=False)
+    return dask.compute(*running)
 
 
-def _pairwise(index: Index[Any], rows: dict[str, Array], columns: dict[str, Array] | None, check_finite: bool) -> Array:
-    from simkit.comparison import pairwise as in_memory
-
-    return in_memory(rows, columns, index, check_finite=check_finite, progress=False).values
+# --- the graph ----------------------------------------------------------------------------------------------------------
 
 
-def _key(what: str, index: Specified, *arguments: Any) -> str:
-    """Deterministic, so that the same question asked twice is answered once."""
-    return f"simkit-{what}-{index.name}-{tokenize(str(index), *arguments)}"
+def _scores(
+    index: Index[Any], left: Mapping[str, Array], right: Mapping[str, Array], check_finite: bool, *, scalar: bool
+) -> Array:
+    layers: dict[str, Array] = {}
+    first_name: dict[str, str] = {}
+    for name, x in (*left.items(), *right.items()):
+        if np.isnan(x.shape[1]):
+            raise InvalidArrayError(f"{name} has an unknown number of features. Call .compute_chunk_sizes() on it first.")
+        if first_name.setdefault(x.name, name) == name:
+            layers[name] = x  # a layer that stands on both sides is read once
+    dtype = np.result_type(*(x.dtype for x in layers.values()))
+    question = Question(
+        Recipe.of(index),
+        tuple(first_name[x.name] for x in left.values()),
+        tuple(first_name[x.name] for x in right.values()),
+        dtype.name,
+        scalar,
+    )
+    n, width = next(iter(layers.values())).shape[0], sum(x.shape[1] for x in layers.values())
+    statistic = _statistic_of(index, n, width)
+    blocks = _aligned(layers, width)
+    if statistic == "examples":
+        blocks = {name: x.rechunk((n, x.shape[1])) for name, x in blocks.items()}
+    state = _reduced(blocks, statistic, check_finite)
+    _ask_workers(index, blocks, _bytes_of_state(statistic, n, width))
+    return _answer(state, question, next(iter(layers.values())))
 
 
-def _meta(like: Array, ndim: int, dtype: Any) -> Any:
-    """An empty array of the chunks' own framework."""
-    return np.zeros_like(like._meta, shape=(0,) * ndim, dtype=dtype)
+def _statistic_of(index: Index[Any], n: int, width: int) -> Statistic:
+    """The state that the index is computed from."""
+    if index.facts.statistic == "moments":
+        return "roots"
+    if index.facts.statistic == "hsic sums" and not isinstance(getattr(index, "kernel", None), Linear):
+        return "examples"
+    options = needs(index)
+    if n <= width and n <= _SMALL:
+        return "examples"
+    return "third moments" if options["third_order"] else "moments"
+
+
+def _bytes_of_state(statistic: Statistic, n: int, width: int) -> int:
+    return 8 * width * (n if statistic == "examples" else width)
+
+
+def _aligned(layers: Mapping[str, Array], width: int) -> dict[str, Array]:
+    """The layers with rows chunked alike: as those of the largest, but no fewer rows than make a block larger than a state.
+
+    Rows of one layer are only cut and joined with their neighbours, never shuffled.
+    """
+    widest = max(layers.values(), key=lambda x: x.nbytes)
+    rows: list[int] = []
+    for size in widest.chunks[0]:
+        if rows and min(rows[-1], size) < width and rows[-1] + size <= max(2 * width, 64):
+            rows[-1] += size
+        else:
+            rows.append(size)
+    return {name: x if x.chunks[0] == tuple(rows) else x.rechunk({0: tuple(rows)}) for name, x in layers.items()}
+
+
+def _reduced(blocks: Mapping[str, Array], statistic: Statistic, check_finite: bool) -> Array:
+    """The state of all examples, as a 0-d array of one object."""
+    first = next(iter(blocks.values()))
+    rows = first.chunks[0]
+    starts = ArrayValuesDep(((1,) * len(rows),), np.cumsum([0, *rows[:-1]]))
+    token = tokenize(statistic, check_finite, list(blocks), [x.name for x in blocks.values()], rows)
+    arguments: list[Any] = [starts, "i"]
+    for k, x in enumerate(blocks.values()):
+        arguments += [x, ("i", f"j{k}")]
+    states = da.blockwise(
+        _state_of_block,
+        "i",
+        *arguments,
+        names=tuple(blocks),
+        statistic=statistic,
+        check_finite=check_finite,
+        concatenate=True,  # chunks along features become one block
+        align_arrays=False,
+        dtype=object,
+        meta=np.empty((0,), dtype=object),
+        name=f"simkit-{statistic.replace(' ', '-')}-{token}",
+    )
+    size = _bytes_of_state(statistic, first.shape[0], sum(x.shape[1] for x in blocks.values()))
+    return da.reduction(
+        states,
+        chunk=_unchanged,
+        combine=_merged_box,
+        aggregate=_merged_box,
+        concatenate=False,
+        split_every=int(np.clip(_STATES_TOGETHER // max(size, 1), 2, 32)),
+        dtype=object,
+        meta=np.empty((), dtype=object),
+        name=f"simkit-merge-{token}",
+    )
+
+
+def _answer(state: Array, question: Question, like: Array) -> Array:
+    key = f"simkit-{question.index.qualname}-{tokenize(state.name, question)}"
+    shape = () if question.scalar else (len(question.rows), len(question.columns))
+    return da.blockwise(
+        _score_all,
+        tuple("rc"[: len(shape)]),
+        state,
+        (),
+        question=question,
+        new_axes=dict(zip("rc", shape, strict=False)),
+        dtype=np.dtype(question.dtype),
+        meta=np.zeros_like(like._meta, shape=(0,) * len(shape), dtype=question.dtype),
+        name=key,
+    )
+
+
+def _ask_workers(index: Index[Any], blocks: Mapping[str, Array], state: int) -> None:
+    client = active_client()
+    if client is None:
+        return
+    rows = max(next(iter(blocks.values())).chunks[0], default=0)
+    block = sum(rows * x.shape[1] * x.dtype.itemsize for x in blocks.values())
+    preflight(client, index, needed=block + 2 * state)
+
+
+# --- what the tasks do --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class _State:
+    survey: Survey
+    statistic: Any  # Moments, Roots, or the layers themselves
+
+
+def _state_of_block(
+    start: int, *blocks: Array, names: tuple[str, ...], statistic: Statistic, check_finite: bool
+) -> np.ndarray:
+    """The boxed state of one block of rows of all layers, which begins at row `start`."""
+    layers = dict(zip(names, blocks, strict=True))
+    if check_finite:
+        for name, x in layers.items():
+            check_values(x, name, start)
+    survey = Survey.of(layers)
+    # What is not finite has no score anyway; zeros keep it from spoiling the other layers.
+    layers = {name: x if survey.finite[name] else namespace_of(x).zeros_like(x) for name, x in layers.items()}
+    return _boxed(_State(survey, _PRODUCERS[statistic](layers)), (1,))
+
+
+def _merged_box(boxes: Any, **_: Any) -> np.ndarray:
+    states = [box.item() for box in _leaves(boxes)]
+    if len(states) == 1:
+        return _boxed(states[0], ())
+    survey = Survey.merged([state.survey for state in states])
+    return _boxed(_State(survey, _merged([state.statistic for state in states])), ())
+
+
+def _merged(parts: Sequence[Any]) -> Any:
+    if isinstance(parts[0], Roots):
+        return Roots.merged(parts)
+    whole = parts[0].copy()
+    for part in parts[1:]:
+        whole.absorb(part)
+    return whole
+
+
+_PRODUCERS: dict[str, Callable[[dict[str, Array]], Any]] = {
+    "moments": lambda layers: Moments.of(layers, products="float32"),
+    "third moments": lambda layers: Moments.of(layers, third_order=True, products="float32"),
+    "roots": Roots.of,
+    "examples": lambda layers: layers,
+}
+
+
+def _score_all(state: np.ndarray, *, question: Question) -> Array:
+    """All scores from the state of all examples: in memory, on the framework of the chunks."""
+    whole: _State = state.item()
+    index: Index[Any] = question.index.make()
+    like = next(iter(whole.survey.first.values()))
+    xp = namespace_of(like)
+    undefined = whole.survey.undefined
+    for name in sorted(undefined):
+        if whole.survey.finite[name]:
+            warn_caller(
+                f"{name} is constant: all {whole.survey.n} examples are the same, so its similarity to anything is "
+                "undefined (nan)."
+            )
+    rows, columns = ([name for name in names if name not in undefined] for names in (question.rows, question.columns))
+    dtype = getattr(xp, question.dtype)
+    if rows and columns:
+        values = xp.astype(_score_defined(index, whole, rows, columns), dtype, copy=False)
+        for axis, (names, kept) in enumerate(((question.rows, rows), (question.columns, columns))):
+            values = xp.take(values, xp.asarray([kept.index(name) if name in kept else 0 for name in names]), axis=axis)
+    else:
+        values = xp.zeros((len(question.rows), len(question.columns)), dtype=dtype)
+    known = [xp.asarray([name not in undefined for name in names]) for names in (question.rows, question.columns)]
+    values = xp.where(known[0][:, None] & known[1][None, :], values, xp.asarray(float("nan"), dtype=dtype))
+    return values[0, 0] if question.scalar else values
+
+
+def _score_defined(index: Index[Any], whole: _State, rows: list[str], columns: list[str]) -> Array:
+    """Scores of layers that vary and are finite, shape (rows, columns)."""
+    if isinstance(whole.statistic, Moments):
+        return score_pairs(index, whole.statistic, rows, columns)
+    given = {name: x.dtype for name, x in whole.survey.first.items()}
+    if isinstance(whole.statistic, Roots):
+        layers = whole.statistic.representations(given)
+    else:
+        width = sum(x.shape[1] for x in whole.statistic.values())
+        layers = {name: Representation(x, width, name) for name, x in whole.statistic.items()}
+    states = {name: index.prepare(layers[name]) for name in dict.fromkeys((*rows, *columns))}
+    xs = [states[name] for name in rows]
+    values = index.scores(xs, xs if rows == columns else [states[name] for name in columns])
+    surprises = np.argwhere(np.isnan(to_numpy(values)))
+    if surprises.size:
+        i, j = surprises[0]
+        warn_caller(
+            f"{index} of {len(surprises)} pairs is undefined (nan), the first {rows[i]} and {columns[j]}: {NO_VARIATION}"
+        )
+    return values
+
+
+def _unchanged(box: np.ndarray, **_: Any) -> np.ndarray:
+    return box
+
+
+def _boxed(thing: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """An array that holds one object, since what Dask passes between tasks are arrays."""
+    box = np.empty(shape, dtype=object)
+    box[(0,) * len(shape)] = thing
+    return box
+
+
+def _leaves(nested: Any) -> list[np.ndarray]:
+    return [leaf for item in nested for leaf in _leaves(item)] if isinstance(nested, list) else [nested]

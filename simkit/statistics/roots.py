@@ -1,12 +1,12 @@
 """A root of the scatter matrix, mergeable: few rows that stand for all examples, without squaring their condition number.
 
-`Moments` hold X'X, whose eigenvalues are the squares of the singular values of X: what is below 1e-8 of the largest is lost, and
-canonical correlations are wrong by eps * condition^2. Indexes that whiten (CCA and its kin, regression, ridge) are fed with a
-root instead: R with R'R = (X - mean)'(X - mean), joint over all layers. A chunk is reduced to its triangle, triangles of two
-chunks are stacked and reduced again, so one pass over the data suffices (Demmel, Grigori, Hoemmen & Langou 2012, TSQR).
+`Moments` hold X'X, whose eigenvalues are the squares of the singular values of X: what is below 1e-8 of the largest is lost,
+and canonical correlations are wrong by eps * condition^2. Indexes that whiten (CCA and its kin, regression, ridge) are fed
+with a root instead: R with R'R = (X - mean)'(X - mean), joint over all layers. A chunk is reduced to its triangle, triangles
+of two chunks are stacked and reduced again, so one pass over the data suffices (Demmel, Grigori, Hoemmen & Langou 2012).
 
-QR costs several times as much as the product X'X. Where every layer of a chunk is seen to be well conditioned the eigenvectors
-of X'X give a root that is as good, so QR is paid for only where it is needed.
+QR costs several times as much as the product X'X. Where every layer of a chunk is seen to be well conditioned the
+eigenvectors of X'X give a root that is as good, so QR is paid for only where it is needed.
 """
 
 from __future__ import annotations

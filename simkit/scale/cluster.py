@@ -1,0 +1,169 @@
+"""What a cluster must have before work is sent to it, and how indexes and kernels travel there.
+
+A task whose function cannot be imported on a worker does not fail: the worker drops its connection, the scheduler tries the
+next one, and the client waits for ever. So nothing of a plugin is ever part of a task. An index travels as a `Recipe`,
+names and parameters in plain Python, and is imported inside a task of simkit's own, where a missing module is an ordinary
+error that says what to install where. `preflight` asks the workers the same question before any data is read.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.metadata
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from typing import Any
+
+from simkit.errors import PluginError
+from simkit.registry import OWN
+from simkit.spec import Specified
+
+__all__ = ["Recipe", "preflight"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """An index or a kernel in terms that any worker can read: where its class is found, and its parameters.
+
+    A class that no module offers, written in a notebook say, travels as its own code (``source``, by cloudpickle).
+    """
+
+    module: str
+    qualname: str
+    parameters: tuple[tuple[str, Any], ...]
+    source: bytes | None = None
+
+    @classmethod
+    def of(cls, thing: Specified) -> Recipe:
+        """The recipe of an index or a kernel, with those among its parameters."""
+        kind = type(thing)
+        parameters = tuple(
+            (item.name, cls.of(value) if isinstance(value, Specified) else value)
+            for item in fields(thing)  # type: ignore[arg-type]
+            if item.init
+            for value in [getattr(thing, item.name)]
+        )
+        source = None
+        if kind.__module__ == "__main__" or "<locals>" in kind.__qualname__:
+            import cloudpickle
+
+            source = cloudpickle.dumps(kind)
+        return cls(kind.__module__, kind.__qualname__, parameters, source)
+
+    def make(self) -> Any:
+        """The index or kernel.
+
+        Raises
+        ------
+        PluginError
+            Its class cannot be imported here; the message names the module, the distribution and the worker.
+        """
+        parameters = {name: value.make() if isinstance(value, Recipe) else value for name, value in self.parameters}
+        return self._class()(**parameters)
+
+    def problem(self) -> str | None:
+        """Why `make` would fail here, or None."""
+        try:
+            self.make()
+        except PluginError as error:
+            return str(error)
+        return None
+
+    def _class(self) -> Any:
+        try:
+            if self.source is not None:
+                import pickle
+
+                return pickle.loads(self.source)
+            return functools.reduce(getattr, self.qualname.split("."), importlib.import_module(self.module))
+        except Exception as error:  # a plugin may fail in any way it likes
+            package = self.module.partition(".")[0]
+            raise PluginError(
+                f"{_here()} cannot import {self.module}:{self.qualname} ({type(error).__name__}: {error}). Install the "
+                f"distribution that provides {package!r} in the environment of every worker, for example by "
+                "client.register_plugin(distributed.PipInstall([...])), and restart the workers."
+            ) from None
+
+
+def _here() -> str:
+    """How to call the process that this runs in."""
+    if "distributed" in sys.modules:
+        try:
+            return f"Worker {sys.modules['distributed'].get_worker().address}"
+        except (ValueError, AttributeError):
+            pass
+    return "This process"
+
+
+def preflight(client: Any, *things: Specified, needed: int = 0) -> None:
+    """Check that every worker of a `distributed.Client` can do the work, within seconds and before any data is read.
+
+    `simkit.compare` and `simkit.pairwise` do this themselves for Dask arrays while a client is active.
+
+    Parameters
+    ----------
+    client : distributed.Client
+        A connected, synchronous client.
+    *things : Index or Kernel
+        What the workers will be asked to import.
+    needed : int
+        Bytes of memory that a single task needs at least.
+
+    Raises
+    ------
+    PluginError
+        A worker lacks simkit, has another version of it, or cannot import the module of an index or a kernel; the workers
+        and the module are named.
+    MemoryError
+        A worker's memory limit is smaller than one task needs.
+    """
+    # By name alone: a function of simkit's own could not even arrive where simkit is missing.
+    versions = client.run(importlib.metadata.version, OWN, on_error="return")
+    own = importlib.metadata.version(OWN)
+    lacking = {worker: found for worker, found in versions.items() if found != own}
+    if lacking:
+        worker, found = next(iter(lacking.items()))
+        what = f"has simkit {found}" if isinstance(found, str) else "does not have simkit"
+        raise PluginError(
+            f"Worker {worker} {what}{_others(lacking)}; this process has {own}. Install the same version everywhere: "
+            f"pip install {OWN}=={own}"
+        )
+    reports = client.run(_report, tuple(Recipe.of(thing) for thing in things), on_error="return")
+    failed = {worker: str(report) for worker, report in reports.items() if isinstance(report, BaseException)}
+    failed |= {worker: report[0] for worker, report in reports.items() if worker not in failed and report[0]}
+    if failed:
+        worker, why = next(iter(failed.items()))
+        why = why.replace("This process", f"Worker {worker}", 1)
+        raise PluginError(f"{why}{_others(failed)}")
+    small = {worker: limit for worker, (_, limit) in reports.items() if limit and limit < needed}
+    if small:
+        worker, limit = next(iter(small.items()))
+        raise MemoryError(
+            f"One task needs about {needed / 2**20:.0f} MiB, but worker {worker} may use {limit / 2**20:.0f} MiB"
+            f"{_others(small)}. Give the workers a higher memory_limit, compare fewer layers at once, or rechunk the arrays "
+            "to fewer rows per chunk."
+        )
+
+
+def _others(workers: Iterable[str]) -> str:
+    more = len(list(workers)) - 1
+    return f" (and {more} more worker{'s' * (more > 1)})" if more else ""
+
+
+def _report(recipes: tuple[Recipe, ...], dask_worker: Any = None) -> tuple[str | None, int | None]:
+    """What is wrong on this worker, if anything, and its memory limit."""
+    problem = next((problem for recipe in recipes if (problem := recipe.problem())), None)
+    return problem, getattr(getattr(dask_worker, "memory_manager", None), "memory_limit", None)
+
+
+def active_client() -> Any:
+    """The synchronous `distributed.Client` that Dask would use now, or None; distributed is not imported for this."""
+    if "distributed" not in sys.modules:
+        return None
+    try:
+        client = sys.modules["distributed"].default_client()
+    except ValueError:
+        return None
+    return client if client.status == "running" and not client.asynchronous else None
