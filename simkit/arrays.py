@@ -368,12 +368,12 @@ def is_constant(x: Array) -> Array:
     return namespace_of(x).all(x == x[:1, :])
 
 
-def warn_caller(message: str) -> None:
-    """Give a `ConstantInputWarning` that points at the first line outside simkit, so that each line of a user warns."""
+def warn_caller(message: str, category: type[Warning] = ConstantInputWarning) -> None:
+    """Give a warning that points at the first line outside simkit, so that each line of a user warns."""
     level, frame = 1, sys._getframe()
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "simkit":
         level, frame = level + 1, frame.f_back
-    warnings.warn(message, ConstantInputWarning, stacklevel=level)
+    warnings.warn(message, category, stacklevel=level)
 
 
 # --- two arrays ------------------------------------------------------------------------------------------------------------

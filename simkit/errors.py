@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 __all__ = [
+    "AccuracyWarning",
     "ConstantInputWarning",
     "InvalidArrayError",
     "InvalidDtypeError",
@@ -45,6 +46,10 @@ class PluginError(SimkitError, RuntimeError):
 
 class NeedsAllExamplesError(SimkitError, ValueError):
     """The index needs all examples at once, so it cannot be computed from a stream or from chunks."""
+
+
+class AccuracyWarning(RuntimeWarning):
+    """The result may be less accurate than the precision of the data; the message says how to get an accurate one."""
 
 
 class ConstantInputWarning(RuntimeWarning):

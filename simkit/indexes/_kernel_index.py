@@ -26,7 +26,7 @@ class KernelIndex(Index[Prepared]):
     ----------
     kernel : Kernel or str
         A kernel or its spec string; data-dependent bandwidths are found per layer.
-    estimator : {"biased", "unbiased", "lange"}
+    estimator : {"biased", "unbiased", "lange", "minibatch"}
         See `simkit.statistics.hsic_sums`.
     """
 

@@ -29,10 +29,12 @@ class CKA(KernelIndex):
     kernel : Kernel or str
         A kernel or its spec string, by default linear; ``"rbf(fraction=0.4)"`` is the paper's other choice. Bandwidths that
         depend on the data are found per layer.
-    estimator : {"biased", "unbiased", "lange"}
+    estimator : {"biased", "unbiased", "lange", "minibatch"}
         The HSIC estimator in numerator and denominator. ``"biased"`` is the paper's; with few examples and many features
         it is too large even for unrelated layers. ``"unbiased"`` (Song et al. 2007) corrects this and may be negative;
         ``"lange"`` (Lange et al. 2023) removes the diagonal after centring instead of before. Both need n >= 4.
+        ``"minibatch"`` (Nguyen et al. 2021) is for streams: the unbiased HSICs of each batch are summed over the batches
+        before the ratio is taken. In memory there is one batch, so it equals ``"unbiased"``.
 
     References
     ----------

@@ -30,8 +30,9 @@ class HSIC(KernelIndex):
     kernel : Kernel or str
         A kernel or its spec string, by default linear: then HSIC = |Y'X|^2 / (n - 1)^2, centred columns. Bandwidths that
         depend on the data are found per layer.
-    estimator : {"biased", "unbiased", "lange"}
-        ``"unbiased"`` is that of Song et al. 2007 (n >= 4, can be negative), ``"lange"`` that of Lange et al. 2023.
+    estimator : {"biased", "unbiased", "lange", "minibatch"}
+        ``"unbiased"`` is that of Song et al. 2007 (n >= 4, can be negative), ``"lange"`` that of Lange et al. 2023,
+        ``"minibatch"`` the mean of the unbiased one over the batches of a stream (Nguyen et al. 2021).
 
     References
     ----------

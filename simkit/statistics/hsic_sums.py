@@ -7,6 +7,7 @@ For Gram matrices K and L of n examples, with 1 the vector of ones,
     biased    (inner - 2 rows/n + totals/n^2) / (n-1)^2                          Gretton et al. 2005; equation 3 of the paper
     unbiased  (inner + totals/((n-1)(n-2)) - 2 rows/(n-2)) / (n(n-3))            Song et al. 2007, diagonals removed first
     lange     inner / (n(n-3))          of HKH and HLH, their diagonals removed after centring            Lange et al. 2023
+    minibatch the mean of the unbiased one over batches; one batch here, see statistics/minibatch.py      Nguyen et al. 2021
 
 Only the producer of the sums differs between data in memory, tiles, batches and chunks; the estimators are written once.
 """
@@ -39,7 +40,7 @@ __all__ = [
     "own_sums",
 ]
 
-Estimator: TypeAlias = Literal["biased", "unbiased", "lange"]
+Estimator: TypeAlias = Literal["biased", "unbiased", "lange", "minibatch"]
 # Entries of each Gram matrix per block of `all_sums`: short enough for float32 sums, long enough for a matrix product.
 _BLOCK = 2**16
 
@@ -63,7 +64,7 @@ def estimate(s: HSICSums, estimator: Estimator) -> Array:
     n = s.n
     if estimator == "biased":
         return (s.inner - 2 * s.rows / n + s.totals / n**2) / (n - 1) ** 2
-    if estimator == "unbiased":
+    if estimator in ("unbiased", "minibatch"):
         return (s.inner + s.totals / ((n - 1) * (n - 2)) - 2 * s.rows / (n - 2)) / (n * (n - 3))
     return s.inner / (n * (n - 3))
 
@@ -159,7 +160,7 @@ def _diagonal(layer: Representation, estimator: Estimator) -> Array | None:
 
 
 def _gram(k: Array, estimator: Estimator, magnitude: Array, xp: Namespace, *, is_centred: bool = False) -> Gram:
-    if not is_centred and estimator == "unbiased":
+    if not is_centred and estimator in ("unbiased", "minibatch"):
         # A constant added to K changes nothing; without its mean the float32 sums below cancel less.
         k = k - xp.astype(total(k, xp) / k.shape[0] ** 2, k.dtype)
     elif not is_centred:

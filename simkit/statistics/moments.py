@@ -43,7 +43,7 @@ from simkit.arrays import (
     to_numpy,
     warn_caller,
 )
-from simkit.errors import InvalidArrayError, NeedsAllExamplesError
+from simkit.errors import AccuracyWarning, InvalidArrayError, NeedsAllExamplesError
 from simkit.files import whole_file
 from simkit.index import NO_VARIATION, Index
 from simkit.kernels.linear import Linear
@@ -57,6 +57,7 @@ Products: TypeAlias = Literal["float64", "float32"]
 
 # Rows per matrix product: enough for its full speed, few enough to stay in the cache and for float32 sums.
 _ROWS = 4096
+_RESOLVED = 1e-9  # eigenvalues below this fraction of the largest carry an error of 1e-7 and more
 _FORMAT = 1  # of saved files
 _ARRAYS = ("_mean", "_scatter", "_third", "_fourth", "_nonfinite")
 
@@ -460,9 +461,8 @@ class Moments:
         if where != list(range(len(self.names))):
             slices = [self.slices[k] for k in where]
             scatter = xp.concat([xp.concat([scatter[a, b] for b in slices], axis=1) for a in slices], axis=0)
-        # Layers of very different scale must not drown each other in the rounding of one eigenvalue problem.
-        scale = xp.concat([xp.broadcast_to(self._size(k, xp), (self.widths[k],)) for k in where])
-        squares, v = xp.linalg.eigh(scatter / scale[:, None] / scale[None, :])
+        correlations, scale = _correlations(scatter, xp)
+        squares, v = xp.linalg.eigh(correlations)
         width = squares.shape[0]
         first = width - min(width, max(self.n, 1))  # the rank is below n, and eigh sorts ascending
         root = (v[:, first:] * xp.sqrt(xp.clip(squares[first:], min=0.0))).mT * scale
@@ -476,10 +476,27 @@ class Moments:
             result[name] = Representation(columns, width, name, self.n, is_centred=True, given=given, noise=noise, xp=xp)
         return result
 
-    def _size(self, k: int, xp: Namespace) -> Array:
-        """Root of the largest eigenvalue of a layer's scatter; 1 if it is constant."""
-        largest = xp.max(xp.linalg.eigvalsh(self._scatter[self.slices[k], self.slices[k]]))
-        return xp.where(largest > 0, xp.sqrt(xp.where(largest > 0, largest, 1.0)), 1.0)
+    def ill_conditioned(self, names: Sequence[str]) -> list[str]:
+        """The layers among `names` with directions that their scatter matrix cannot tell well from rounding noise.
+
+        Those are eigenvalues below 1e-9 of the largest, a condition number above 3e4; what the precision of the data or
+        their number makes zero anyway is left out. None after a whitened pass.
+        """
+        if self.whitened_by is not None:
+            return []
+        xp, found = namespace_of(self.mean), []
+        for name in dict.fromkeys(names):
+            k = self.position(name)
+            correlations, _ = _correlations(self.scatter[self.slices[k], self.slices[k]], xp)
+            p, eps_given = self.widths[k], float(np.finfo(self.given[k]).eps)
+            squares = xp.linalg.eigvalsh(correlations)[max(0, p - self.n + 1) :]
+            rounded = (min(self.n, p) * eps_given) ** 2  # below this, no direction of the data counts
+            lost = xp.logical_and(squares < _RESOLVED * squares[-1:], squares > rounded * squares[-1:])
+            if rounded < self._noise(p) ** 2:
+                lost = squares < _RESOLVED * squares[-1:]
+            if bool(xp.any(lost)):
+                found.append(name)
+        return found
 
     def _noise(self, width: int) -> float:
         """Singular values of a root of `width` features below this fraction of the largest cannot be told from zero.
@@ -599,6 +616,13 @@ class Moments:
         return f"<Moments of {self.n} examples: {_listed(self.names, self.widths) or 'no layers yet'}>"
 
 
+def _correlations(scatter: Array, xp: Namespace) -> tuple[Array, Array]:
+    """A scatter matrix with its features scaled to length 1, so that rounding of large ones does not drown small ones."""
+    squares = xp.linalg.diagonal(scatter)
+    scale = xp.where(squares > 0, xp.sqrt(xp.where(squares > 0, squares, 1.0)), 1.0)
+    return scatter / scale[:, None] / scale[None, :], scale
+
+
 def _precision(x: Array) -> str:
     return "float32" if "float32" in str(x.dtype) else "float64"
 
@@ -631,6 +655,11 @@ def needs(index: Index[Any]) -> dict[str, Any]:
             "arrays in memory, or an index of moments or HSIC sums (`simkit indexes` lists what each needs)."
         )
     kernel, estimator = getattr(index, "kernel", None), getattr(index, "estimator", "biased")
+    if estimator == "minibatch":
+        raise NeedsAllExamplesError(
+            f"{index} is a mean over batches, not a function of moments: use simkit.stream, or "
+            "simkit.statistics.minibatch.MinibatchHSIC batch by batch."
+        )
     if not isinstance(kernel, Linear):
         raise NeedsAllExamplesError(
             f"{index} compares all pairs of examples by the kernel {kernel}, also those of different batches, so one pass "
@@ -669,6 +698,7 @@ def score_pairs(index: Index[Any], moments: Moments, rows: Sequence[str], column
     rows, columns = tuple(rows), tuple(columns)
     xp = namespace_of(moments.mean)
     if index.facts.statistic == "moments":
+        _warn_if_inaccurate(index, moments, (*rows, *columns))
         states = {name: index.prepare(layer) for name, layer in moments.representations((*rows, *columns)).items()}
         xs = [states[name] for name in rows]
         values = index.scores(xs, xs if rows == columns else [states[name] for name in columns])
@@ -685,6 +715,19 @@ def score_pairs(index: Index[Any], moments: Moments, rows: Sequence[str], column
         pairs = f"{len(nan)} pair{'s' * (len(nan) != 1)}"
         warn_caller(f"{index} of {pairs} is undefined (nan), the first {rows[i]!r} and {columns[j]!r}: {why}")
     return values
+
+
+def _warn_if_inaccurate(index: Index[Any], moments: Moments, names: Sequence[str]) -> None:
+    if "invertible_linear" not in index.facts.invariances.x | index.facts.invariances.y:
+        return
+    found = moments.ill_conditioned(names)
+    if found:
+        warn_caller(
+            f"Features of {', '.join(found)} are collinear or nearly so (condition number above 3e4). From one pass over the "
+            f"data {index} is wrong by about eps times its square, and the rank is uncertain. Make a second pass, which has "
+            "neither problem: again = stream.second_pass(), the same updates, again.compute().",
+            AccuracyWarning,
+        )
 
 
 def _from_sums(index: Any, moments: Moments, rows: tuple[str, ...], columns: tuple[str, ...]) -> Array:
