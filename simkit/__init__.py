@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from simkit.kernel import Kernel
     from simkit.matrix import SimilarityMatrix
     from simkit.registry import get_index, get_kernel, list_indexes, list_kernels, register_index, register_kernel
+    from simkit.scale.stream import stream
 
 __version__ = "0.1.0"
 
@@ -35,6 +36,7 @@ _HOME = {
     "pairwise": "simkit.comparison",
     "register_index": "simkit.registry",
     "register_kernel": "simkit.registry",
+    "stream": "simkit.scale.stream",
 }
 _ROOMS = ("analysis", "demo", "indexes", "kernels")
 
@@ -52,6 +54,7 @@ __all__ = [
     "pairwise",
     "register_index",
     "register_kernel",
+    "stream",
 ]
 
 

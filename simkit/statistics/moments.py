@@ -723,9 +723,9 @@ def _warn_if_inaccurate(index: Index[Any], moments: Moments, names: Sequence[str
     found = moments.ill_conditioned(names)
     if found:
         warn_caller(
-            f"Features of {', '.join(found)} are collinear or nearly so (condition number above 3e4). From one pass over the "
-            f"data {index} is wrong by about eps times its square, and the rank is uncertain. Make a second pass, which has "
-            "neither problem: again = stream.second_pass(), the same updates, again.compute().",
+            f"Features of {', '.join(found)} are collinear or nearly so (condition number above 3e4). From one pass over "
+            f"the data {index} is wrong by about eps times its square, and the rank is uncertain. Make a second pass, which "
+            "has neither problem: again = stream.second_pass(), the same updates, again.compute().",
             AccuracyWarning,
         )
 

@@ -1,0 +1,459 @@
+"""Batches: the similarity of representations that are seen a few examples at a time, once.
+
+The result is that of all examples in memory (`simkit.compare`, `simkit.pairwise`), up to rounding; a stream keeps their
+moments, P x P numbers for layers of P features in all, whatever the number of examples and of pairs of layers.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from simkit.arrays import (
+    Array,
+    Channels,
+    Maps,
+    as_matrix,
+    check_same_examples,
+    check_same_framework,
+    check_values,
+    describe,
+    detach,
+    is_lazy,
+    namespace_of,
+    to_numpy,
+    warn_caller,
+)
+from simkit.errors import InvalidArrayError, NeedsAllExamplesError, SpecError
+from simkit.files import whole_file
+from simkit.index import NO_VARIATION, Index
+from simkit.matrix import SimilarityMatrix
+from simkit.registry import get_index
+from simkit.scale.projection import RandomProjection
+from simkit.statistics.minibatch import MinibatchHSIC
+from simkit.statistics.moments import Moments, Whitening, needs, score_pairs
+
+__all__ = ["Stream", "stream"]
+
+_FORMAT = 1  # of saved files
+_BYTES = 2**32
+
+
+def stream(
+    index: str | Index[Any] | type[Index[Any]] = "cka",
+    *,
+    check_finite: bool = True,
+    flatten: bool = False,
+    maps: Maps | None = None,
+    channels: Channels | None = None,
+    projection: RandomProjection | None = None,
+    max_bytes: int = _BYTES,
+    **parameters: Any,
+) -> Stream:
+    """Similarity of representations that come in batches, exactly as if they had come at once.
+
+    Parameters
+    ----------
+    index : str or Index
+        As in `simkit.compare`: any whose declared statistic is "moments", and HSIC and CKA with the linear kernel (biased,
+        unbiased and lange, all exact). With ``estimator="minibatch"`` any kernel.
+    check_finite : bool
+        Look for nan and inf in each batch at once; without it `Stream.compute` reports them.
+    flatten, maps, channels
+        As in `simkit.compare`.
+    projection : RandomProjection, optional
+        An approximation for layers that are too wide: features are projected at random first. See
+        `simkit.scale.projection` for its error.
+    max_bytes : int
+        The largest joint scatter matrix that may be made.
+    **parameters
+        Parameters of the index.
+
+    Returns
+    -------
+    Stream
+        Give it batches with `Stream.update`, ask it with `Stream.compute`, at any time and as often as you like.
+
+    Raises
+    ------
+    NeedsAllExamplesError
+        The index cannot be computed in one pass over batches; the message says what can be done.
+    UnknownNameError, SpecError, PluginError
+        The index cannot be made; see `simkit.get_index`.
+
+    Examples
+    --------
+    >>> import numpy as np, simkit
+    >>> rng = np.random.default_rng(0)
+    >>> cka = simkit.stream("cka", estimator="unbiased")
+    >>> for _ in range(10):
+    ...     X = rng.standard_normal((100, 20))
+    ...     cka.update(X, X[:, :5] + rng.standard_normal((100, 5)))
+    >>> print(f"{cka.compute():.2f}")
+    0.25
+    """
+    chosen = get_index(index, **parameters)
+    rule = {"flatten": flatten, "maps": maps, "channels": channels}
+    return Stream(chosen, rule=rule, check_finite=check_finite, projection=projection, max_bytes=max_bytes)
+
+
+class Stream:
+    """What `simkit.stream` returns: the state of a pass over batches.
+
+    Attributes
+    ----------
+    index : Index
+    rows, columns : tuple of str
+        Names of the layers, once there has been an update; ``("X",)`` and ``("Y",)`` for two arrays.
+    n : int
+        The number of examples so far.
+    """
+
+    def __init__(
+        self,
+        index: Index[Any],
+        *,
+        rule: Mapping[str, Any] | None = None,
+        check_finite: bool = True,
+        projection: RandomProjection | None = None,
+        max_bytes: int = _BYTES,
+        whitened_by: Whitening | None = None,
+    ) -> None:
+        self.index, self.check_finite, self.projection, self.max_bytes = index, check_finite, projection, max_bytes
+        self._rule = dict(rule or {})
+        self._state: Moments | MinibatchHSIC
+        if getattr(index, "estimator", None) == "minibatch":
+            self._state = MinibatchHSIC(index.kernel)  # type: ignore[attr-defined]
+        else:
+            self._state = Moments(**needs(index), whitened_by=whitened_by)
+        if projection is not None:
+            _check_projectable(index)
+        self.rows: tuple[str, ...] = ()
+        self.columns: tuple[str, ...] = ()
+        self.batches = 0
+        self._kind = ""  # "pair", "layers" (A with itself) or "layers of two"
+        self._widths: tuple[int, ...] = ()
+        self._like: Array = None  # an empty array of the batches' framework and device; None after a load
+
+    @property
+    def n(self) -> int:
+        """The number of examples so far."""
+        return self._state.n
+
+    # --- batches ---------------------------------------------------------------------------------------------------------
+
+    def update(self, A: Any, B: Any = None) -> None:
+        """Add a batch.
+
+        Parameters
+        ----------
+        A, B : array, shapes (m, p1) and (m, p2); or mappings of names to arrays, or sequences of arrays
+            The same m examples in all, m >= 0; the same kind, names and widths in each batch. With layers, ``B=None``
+            compares `A` with itself. The arrays may be changed afterwards; gradients do not flow through a stream.
+
+        Raises
+        ------
+        InvalidArrayError
+            Different numbers of examples, other layers or widths than before, values that are not finite, or layers that are
+            too wide together. The state is as before the call.
+        InvalidDtypeError, MixedArraysError
+            As in `simkit.compare`; also if the framework or the device changes between batches.
+        """
+        kind, rows, columns = self._sides(A, B)
+        everything = rows | columns
+        self._check(kind, tuple(rows), tuple(columns), everything)
+        first = next(iter(everything.values()))
+        if self.projection is not None:
+            xp = namespace_of(first)
+            rows, columns = ({name: self.projection(x, xp) for name, x in side.items()} for side in (rows, columns))
+        if isinstance(self._state, MinibatchHSIC):
+            if self._like is None and self._kind:
+                self._state = MinibatchHSIC.from_arrays(self._state.to_arrays(), first)
+            self._state.update(rows, columns or None)
+        else:
+            if self._like is None and self._kind:
+                self._state = self._state.to(first)
+            self._state.update(rows | columns)
+        self._kind, self.rows = kind, tuple(_plain(kind, name) for name in rows)
+        self.columns = tuple(_plain(kind, name) for name in columns) or self.rows
+        self._widths = tuple(x.shape[1] for x in everything.values())
+        self._like = first[:0, :] + 0  # a copy: a view would keep the batch in memory
+        self.batches += 1
+
+    def _sides(self, A: Any, B: Any) -> tuple[str, dict[str, Array], dict[str, Array]]:
+        if _is_layers(A) != _is_layers(B) and B is not None:
+            raise InvalidArrayError(
+                "One side of the batch is an array and the other holds several layers; give two of a kind."
+            )
+        if not _is_layers(A):
+            if B is None:
+                raise InvalidArrayError(
+                    "A batch of two representations needs both: update(X, Y). For layers give a mapping."
+                )
+            return "pair", {"X": self._matrix(A, "X")}, {"Y": self._matrix(B, "Y")}
+        rows = self._matrices(A, "A")
+        return ("layers", rows, {}) if B is None else ("layers of two", rows, self._matrices(B, "B"))
+
+    def _matrices(self, layers: Any, side: str) -> dict[str, Array]:
+        named = layers if isinstance(layers, Mapping) else {str(i): x for i, x in enumerate(layers)}
+        if not named:
+            raise InvalidArrayError(f"{side} is empty; expected at least one layer.")
+        return {f"{side}/{name}": self._matrix(x, f"{side}[{str(name)!r}]") for name, x in named.items()}
+
+    def _matrix(self, x: Any, name: str) -> Array:
+        x = as_matrix(x, f"{name} of batch {self.batches}", **self._rule)
+        if is_lazy(x):
+            raise InvalidArrayError(
+                f"{name} of batch {self.batches} is a {describe(x)}, whose values are not there yet; batches are arrays in "
+                "memory. Give Dask arrays to simkit.compare or simkit.pairwise, which read them chunk by chunk."
+            )
+        return detach(x)
+
+    def _check(self, kind: str, rows: tuple[str, ...], columns: tuple[str, ...], everything: dict[str, Array]) -> None:
+        names = {name: f"{name} of batch {self.batches}" for name in everything}
+        first_name, first = next(iter(everything.items()))
+        if self._like is not None:
+            check_same_framework(self._like, first, ("the batches before", names[first_name]))
+        for name, x in everything.items():
+            check_same_framework(first, x, (names[first_name], names[name]))
+            check_same_examples(first, x, (names[first_name], names[name]))
+        widths = tuple(x.shape[1] for x in everything.values())
+        if not self._kind:
+            self._check_width(everything)
+        elif kind != self._kind or (rows, columns) != self._labels or widths != self._widths:
+            before = dict(zip((*self._labels[0], *self._labels[1]), self._widths, strict=True))
+            raise InvalidArrayError(
+                f"Batch {self.batches} has other layers than those before. Layers and widths were "
+                f"{before}; now {dict(zip(everything, widths, strict=True))}."
+            )
+        if self.check_finite:
+            for name, x in everything.items():
+                check_values(x, names[name])
+
+    def _check_width(self, everything: dict[str, Array]) -> None:
+        if isinstance(self._state, MinibatchHSIC):
+            return
+        widths = [x.shape[1] for x in everything.values()]
+        if self.projection is not None:
+            widths = [min(p, self.projection.features) for p in widths]
+        total, fits = sum(widths), int((self.max_bytes / 8) ** 0.5)
+        if total <= fits:
+            return
+        each, wanted = max(1, fits // len(widths)), total**2 * 8
+        raise InvalidArrayError(
+            f"The layers have {total} features in all, so their joint scatter matrix would take {wanted / 1e9:.1f} GB; "
+            f"max_bytes={self.max_bytes} allows {fits} features. What fits: fewer layers per stream; maps averaged "
+            f"over positions (maps='mean'); projection=simkit.scale.projection.RandomProjection({each}), an approximation "
+            f"with a stated error; or, if there is the memory, max_bytes={wanted}."
+        )
+
+    # --- merging -----------------------------------------------------------------------------------------------------------
+
+    def merge(self, other: Stream) -> Stream:
+        """The stream of the examples of both; neither changes.
+
+        Raises
+        ------
+        InvalidArrayError
+            They are of different indexes, layers or projections.
+        """
+        for what in (
+            "index",
+            "projection",
+            *(("_kind", "rows", "columns", "_widths") if self._kind and other._kind else ()),
+        ):
+            ours, theirs = getattr(self, what), getattr(other, what)
+            if ours != theirs:
+                raise InvalidArrayError(f"Cannot merge streams of different {what.strip('_')}: {ours} and {theirs}.")
+        model = self if self._kind else other
+        merged = Stream.__new__(Stream)
+        merged.__dict__ |= model.__dict__
+        state, addition = self._state, other._state
+        if self._like is None and other._like is not None and self._kind:
+            state = type(state).from_arrays(state.to_arrays(), other._like)
+        elif other._like is None and self._like is not None and other._kind:
+            addition = type(addition).from_arrays(addition.to_arrays(), self._like)
+        merged._state = state.merge(addition)  # type: ignore[arg-type]
+        merged._like = other._like if self._like is None else self._like
+        merged.batches = self.batches + other.batches
+        return merged
+
+    # --- results -----------------------------------------------------------------------------------------------------------
+
+    def compute(self) -> Any:
+        """The similarity of all examples so far.
+
+        Returns
+        -------
+        0-d array or SimilarityMatrix
+            For two arrays a 0-d array, for layers a `SimilarityMatrix`: in the namespace, on the device and in the precision
+            of the batches. nan if a representation is constant.
+
+        Raises
+        ------
+        InvalidArrayError
+            Too few examples, or values that are not finite.
+
+        Warns
+        -----
+        ConstantInputWarning
+            A score is nan.
+        AccuracyWarning
+            A representation is so ill-conditioned that one pass is not enough; see `second_pass`.
+        """
+        if not self._kind:
+            raise InvalidArrayError("No batch yet, so there is nothing to compute; call update first.")
+        if isinstance(self._state, MinibatchHSIC):
+            values = self._minibatch_scores(self._state)
+        else:
+            values = score_pairs(self.index, self._state, *self._sides_of_state)
+        if self._kind == "pair":
+            return values[0, 0]
+        return SimilarityMatrix(values, self.rows, self.columns, str(self.index), self.n)
+
+    def second_pass(self) -> Stream:
+        """A stream to be given the same batches once more, whose result does not suffer from the condition number.
+
+        CCA and its kin depend on small eigenvalues of X'X, which one pass leaves with an error of about eps times the
+        squared condition number. A second pass accumulates in coordinates that the first one found, and is as good as a QR
+        decomposition of all examples in memory.
+
+        Raises
+        ------
+        InvalidArrayError
+            There is no complete first pass.
+        NeedsAllExamplesError
+            The index gains nothing from it.
+        """
+        if not isinstance(self._state, Moments) or self.index.facts.statistic != "moments":
+            raise NeedsAllExamplesError(f"{self.index} is exact after one pass; a second would change nothing.")
+        if not self._kind:
+            raise InvalidArrayError("No batch yet, so there is no first pass to follow.")
+        return Stream(
+            self.index,
+            rule=self._rule,
+            check_finite=self.check_finite,
+            projection=self.projection,
+            max_bytes=self.max_bytes,
+            whitened_by=self._state.whitening(),
+        )
+
+    @property
+    def _labels(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The names of rows and columns among those of the state."""
+        if self._kind == "pair":
+            return self.rows, self.columns
+        rows = tuple(f"A/{name}" for name in self.rows)
+        return rows, () if self._kind == "layers" else tuple(f"B/{name}" for name in self.columns)
+
+    @property
+    def _sides_of_state(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        rows, columns = self._labels
+        return rows, columns or rows
+
+    def _minibatch_scores(self, state: MinibatchHSIC) -> Array:
+        if not state.batches:
+            raise InvalidArrayError("All batches were empty, so there is nothing to compute.")
+        values = self.index.from_sums(*state.sums())  # type: ignore[attr-defined]
+        if self._like is not None:
+            xp = namespace_of(values)
+            values = xp.astype(values, self._like.dtype, copy=False)
+        if np.any(np.isnan(to_numpy(values))):
+            warn_caller(f"{self.index} of some pairs is undefined (nan): {NO_VARIATION}")
+        return values
+
+    # --- files -------------------------------------------------------------------------------------------------------------
+
+    def save(self, path: str | os.PathLike[str], *, force: bool = False) -> None:
+        """Write a checkpoint, an ``.npz`` file that needs no pickle, from which `load` resumes the pass.
+
+        Raises
+        ------
+        FileExistsError
+            The file exists and `force` is false.
+        """
+        about = {
+            "simkit_stream": np.array(_FORMAT),
+            "index": np.array(str(self.index)),
+            "rule": np.array([f"{key}={value}" for key, value in self._rule.items() if value], dtype=np.str_),
+            "check_finite": np.array(self.check_finite),
+            "max_bytes": np.array(self.max_bytes),
+            "kind": np.array(self._kind),
+            "rows": np.array(self.rows, dtype=np.str_),
+            "columns": np.array(self.columns, dtype=np.str_),
+            "layer_widths": np.array(self._widths, dtype=np.int64),
+            "batches_seen": np.array(self.batches),
+        }
+        if self.projection is not None:
+            p = self.projection
+            about["projection"] = np.array([str(p.features), str(p.seed), p.kind])
+        state = {f"state_{name}": value for name, value in self._state.to_arrays().items()} if self._kind else {}
+        with whole_file(path, force=force) as temporary, temporary.open("wb") as file:
+            np.savez(file, allow_pickle=False, **about, **state)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Stream:
+        """Read a checkpoint; the next batch decides on framework and device.
+
+        Raises
+        ------
+        ValueError
+            The file holds no saved stream, or of a newer format.
+        UnknownNameError
+            Its index is not installed here.
+        """
+        with np.load(path, allow_pickle=False) as file:
+            if "simkit_stream" not in file:
+                raise ValueError(f"{os.fspath(path)} holds no saved stream; it holds {', '.join(file) or 'nothing'}.")
+            if int(file["simkit_stream"]) > _FORMAT:
+                raise ValueError(f"{os.fspath(path)} was written by a newer simkit; update simkit to read it.")
+            saved = dict(file)
+        rule: dict[str, Any] = dict(item.split("=", 1) for item in map(str, saved["rule"]))
+        if "flatten" in rule:
+            rule["flatten"] = True
+        projection = None
+        if "projection" in saved:
+            features, seed, kind = map(str, saved["projection"])
+            projection = RandomProjection(int(features), int(seed), kind)  # type: ignore[arg-type]
+        loaded = cls(
+            get_index(str(saved["index"])),
+            rule=rule,
+            check_finite=bool(saved["check_finite"]),
+            projection=projection,
+            max_bytes=int(saved["max_bytes"]),
+        )
+        loaded._kind = str(saved["kind"])
+        loaded.rows, loaded.columns = tuple(map(str, saved["rows"])), tuple(map(str, saved["columns"]))
+        loaded._widths, loaded.batches = tuple(map(int, saved["layer_widths"])), int(saved["batches_seen"])
+        if loaded._kind:
+            state = {name.removeprefix("state_"): value for name, value in saved.items() if name.startswith("state_")}
+            loaded._state = type(loaded._state).from_arrays(state)
+        return loaded
+
+    def __repr__(self) -> str:
+        if not self._kind:
+            return f"<Stream of {self.index}: no batch yet>"
+        return f"<Stream of {self.index}: {self.n} examples, {len(self.rows)} x {len(self.columns)} pairs>"
+
+
+def _is_layers(x: Any) -> bool:
+    if isinstance(x, Mapping):
+        return True
+    return isinstance(x, Sequence) and not isinstance(x, str) and len(x) > 0 and hasattr(x[0], "shape") and x[0].ndim > 1
+
+
+def _plain(kind: str, name: str) -> str:
+    """The name that the user gave."""
+    return name if kind == "pair" else name[2:]
+
+
+def _check_projectable(index: Index[Any]) -> None:
+    kept = index.facts.invariances
+    if "invertible_linear" in kept.x | kept.y or "orthogonal" not in kept.x & kept.y:
+        raise SpecError(
+            f"projection: {index} depends on more than the products of examples, so a random projection says nothing about "
+            "it. It approximates indexes that are invariant to rotations but not to all invertible transforms, such as cka."
+        )
