@@ -39,6 +39,7 @@ __all__ = [
     "constant_of",
     "describe",
     "detach",
+    "in_one_precision",
     "is_constant",
     "is_dask",
     "is_lazy",
@@ -336,6 +337,13 @@ def check_values(x: Array, name: str, start: int | None = None) -> None:
         )
 
 
+def in_one_precision(*arrays: Array) -> list[Array]:
+    """Floating arrays of one framework in their common precision: float64 if any of them is."""
+    xp = namespace_of(*arrays)
+    dtype = xp.result_type(*(x.dtype for x in arrays))
+    return [xp.astype(x, dtype, copy=False) for x in arrays]
+
+
 def is_undefined(x: Array, *, checked: bool) -> bool:
     """Whether every similarity to a matrix is nan: all examples are the same, or, unless `checked`, some are not finite.
 
@@ -442,6 +450,7 @@ def as_pair(
     check_same_examples(x, y, names)
     x = as_examples(x, names[0], min_examples=min_examples, check_finite=check_finite)
     y = as_examples(y, names[1], min_examples=min_examples, check_finite=check_finite)
+    x, y = in_one_precision(x, y)
     return x, y
 
 

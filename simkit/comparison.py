@@ -15,6 +15,7 @@ from simkit.arrays import (
     as_matrix,
     check_same_examples,
     check_same_framework,
+    in_one_precision,
     is_constant,
     is_dask,
     is_lazy,
@@ -167,6 +168,10 @@ def pairwise(
 
         values = dask.pairwise(chosen, rows, None if B is None else columns, check_finite=check_finite)
         return SimilarityMatrix(values, tuple(rows), tuple(columns), str(chosen), first.shape[0])
+    matrices = in_one_precision(*everything.values())
+    rows = dict(zip(rows, matrices[: len(rows)], strict=True))
+    columns = rows if B is None else dict(zip(columns, matrices[len(rows) :], strict=True))
+    everything = dict(zip(everything, matrices, strict=True))
     undefined = {name for name, x in everything.items() if is_undefined(x, checked=check_finite)}
 
     xp = namespace_of(first)

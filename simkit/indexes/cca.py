@@ -164,6 +164,9 @@ class PWCCA(Index[_Weighted]):
     absolute values and correlations (equation 10) it equals `LinearRegression`; there i runs over all canonical variables
     of X, those without a partner having correlation 0.
 
+    Where several correlations are equal, as the ones that are 1 for p1 + p2 >= n, their canonical variables are defined up
+    to a rotation only, and with them the weights; the score is then one of the possible values.
+
     Parameters
     ----------
     weights : {"x", "y"}

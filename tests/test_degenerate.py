@@ -1,0 +1,82 @@
+"""Layers at the edge: rank deficient, of extreme scale or offset, a single unit, hardly any examples."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from data import pair
+
+import simkit
+
+CCA_LIKE = ["cca", "cca(summary=rho)", "linear_regression", "pwcca"]
+SCALE_FREE = [
+    "cka",
+    "cka(estimator=unbiased)",
+    "cka(kernel=rbf)",
+    "cka(kernel=laplacian)",
+    "cka(kernel=cosine)",
+    "svcca",
+    *CCA_LIKE,
+]
+
+
+@pytest.mark.parametrize("spec", CCA_LIKE)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_redundant_columns_change_nothing(backend, spec, dtype):
+    X, Y = pair(60, 5, 4)
+    expected = simkit.compare(X, Y, spec)
+    mixing = np.random.default_rng(0).standard_normal((4, 3))
+    wider = np.concatenate([Y, Y[:, :2], np.full((60, 1), 3.0), Y @ mixing], axis=1)  # duplicated, constant, dependent
+    score = simkit.compare(backend.asarray(X, dtype=dtype), backend.asarray(wider, dtype=dtype), spec)
+    assert float(score) == pytest.approx(float(expected), rel=1e-9 if dtype == "float64" else 1e-4)
+
+
+@pytest.mark.parametrize("spec", SCALE_FREE)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("scale", [1e-20, 1e20])
+def test_extreme_scales(backend, spec, dtype, scale):
+    X, Y = pair(40, 5, 4)
+    expected = simkit.compare(X, Y, spec)
+    x, y = backend.asarray(X * scale, dtype=dtype), backend.asarray(Y / scale, dtype=dtype)
+    assert float(simkit.compare(x, y, spec)) == pytest.approx(float(expected), rel=1e-9 if dtype == "float64" else 2e-5)
+
+
+@pytest.mark.parametrize("spec", ["cka", "cka(estimator=unbiased)", "hsic", "cka(kernel=rbf)", "linear_regression", "cca"])
+@pytest.mark.parametrize("shape", [(2000, 30, 20), (100, 300, 200)], ids=str)
+def test_large_offset_in_float32(backend, spec, shape):
+    """Mean 1e4 and standard deviation 1: the score is that of the very same float32 numbers in float64."""
+    rng = np.random.default_rng(0)
+    X = (rng.standard_normal(shape[:2]) + 1e4).astype(np.float32)
+    Y = (0.5 * X[:, : shape[2]] + rng.standard_normal((shape[0], shape[2]))).astype(np.float32)
+    truth = simkit.compare(X.astype(np.float64) - 1e4, Y.astype(np.float64) - 5e3, spec)
+    score = float(simkit.compare(backend.asarray(X), backend.asarray(Y), spec))
+    assert score == pytest.approx(float(truth), rel=1e-5)
+
+
+@pytest.mark.parametrize("spec", [*SCALE_FREE, "hsic", "procrustes", "distance_correlation"])
+def test_single_units_and_two_examples(spec):
+    X, Y = pair(10, 1, 1)
+    assert np.isfinite(simkit.compare(X, Y, spec))
+    if spec in {"cca", "linear_regression", "cka"}:
+        assert simkit.compare(X, Y, spec) == pytest.approx(np.corrcoef(X.T, Y.T)[0, 1] ** 2, rel=1e-9)
+    if "unbiased" not in spec:
+        two = simkit.compare(np.array([[0.0], [1.0]]), np.array([[5.0, 1.0], [2.0, 7.0]]), spec)
+        assert np.isfinite(two)
+
+
+@pytest.mark.parametrize("n", [1_000_003])
+def test_many_examples(n):
+    """One column against itself with noise, in one pass over a million rows; in float32 sums would drift."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((n, 2), dtype=np.float32) + 7
+    Y = X[:, :1] + rng.standard_normal((n, 1), dtype=np.float32)
+    X64, Y64 = X.astype(np.float64), Y.astype(np.float64)
+    for spec in ("cka", "cka(estimator=unbiased)", "cca"):
+        assert simkit.compare(X, Y, spec) == pytest.approx(float(simkit.compare(X64, Y64, spec)), rel=1e-5)
+
+
+def test_rank_of_many_float32_examples():
+    """max(n, p) eps of float32 would call these nearly orthogonal columns singular."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((400_000, 3), dtype=np.float32) * np.array([1, 0.1, 0.03], dtype=np.float32)
+    assert simkit.compare(X, X, "cca(summary=pillai)") == pytest.approx(3, rel=1e-6)

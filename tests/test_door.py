@@ -1,0 +1,236 @@
+"""What the door lets in, what it turns away, and what it says then."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+from data import pair
+
+import simkit
+from simkit.arrays import as_matrix
+from simkit.errors import InvalidArrayError, InvalidDtypeError, MixedArraysError
+
+X, Y = pair(20, 3, 4)
+
+
+# --- what comes out is of the kind that went in ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("index", [str(name) for name in simkit.list_indexes()])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_namespace_dtype_and_device_are_kept(backend, index, dtype):
+    x, y = backend.asarray(X, dtype=dtype), backend.asarray(Y, dtype=dtype)
+    score = simkit.compare(x, y, index)
+    assert score.shape == ()
+    assert score.dtype == backend.dtype(dtype)
+    assert getattr(score, "device", "cpu") == getattr(x, "device", "cpu")
+    if not backend.name.startswith("numpy"):
+        assert type(score) is type(x)
+    np.testing.assert_array_equal(backend.to_numpy(x), X.astype(dtype))  # not written to
+
+
+def test_mixed_precision_gives_the_wider(backend):
+    assert simkit.compare(backend.asarray(X, dtype="float32"), backend.asarray(Y)).dtype == backend.dtype("float64")
+
+
+@pytest.mark.parametrize("dtype", ["bool", "int8", "uint8", "int32", "int64"])
+def test_integers_and_bools_become_floats(backend, dtype):
+    whole = X > 0 if dtype == "bool" else np.abs(X * 3).astype(dtype)
+    default = backend.xp.__array_namespace_info__().default_dtypes()["real floating"]
+    score = simkit.compare(backend.asarray(whole), backend.xp.astype(backend.asarray(Y), default))
+    assert score.dtype == default
+    assert float(score) == pytest.approx(float(simkit.compare(whole.astype(float), Y)), rel=1e-5)
+
+
+@pytest.mark.backends("numpy", "torch", "jax")
+def test_float16_computes_in_float32(backend):
+    half = X.astype(np.float16)
+    score = simkit.compare(backend.asarray(half), backend.asarray(half))
+    assert score.dtype == backend.dtype("float32")
+    big = np.where(np.arange(20)[:, None] % 2, 60000, -60000).astype(np.float16) + half  # squares overflow float16
+    assert float(simkit.compare(backend.asarray(big), backend.asarray(big))) == pytest.approx(1, rel=1e-6)
+
+
+@pytest.mark.parametrize("library", ["torch", "jax", "numpy"])
+def test_bfloat16_computes_in_float32(library):
+    module = pytest.importorskip({"torch": "torch", "jax": "jax.numpy", "numpy": "ml_dtypes"}[library])
+    if library == "numpy":
+        x, expected = X.astype(module.bfloat16), np.float32
+    else:
+        x, expected = module.asarray(X, dtype=module.bfloat16), module.float32
+    score = simkit.compare(x, x)
+    assert score.dtype == expected
+    assert float(score) == pytest.approx(1, rel=1e-6)
+
+
+def test_extended_precision_computes_in_float64():
+    assert simkit.compare(X.astype(np.longdouble), Y).dtype == np.float64
+
+
+def test_lists_data_frames_matrices_and_strided_arrays():
+    pandas = pytest.importorskip("pandas")
+    expected = pytest.approx(float(simkit.compare(X, Y)), rel=1e-13)
+    twice = np.repeat(np.repeat(X, 2, axis=0), 2, axis=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PendingDeprecationWarning)
+        matrix = np.matrix(X)
+    for x in (X.tolist(), tuple(map(tuple, X)), pandas.DataFrame(X), np.asfortranarray(X), twice[::2, ::2], matrix):
+        assert float(simkit.compare(x, Y)) == expected
+
+
+def test_tensors_that_require_gradients():
+    torch = pytest.importorskip("torch")
+    score = simkit.compare(torch.tensor(X, requires_grad=True), torch.tensor(Y))
+    assert score.requires_grad
+
+
+# --- shapes ----------------------------------------------------------------------------------------------------------------
+
+
+def test_one_dimension(backend):
+    with pytest.raises(InvalidArrayError, match=r"X has shape \(20,\).*X\.reshape\(-1, 1\)"):
+        simkit.compare(backend.asarray(X[:, 0]), backend.asarray(Y))
+    with pytest.raises(InvalidArrayError, match=r"Y has shape \(\)"):
+        simkit.compare(X, 3.0)
+
+
+def test_different_numbers_of_examples(backend):
+    with pytest.raises(InvalidArrayError, match=r"\(20, 3\) and Y \(19, 4\): 20 and 19 examples"):
+        simkit.compare(backend.asarray(X), backend.asarray(Y[:19]))
+    with pytest.raises(InvalidArrayError, match="transposed"):
+        simkit.compare(X.T, np.ones((4, 20)))
+
+
+def test_too_few_examples(backend):
+    with pytest.raises(InvalidArrayError, match=r"1 example.*at least 2"):
+        simkit.compare(backend.asarray(X[:1]), backend.asarray(Y[:1]))
+    for estimator in ("unbiased", "lange"):
+        with pytest.raises(InvalidArrayError, match=r"3 examples.*at least 4"):
+            simkit.compare(backend.asarray(X[:3]), backend.asarray(Y[:3]), "cka", estimator=estimator)
+
+
+def test_no_features():
+    with pytest.raises(InvalidArrayError, match="no features"):
+        simkit.compare(X[:, :0], Y)
+
+
+def test_maps(backend):
+    maps = np.random.default_rng(0).standard_normal((6, 5, 4, 3))  # n, h, w, c
+    first = np.moveaxis(maps, -1, 1)
+    flat = backend.to_numpy(as_matrix(backend.asarray(maps), flatten=True))
+    np.testing.assert_array_equal(flat, maps.reshape(6, 60))
+    for array, channels in ((maps, "last"), (first, "first")):
+        mean = as_matrix(backend.asarray(array), maps="mean", channels=channels)
+        np.testing.assert_allclose(backend.to_numpy(mean), maps.mean(axis=(1, 2)), rtol=1e-13)
+        spatial = as_matrix(backend.asarray(array), maps="spatial", channels=channels)
+        np.testing.assert_array_equal(backend.to_numpy(spatial), maps.reshape(120, 3))
+    other = backend.asarray(X[:6])
+    assert float(simkit.compare(backend.asarray(maps), other, flatten=True)) == pytest.approx(
+        float(simkit.compare(backend.asarray(first), other, maps="flatten")), rel=1e-12
+    )  # the order of units does not matter
+
+
+def test_maps_need_a_rule():
+    maps = np.ones((6, 5, 4, 3))
+    with pytest.raises(InvalidArrayError, match=r"no silent default.*maps='flatten'.*maps='mean'.*maps='spatial'"):
+        simkit.compare(maps, maps)
+    with pytest.raises(InvalidArrayError, match=r"channels='first' \(5 channels\) or channels='last' \(3 channels\)"):
+        simkit.compare(maps, maps, maps="mean")
+    with pytest.raises(InvalidArrayError, match="maps='avg' is not a rule"):
+        simkit.compare(maps, maps, maps="avg")
+    with pytest.raises(InvalidArrayError, match="contradicts"):
+        simkit.compare(maps, maps, maps="mean", flatten=True)
+    with pytest.raises(InvalidArrayError, match="channels='middle'"):
+        simkit.compare(maps, maps, maps="mean", channels="middle")
+
+
+# --- values ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_values_that_are_not_finite(backend, value):
+    bad = Y.copy()
+    bad[3, 1] = bad[7, 0] = value
+    with pytest.raises(InvalidArrayError, match=r"Y has 2 of 80 values that are nan or inf.*row 3, column 1"):
+        simkit.compare(backend.asarray(X), backend.asarray(bad))
+
+
+def test_infinities_that_cancel_are_seen():
+    bad = X.copy()
+    bad[0, 0], bad[1, 0] = np.inf, -np.inf
+    with pytest.raises(InvalidArrayError, match="2 of 60"):
+        simkit.compare(bad, Y)
+
+
+def test_large_finite_values_are_no_complaint():
+    big = (3e37 * (1 + 0.01 * X / np.abs(X).max())).astype(np.float32)  # the sum overflows, no entry does
+    assert np.isfinite(simkit.compare(big, Y))
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (X + 1j, r"dtype complex128.*Y\.real and Y\.imag"),
+        (X.astype(object), r"dtype object.*asarray\(Y, dtype=float\)"),
+        (X.astype(str), "dtype <U"),
+        (X.astype("timedelta64[s]"), "dtype timedelta64"),
+    ],
+)
+def test_values_that_are_not_real_numbers(array, message):
+    with pytest.raises(InvalidDtypeError, match=message):
+        simkit.compare(X, array)
+
+
+def test_complex_tensors():
+    torch = pytest.importorskip("torch")
+    with pytest.raises(InvalidDtypeError, match="complex64"):
+        simkit.compare(torch.ones(4, 2, dtype=torch.complex64), torch.ones(4, 2))
+
+
+def test_ragged_lists_masked_and_sparse_arrays():
+    with pytest.raises(InvalidArrayError, match="cannot be made into one array"):
+        simkit.compare([[1.0], [1.0, 2.0]], X)
+    with pytest.raises(InvalidArrayError, match="masked"):
+        simkit.compare(np.ma.masked_less(X, 0), Y)
+    sparse = pytest.importorskip("scipy.sparse")
+    for kind in (sparse.csr_array, sparse.csr_matrix):
+        with pytest.raises(InvalidArrayError, match="toarray"):
+            simkit.compare(kind(X), Y)
+
+
+# --- two arrays ------------------------------------------------------------------------------------------------------------
+
+
+def test_two_frameworks():
+    torch, jnp = pytest.importorskip("torch"), pytest.importorskip("jax.numpy")
+    tensor = torch.tensor(X)
+    with pytest.raises(MixedArraysError, match=r"numpy\.ndarray and Y a torch\.Tensor on cpu.*Y = Y\.numpy\(force=True\)"):
+        simkit.compare(X, tensor)
+    with pytest.raises(MixedArraysError, match=r"Y = torch\.from_numpy\(Y\)"):
+        simkit.compare(tensor, X)
+    with pytest.raises(MixedArraysError, match=r"jax\.Array.*torch\.from_numpy\(numpy\.asarray\(Y\)\)"):
+        simkit.compare(tensor, jnp.asarray(X))
+    with pytest.raises(MixedArraysError, match=r"B\['y'\]"):
+        simkit.pairwise({"x": X}, {"y": tensor})
+
+
+def test_two_devices():
+    strict = pytest.importorskip("array_api_strict")
+    x, y = strict.asarray(X), strict.asarray(Y, device=strict.Device("device1"))
+    with pytest.raises(MixedArraysError, match=r"CPU_DEVICE.*device1.*one device"):
+        simkit.compare(x, y)
+
+
+def test_lazy_arrays_are_not_computed():
+    jax = pytest.importorskip("jax")
+    seen = []
+
+    def traced(x):
+        score = simkit.compare(x, x)  # a look at a value would fail under jit
+        seen.append(type(score))
+        return score
+
+    assert float(jax.jit(traced)(jax.numpy.asarray(X))) == pytest.approx(1)
+    assert issubclass(seen[0], jax.core.Tracer)

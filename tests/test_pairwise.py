@@ -1,0 +1,121 @@
+"""All pairs are the pairs one by one, with the right labels."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import simkit
+from simkit.errors import InvalidArrayError
+
+
+def layers(rng, n, widths, prefix):
+    return {f"{prefix}{i}": rng.standard_normal((n, p)) + rng.standard_normal((n, 1)) for i, p in enumerate(widths)}
+
+
+@pytest.mark.parametrize(
+    "spec", [*map(str, simkit.list_indexes()), "cka(estimator=unbiased)", "hsic(kernel=rbf)", "cka(estimator=lange)"]
+)
+@pytest.mark.parametrize("n", [200, 24], ids=["features", "Gram matrices"])
+def test_equals_compare(backend, rng, spec, n):
+    a, b = layers(rng, n, (3, 12, 6), "a"), layers(rng, n, (5, 9), "b")
+    x, y = ({name: backend.asarray(v) for name, v in side.items()} for side in (a, b))
+    matrix = simkit.pairwise(x, y, spec)
+    assert matrix.shape == (3, 2)
+    assert (matrix.rows, matrix.columns, matrix.n) == (("a0", "a1", "a2"), ("b0", "b1"), n)
+    values = backend.to_numpy(matrix.values)
+    for i, name in enumerate(a):
+        for j, other in enumerate(b):
+            assert values[i, j] == pytest.approx(float(simkit.compare(a[name], b[other], spec)), rel=1e-9)
+    assert float(matrix["a2", "b1"]) == values[2, 1]
+
+
+@pytest.mark.parametrize("spec", ["cka", "linear_regression", "cka(kernel=rbf)", "cka(estimator=unbiased)"])
+def test_with_itself(rng, spec):
+    a = layers(rng, 20, (3, 30, 6), "a")
+    once, twice = simkit.pairwise(a, index=spec), simkit.pairwise(a, a, spec)
+    np.testing.assert_allclose(once.to_numpy(), twice.to_numpy(), rtol=1e-9)
+    np.testing.assert_allclose(np.diag(once.to_numpy()), 1, rtol=1e-12)
+    assert once.rows == once.columns
+
+
+def test_float32_heatmap_is_accurate(rng):
+    a, b = layers(rng, 700, (300, 900, 64), "a"), layers(rng, 700, (128, 1500), "b")
+    exact = simkit.pairwise(a, b).to_numpy()
+    narrow = [{name: x.astype(np.float32) for name, x in side.items()} for side in (a, b)]
+    found = simkit.pairwise(*narrow).to_numpy()
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, exact, rtol=1e-5)
+
+
+def test_each_layer_is_prepared_once(rng):
+    prepared, scored = [], []
+
+    class Counting(simkit.indexes.LinearRegression):
+        def prepare(self, representation):
+            prepared.append(representation.name)
+            return super().prepare(representation)
+
+        def score(self, x, y):
+            scored.append((x, y))
+            return super().score(x, y)
+
+    simkit.pairwise(layers(rng, 30, (2, 3, 4), "a"), layers(rng, 30, (2, 3), "b"), Counting())
+    assert prepared == ["A['a0']", "A['a1']", "A['a2']", "B['b0']", "B['b1']"]
+    assert len(scored) == 6
+
+
+def test_sequences_keep_their_order(rng):
+    a = [rng.standard_normal((9, p)) for p in range(1, 13)]
+    matrix = simkit.pairwise(a)
+    assert matrix.rows == tuple(map(str, range(12)))
+    assert matrix[10, 2] == pytest.approx(simkit.compare(a[10], a[2]))
+
+
+def test_bad_layers(rng):
+    a = layers(rng, 20, (3, 4), "a")
+    with pytest.raises(InvalidArrayError, match=r"A\['a0'\] has shape \(20, 3\) and B\['b'\] \(19, 2\)"):
+        simkit.pairwise(a, {"b": np.ones((19, 2))})
+    with pytest.raises(InvalidArrayError, match=r"A\['a1'\] has 1 of 80"):
+        a["a1"][0, 0] = np.nan
+        simkit.pairwise(a)
+    with pytest.raises(InvalidArrayError, match=r"use simkit\.compare"):
+        simkit.pairwise(np.ones((4, 2)))
+    with pytest.raises(InvalidArrayError, match="at least one layer"):
+        simkit.pairwise({})
+
+
+def test_labelled_forms(rng):
+    matrix = simkit.pairwise(layers(rng, 20, (3, 4), "a"), layers(rng, 20, (2, 5, 3), "b"), "svcca", threshold=0.9)
+    values = matrix.to_numpy()
+    pytest.importorskip("pandas")
+    frame = matrix.to_pandas()
+    assert frame.loc["a1", "b2"] == values[1, 2]
+    assert frame.attrs == {"index": "svcca(threshold=0.9)", "n": 20}
+    pytest.importorskip("xarray")
+    array = matrix.to_xarray()
+    assert array.dims == ("row", "column")
+    assert float(array.sel(row="a1", column="b2")) == values[1, 2]
+    np.testing.assert_array_equal(np.asarray(matrix), values)
+    assert repr(matrix) == "<SimilarityMatrix 2 x 3, svcca(threshold=0.9), n = 20>"
+    with pytest.raises(KeyError, match="no row is called 'z'"):
+        matrix["z", "b1"]
+
+
+def test_html_is_escaped_and_complete(rng):
+    matrix = simkit.pairwise({"<script>": rng.standard_normal((9, 2))}, {"a&b": rng.standard_normal((9, 2))})
+    text = matrix._repr_html_()
+    assert "<script>" not in text
+    assert "&lt;script&gt;" in text
+    assert "a&amp;b" in text
+    assert f"{matrix.to_numpy()[0, 0]:.3f}" in text
+    assert "cka, n = 9" in text
+
+
+def test_no_progress_bar_where_nobody_looks():
+    code = "import simkit, numpy; simkit.pairwise([numpy.eye(5)] * 3, progress=None)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+    assert done.stdout == done.stderr == ""
