@@ -46,7 +46,7 @@ __all__ = ["compare", "compute", "pairwise"]
 
 Statistic: TypeAlias = Literal["moments", "third moments", "roots", "examples"]
 
-_STATES_TOGETHER = 2**26  # bytes of states that one merging task may hold
+_STATES_TOGETHER = 2**24  # bytes of states that one merging task may hold
 _SMALL = 2048  # examples whose Gram matrices are not worth cutting into tiles
 
 
@@ -162,18 +162,22 @@ def _reduced(blocks: Mapping[str, Array], statistic: Statistic, check_finite: bo
     token = tokenize(statistic, check_finite, list(blocks), [x.name for x in blocks.values()], rows)
     arguments: list[Any] = [starts, "i"]
     for k, x in enumerate(blocks.values()):
-        arguments += [x, ("i", f"j{k}")]
+        # A layer whose features are in one chunk shares its column with the states: reading it and reducing it then
+        # become one task. Chunks along features have an index of their own, over which Dask concatenates them.
+        arguments += [x, ("i", "state" if x.numblocks[1] == 1 else f"features of {k}")]
     states = da.blockwise(
         _state_of_block,
-        "i",
+        ("i", "state"),
         *arguments,
+        new_axes={"state": 1} if all(x.numblocks[1] > 1 for x in blocks.values()) else None,
+        adjust_chunks={"i": 1, "state": 1},
         names=tuple(blocks),
         statistic=statistic,
         check_finite=check_finite,
-        concatenate=True,  # chunks along features become one block
+        concatenate=True,
         align_arrays=False,
         dtype=object,
-        meta=np.empty((0,), dtype=object),
+        meta=np.empty((0, 0), dtype=object),
         name=f"simkit-{statistic.replace(' ', '-')}-{token}",
     )
     size = _bytes_of_state(statistic, first.shape[0], sum(x.shape[1] for x in blocks.values()))
@@ -183,7 +187,7 @@ def _reduced(blocks: Mapping[str, Array], statistic: Statistic, check_finite: bo
         combine=_merged_box,
         aggregate=_merged_box,
         concatenate=False,
-        split_every=int(np.clip(_STATES_TOGETHER // max(size, 1), 2, 32)),
+        split_every={0: int(np.clip(_STATES_TOGETHER // max(size, 1), 2, 32)), 1: 2},
         dtype=object,
         meta=np.empty((), dtype=object),
         name=f"simkit-merge-{token}",
@@ -235,7 +239,7 @@ def _state_of_block(
     survey = Survey.of(layers)
     # What is not finite has no score anyway; zeros keep it from spoiling the other layers.
     layers = {name: x if survey.finite[name] else namespace_of(x).zeros_like(x) for name, x in layers.items()}
-    return _boxed(_State(survey, _PRODUCERS[statistic](layers)), (1,))
+    return _boxed(_State(survey, _PRODUCERS[statistic](layers)), (1, 1))
 
 
 def _merged_box(boxes: Any, **_: Any) -> np.ndarray:

@@ -6,7 +6,7 @@ with a root instead: R with R'R = (X - mean)'(X - mean), joint over all layers. 
 of two chunks are stacked and reduced again, so one pass over the data suffices (Demmel, Grigori, Hoemmen & Langou 2012).
 
 QR costs several times as much as the product X'X. Where every layer of a chunk is seen to be well conditioned the
-eigenvectors of X'X give a root that is as good, so QR is paid for only where it is needed.
+Cholesky factor of X'X is as good, so QR is paid for only where it is needed.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def _reduced(rows: Array, xp: Namespace) -> Array:
 
 
 def _root_of_gram(gram: Array, widths: tuple[int, ...], xp: Namespace) -> Array | None:
-    """The root of a Gram matrix by its eigenvectors, or None unless every layer's block is well conditioned."""
+    """A root of a Gram matrix, or None unless the block of every layer is well conditioned."""
     squares = xp.linalg.diagonal(gram)
     size = xp.sqrt(xp.where(squares > 0, squares, 1.0))  # the scale of a feature is no condition
     correlation = gram / size[:, None] / size[None, :]
@@ -125,5 +125,11 @@ def _root_of_gram(gram: Array, widths: tuple[int, ...], xp: Namespace) -> Array 
         spectrum = xp.linalg.eigvalsh(correlation[end - p : end, end - p : end])
         if not bool(spectrum[0] * _CONDITION**2 > spectrum[-1]):
             return None
-    squares, v = xp.linalg.eigh(correlation)
-    return xp.sqrt(xp.clip(squares, min=0.0))[:, None] * v.mT * size[None, :]
+    try:
+        root = xp.linalg.cholesky(correlation).mT
+    except Exception:  # each library has its own; one layer is a linear map of another
+        root = None
+    if root is None or not bool(xp.all(xp.isfinite(root))):
+        squares, v = xp.linalg.eigh(correlation)
+        root = xp.sqrt(xp.clip(squares, min=0.0))[:, None] * v.mT
+    return root * size[None, :]
