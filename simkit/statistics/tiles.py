@@ -1,0 +1,415 @@
+"""The three sums of HSIC over tiles of the Gram matrices: any kernel, without an n x n array.
+
+A tile K_ij of a layer's Gram matrix, the examples of block i against those of block j, is computed, reduced and dropped:
+
+    inner     sum of K o L over the tile, for every pair of layers
+    rows      sums along both of its sides, parts of K1
+    diagonal  of the tiles on the diagonal
+
+K is symmetric, so tiles with i <= j suffice. From inner, K1 and the diagonals follow the sums of every estimator (see
+`simkit.statistics.hsic_sums`). Within a tile the work goes by blocks of 512 x 512 entries that stay in the cache, and a
+constant near the mean of K is subtracted first, which changes no HSIC but keeps float32 sums accurate.
+
+A bandwidth that is a fraction of the median distance needs the median of n(n-1)/2 distances: exactly, in a few passes over
+the tiles that narrow a bracket down by counting, or from a seeded sample of pairs, with its confidence interval.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import numpy as np
+
+from simkit.arrays import Array, Namespace, constant_of, is_constant, namespace_of, placement, to_numpy, warn_caller
+from simkit.errors import NeedsAllExamplesError
+from simkit.index import NO_VARIATION, Index
+from simkit.kernel import Kernel
+from simkit.linalg import squared_distances, total, widen
+from simkit.representation import Representation
+from simkit.statistics.hsic_sums import Estimator, HSICSums, features_for
+
+__all__ = ["KernelSums", "Median", "Tiles", "fitted", "level", "median_distance", "score_tiles", "tile"]
+
+Bandwidth: TypeAlias = Literal["exact", "sample"]
+
+_SIDE = 512  # of the blocks that stay in the cache
+_SHORT = 2**16  # entries that are summed in float32 before their sum is added in float64
+_PAIRS = 10**6
+_BINS = 2**16
+_COLLECT = 2**21  # distances that may be held to select the median among them
+
+
+# --- tiles --------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Tiles:
+    """Sums over some tiles of the Gram matrices of L layers; `merge` those of all tiles, then `KernelSums.of`.
+
+    Attributes
+    ----------
+    inner : array, shape (L, L)
+        <K, L> over the tiles and, for those off the diagonal, over their mirror images.
+    rows : dict of int to array of shape (L, m)
+        Parts of the row sums of the block that starts at this example.
+    diagonal : dict of int to array of shape (L, m)
+        Diagonals, where a tile holds them.
+    """
+
+    inner: Array
+    rows: dict[int, Array]
+    diagonal: dict[int, Array]
+
+    def merge(self, other: Tiles) -> Tiles:
+        """The sums over the tiles of both, which must be cut at the same examples."""
+        rows = dict(self.rows)
+        for start, part in other.rows.items():
+            rows[start] = rows[start] + part if start in rows else part
+        return Tiles(self.inner + other.inner, rows, self.diagonal | other.diagonal)
+
+
+def tile(
+    xs: Sequence[Array],
+    ys: Sequence[Array] | None,
+    kernels: Sequence[Kernel],
+    levels: Sequence[Array],
+    start: tuple[int, int] = (0, 0),
+) -> Tiles:
+    """Sums over one tile of the Gram matrices of several layers.
+
+    Parameters
+    ----------
+    xs : sequence of arrays, shapes (m1, p_l)
+        Block i of each layer, as its kernel takes it (`features_for`).
+    ys : sequence of arrays, shapes (m2, p_l), optional
+        Block j. Default: the tile is on the diagonal, j = i.
+    kernels : sequence of Kernel
+        One for each layer, `fitted`.
+    levels : sequence of 0-d arrays
+        A constant for each layer that is subtracted from its Gram matrix, near its mean: see `level`.
+    start : (int, int)
+        The first example of both blocks.
+    """
+    xp = namespace_of(xs[0])
+    mirrored = ys is not None
+    ys = xs if ys is None else ys
+    row_cuts, column_cuts = _cuts(xs[0].shape[0]), _cuts(ys[0].shape[0])
+    along: list[Any] = [0] * len(row_cuts)
+    down = along if not mirrored else [0] * len(column_cuts)
+    inner: Any = 0
+    diagonal = []
+    for i, a in enumerate(row_cuts):
+        left = [x[a, :] for x in xs]
+        for j, b in enumerate(column_cuts):
+            if not mirrored and j < i:
+                continue
+            on_diagonal = not mirrored and i == j
+            right = left if on_diagonal else [y[b, :] for y in ys]
+            blocks = xp.stack([k(x, y) - c for k, x, y, c in zip(kernels, left, right, levels, strict=True)])
+            inner = inner + (1 if on_diagonal else 2) * _products(blocks, xp)
+            along[i] = along[i] + widen(xp.sum(blocks, axis=2), xp)
+            if on_diagonal:
+                diagonal.append(widen(xp.linalg.diagonal(blocks), xp))
+            else:
+                down[j] = down[j] + widen(xp.sum(blocks, axis=1), xp)
+    rows = {start[0]: xp.concat(along, axis=1)}
+    if mirrored:
+        rows[start[1]] = xp.concat(down, axis=1)
+    return Tiles(inner, rows, {} if mirrored else {start[0]: xp.concat(diagonal, axis=1)})
+
+
+def _cuts(n: int) -> list[slice]:
+    return [slice(a, min(a + _SIDE, n)) for a in range(0, n, _SIDE)]
+
+
+def _products(blocks: Array, xp: Namespace) -> Array:
+    """<K, L> of every pair of blocks (L, r, c), shape (L, L), long sums in float64."""
+    flat = xp.reshape(blocks, (blocks.shape[0], -1))
+    size = flat.shape[1]
+    parts = [flat[:, a : min(a + _SHORT, size)] for a in range(0, size, _SHORT)]
+    return total(xp.stack([part @ part.mT for part in parts]), xp, axis=0)
+
+
+def level(kernel: Kernel, x: Array) -> Array:
+    """A constant near the mean of a Gram matrix, from 256 examples at regular distances, a 0-d array."""
+    few = x[:: max(1, x.shape[0] // 256), :]
+    k = kernel(few, few)
+    xp = namespace_of(k)
+    return xp.astype(total(k, xp) / k.shape[0] ** 2, k.dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class KernelSums:
+    """What all estimators of HSIC need of the Gram matrices of L layers, each less a constant.
+
+    Attributes
+    ----------
+    inner : array, shape (L, L)
+    rows, diagonal : array, shape (L, n)
+    """
+
+    inner: Array
+    rows: Array
+    diagonal: Array
+
+    @classmethod
+    def of(cls, tiles: Tiles) -> KernelSums:
+        """From the sums over all tiles."""
+        xp = namespace_of(tiles.inner)
+        rows, diagonal = (xp.concat([part[a] for a in sorted(part)], axis=1) for part in (tiles.rows, tiles.diagonal))
+        return cls(tiles.inner, rows, diagonal)
+
+    def sums(self, rows: Sequence[int], columns: Sequence[int], estimator: Estimator) -> tuple[HSICSums, HSICSums, HSICSums]:
+        """The sums of (X, Y), (X, X), (Y, Y) for layers by number, of shapes (rows, columns), (rows, 1), (1, columns)."""
+        xp, n = namespace_of(self.inner), self.rows.shape[1]
+        inner, along = self.inner, self.rows
+        if estimator in ("unbiased", "minibatch"):
+            inner, along = inner - self.diagonal @ self.diagonal.mT, along - self.diagonal
+        totals = xp.sum(along, axis=1)
+        by_row, products = along @ along.mT, totals[:, None] * totals[None, :]
+        if estimator == "lange":
+            centred = self.diagonal - 2 * along / n + totals[:, None] / n**2
+            inner = inner - 2 * by_row / n + products / n**2 - centred @ centred.mT
+            by_row, products = xp.zeros_like(inner), xp.zeros_like(inner)
+
+        def chosen(pairs: Sequence[Sequence[tuple[int, int]]]) -> HSICSums:
+            def of(matrix: Array) -> Array:
+                return xp.stack([xp.stack([matrix[i, j] for i, j in line]) for line in pairs])
+
+            return HSICSums(of(inner), of(by_row), of(products), n)
+
+        return (
+            chosen([[(i, j) for j in columns] for i in rows]),
+            chosen([[(i, i)] for i in rows]),
+            chosen([[(j, j) for j in columns]]),
+        )
+
+
+def score_tiles(
+    index: Index[Any],
+    layers: Mapping[str, Array],
+    rows: Sequence[str],
+    columns: Sequence[str],
+    *,
+    bandwidth: Bandwidth = "exact",
+    seed: int = 0,
+) -> Array:
+    """Scores of all pairs of layers in memory, in O(n) memory besides, for an index of HSIC sums with any kernel.
+
+    Parameters
+    ----------
+    index : Index
+        One whose ``facts.statistic`` is "hsic sums".
+    layers : mapping of names to arrays, shapes (n, p_l)
+        Checked matrices of one framework.
+    rows, columns : sequence of str
+        Names of layers.
+    bandwidth : {"exact", "sample"}
+        How the median distance is found: see `median_distance`.
+    seed : int
+        Of the sample.
+
+    Returns
+    -------
+    array, shape (len(rows), len(columns))
+        In the namespace, on the device and in the common precision of the layers; nan where a layer is constant.
+
+    Raises
+    ------
+    NeedsAllExamplesError
+        The index is no function of HSIC sums.
+    """
+    if index.facts.statistic != "hsic sums":
+        raise NeedsAllExamplesError(f"{index} is not a function of HSIC sums, so it cannot be computed over tiles.")
+    names = list(dict.fromkeys((*rows, *columns)))
+    index_: Any = index
+    kernels, features = [], []
+    for name in names:
+        layer = Representation(layers[name], name=name)
+        features.append(features_for(index_.kernel, layer))
+        kernels.append(fitted(index_.kernel, features[-1], bandwidth=bandwidth, seed=seed))
+    levels = [level(k, x) for k, x in zip(kernels, features, strict=True)]
+    sums = KernelSums.of(tile(features, None, kernels, levels))
+    where = {name: i for i, name in enumerate(names)}
+    values = index_.from_sums(*sums.sums([where[a] for a in rows], [where[b] for b in columns], index_.estimator))
+    xp = namespace_of(values)
+    constant = {name: is_constant(layers[name]) for name in names}
+    across, down = (xp.stack([constant[name] for name in side]) for side in (rows, columns))
+    values = xp.where(xp.logical_or(across[:, None], down[None, :]), float("nan"), values)
+    values = xp.astype(values, xp.result_type(*(layers[name].dtype for name in names)), copy=False)
+    if np.any(np.isnan(to_numpy(values))):
+        warn_caller(f"{index} of some pairs is undefined (nan): {NO_VARIATION}")
+    return values
+
+
+# --- bandwidths ---------------------------------------------------------------------------------------------------------
+
+
+class Median(NamedTuple):
+    """A median distance, and the interval that holds the true one with 99 % confidence; both ends the same if exact."""
+
+    value: Array
+    low: Array
+    high: Array
+
+
+def fitted(kernel: Kernel, x: Array, *, bandwidth: Bandwidth = "exact", seed: int = 0) -> Kernel:
+    """The kernel with what depends on the data filled in, in bounded memory for bandwidths that follow the median distance.
+
+    Parameters
+    ----------
+    kernel : Kernel
+    x : array, shape (n, p)
+        All examples of the layer, as the kernel takes them.
+    bandwidth, seed
+        See `median_distance`.
+    """
+    if getattr(kernel, "sigma", 0) is not None or not hasattr(kernel, "fraction"):
+        return kernel.fit(x)
+    xp = namespace_of(x)
+    median = median_distance(x, method=bandwidth, seed=seed).value
+    sigma = kernel.fraction * xp.where(median > 0, median, float("nan"))
+    return replace(kernel, sigma=sigma)  # type: ignore[call-arg]
+
+
+def median_distance(x: Array, *, method: Bandwidth = "exact", seed: int = 0, pairs: int = _PAIRS) -> Median:
+    """Median Euclidean distance over the distinct pairs of rows, in bounded memory.
+
+    Parameters
+    ----------
+    x : array, shape (n, p)
+        Centred, for accuracy.
+    method : {"exact", "sample"}
+        ``"exact"`` computes all n(n-1)/2 distances two to four times. ``"sample"`` draws `pairs` of them with replacement;
+        the share of the distances below its result is 1/2 with a standard deviation of ``0.5 / sqrt(pairs)``, 0.05 % for a
+        million, whatever n is.
+    seed : int
+        Of the sample; it does not change an exact result.
+    pairs : int
+        The size of the sample.
+
+    Returns
+    -------
+    Median
+        0-d arrays in the dtype of `x`.
+    """
+    xp = namespace_of(x)
+    n = x.shape[0]
+    everything = n * (n - 1) // 2
+    if method == "exact":
+        size = min(_SHORT, everything)
+        low, high = _around(_sampled(x, size, seed, xp), (size - 1) // 2, size // 2, 5 * math.sqrt(size) / 2)
+        squares = _selected(x, (everything - 1) // 2, everything // 2, float(low), float(high), xp)
+        value = (xp.sqrt(squares[0]) + xp.sqrt(squares[1])) / 2
+        return Median(value, value, value)
+    roots = xp.sqrt(_sampled(x, pairs, seed, xp))
+    low, high = _around(roots, (pairs - 1) // 2, pairs // 2, 2.576 * math.sqrt(pairs) / 2)
+    return Median((roots[(pairs - 1) // 2] + roots[pairs // 2]) / 2, low, high)
+
+
+def _around(ordered: Array, first: int, last: int, margin: float) -> tuple[Array, Array]:
+    """Order statistics that stand `margin` ranks below and above."""
+    return ordered[max(0, int(first - margin))], ordered[min(ordered.shape[0] - 1, math.ceil(last + margin))]
+
+
+def _sampled(x: Array, pairs: int, seed: int, xp: Namespace) -> Array:
+    """Squared distances of random pairs of distinct rows, sorted."""
+    n, rng = x.shape[0], np.random.default_rng(seed)
+    step, parts = max(1, 2**22 // x.shape[1]), []
+    for start in range(0, pairs, step):
+        size = min(step, pairs - start)
+        i = rng.integers(0, n, size)
+        j = (i + rng.integers(1, n, size)) % n
+        there = placement(x)
+        gap = xp.take(x, xp.asarray(i, **there), axis=0) - xp.take(x, xp.asarray(j, **there), axis=0)
+        parts.append(xp.vecdot(gap, gap))
+    return xp.sort(xp.concat(parts))
+
+
+def _blocks(x: Array, xp: Namespace) -> Iterator[Array]:
+    """Squared distances of all pairs i < j, block by block; inf where a block holds other pairs."""
+    for i, a in enumerate(_cuts(x.shape[0])):
+        left = x[a, :]
+        for j, b in enumerate(_cuts(x.shape[0])):
+            if j == i:
+                k = xp.arange(left.shape[0], **placement(x))
+                yield xp.where(k[:, None] < k[None, :], squared_distances(left, left, xp), float("inf"))
+            elif j > i:
+                yield squared_distances(left, x[b, :], xp)
+
+
+def _selected(x: Array, first: int, last: int, low: float, high: float, xp: Namespace) -> tuple[Array, Array]:
+    """The squared distances of rank `first` and `last`, counted from 0, given a bracket that probably holds them.
+
+    Each pass counts what is below the bracket and makes a histogram of what is inside; then the bracket shrinks to the bins
+    that hold both ranks, until few enough distances are inside to be collected and sorted.
+    """
+    counts, within = _counted(x, low, high, xp)
+    if not counts.below <= first <= last < counts.below + counts.inside:
+        low, high = 0.0, counts.largest
+        counts, within = _counted(x, low, high, xp)
+    while counts.inside > _COLLECT and counts.smallest_inside < counts.largest_inside:
+        ends = counts.below + np.cumsum(within)
+        a, b = int(np.searchsorted(ends, first, side="right")), int(np.searchsorted(ends, last, side="right"))
+        width = (high - low) / _BINS
+        # One bin more on either side, since the edges are rounded; the next pass counts afresh.
+        low, high = (
+            max(counts.smallest_inside, low + (a - 1) * width),
+            min(counts.largest_inside, low + (b + 2) * width),
+        )
+        counts, within = _counted(x, low, high, xp)
+    if counts.smallest_inside == counts.largest_inside:
+        value = constant_of(counts.smallest_inside, x[0, 0], xp)
+        return value, value
+    found = _collected(x, low, high, xp)
+    return found[first - counts.below], found[last - counts.below]
+
+
+class _Counts(NamedTuple):
+    below: int
+    inside: int
+    smallest_inside: float
+    largest_inside: float
+    largest: float
+
+
+def _counted(x: Array, low: float, high: float, xp: Namespace) -> tuple[_Counts, np.ndarray]:
+    """How many distances are below [low, high] and inside, and a histogram of those inside."""
+    below, histogram = 0, np.zeros(_BINS + 1, dtype=np.int64)
+    smallest, largest_inside, largest = math.inf, -math.inf, 0.0
+    scale = _BINS / (high - low) if high > low else 0.0
+    for d in _blocks(x, xp):
+        inside = xp.logical_and(d >= low, d <= high)
+        below += int(xp.count_nonzero(d < low))
+        largest = max(largest, float(xp.max(xp.where(xp.isfinite(d), d, 0.0))))
+        smallest = min(smallest, float(xp.min(xp.where(inside, d, float("inf")))))
+        largest_inside = max(largest_inside, float(xp.max(xp.where(inside, d, -float("inf")))))
+        kept = d[inside] if isinstance(d, np.ndarray) else xp.where(inside, d, high + 2 / (scale or 1.0))
+        bins = xp.astype(xp.clip((kept - low) * scale, min=0.0, max=float(_BINS)), xp.int64)
+        bins = xp.where(kept <= high, xp.clip(bins, max=_BINS - 1), _BINS)
+        histogram += _histogram(xp.reshape(bins, (-1,)), xp)
+    return _Counts(below, int(histogram[:-1].sum()), smallest, largest_inside, largest), histogram[:-1]
+
+
+def _histogram(bins: Array, xp: Namespace) -> np.ndarray:
+    if hasattr(xp, "bincount"):
+        return to_numpy(xp.bincount(bins, minlength=_BINS + 1))
+    edges = xp.searchsorted(xp.sort(bins), xp.arange(_BINS + 2, dtype=bins.dtype, **placement(bins)))
+    return np.diff(to_numpy(edges))
+
+
+def _collected(x: Array, low: float, high: float, xp: Namespace) -> Array:
+    """All squared distances in [low, high], sorted."""
+    parts = []
+    for d in _blocks(x, xp):
+        inside = xp.logical_and(d >= low, d <= high)
+        if isinstance(d, np.ndarray):
+            parts.append(d[inside])
+        else:
+            size = int(xp.count_nonzero(inside))
+            flat = xp.sort(xp.reshape(xp.where(inside, d, float("inf")), (-1,)))
+            parts.append(flat[:size])
+    return xp.sort(xp.concat(parts))
