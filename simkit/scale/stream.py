@@ -124,11 +124,8 @@ class Stream:
     ) -> None:
         self.index, self.check_finite, self.projection, self.max_bytes = index, check_finite, projection, max_bytes
         self._rule = dict(rule or {})
-        self._state: Moments | MinibatchHSIC
-        if getattr(index, "estimator", None) == "minibatch":
-            self._state = MinibatchHSIC(index.kernel)  # type: ignore[attr-defined]
-        else:
-            self._state = Moments(**needs(index), whitened_by=whitened_by)
+        self._whitened_by = whitened_by
+        self._state: Moments | MinibatchHSIC = self._fresh()
         if projection is not None:
             _check_projectable(index)
         self.rows: tuple[str, ...] = ()
@@ -138,10 +135,25 @@ class Stream:
         self._widths: tuple[int, ...] = ()
         self._like: Array = None  # an empty array of the batches' framework and device; None after a load
 
+    def _fresh(self) -> Moments | MinibatchHSIC:
+        if getattr(self.index, "estimator", None) == "minibatch":
+            return MinibatchHSIC(self.index.kernel)  # type: ignore[attr-defined]
+        return Moments(**needs(self.index), whitened_by=self._whitened_by)
+
     @property
     def n(self) -> int:
         """The number of examples so far."""
         return self._state.n
+
+    @property
+    def state(self) -> Moments | MinibatchHSIC:
+        """The sums over the batches so far."""
+        return self._state
+
+    @property
+    def like(self) -> Array | None:
+        """An empty array of the framework, the device and the precision of the batches; None before the first."""
+        return self._like
 
     # --- batches ---------------------------------------------------------------------------------------------------------
 
@@ -280,6 +292,20 @@ class Stream:
         merged._like = other._like if self._like is None else self._like
         merged.batches = self.batches + other.batches
         return merged
+
+    def shell(self) -> Stream:
+        """The stream without what is large or tied to a device: its sums and the framework of its batches."""
+        light = Stream.__new__(Stream)
+        light.__dict__ |= self.__dict__
+        light._state, light._like = self._fresh(), None
+        return light
+
+    def filled(self, state: Moments | MinibatchHSIC, like: Array | None) -> Stream:
+        """The stream with other sums, in the namespace of `like`."""
+        full = Stream.__new__(Stream)
+        full.__dict__ |= self.__dict__
+        full._state, full._like = state, like
+        return full
 
     # --- results -----------------------------------------------------------------------------------------------------------
 

@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -220,6 +220,29 @@ class Moments:
         self.given = tuple(map(_wider, self.given, other.given))
         self._nonfinite = self._nonfinite + other._nonfinite
         self._add(other._n, other._mean, other._scatter, other._third, other._fourth)
+
+    def reduced(self, elsewhere: Sequence[tuple[int, Array]], add: Callable[[Array], Array]) -> Moments:
+        """The moments of the examples of many places at once, by a collective sum.
+
+        Parameters
+        ----------
+        elsewhere : sequence of (int, array of shape (P,))
+            `n` and `mean` of every place, this one included, in the same order everywhere.
+        add : callable
+            The sum of an array over all places.
+        """
+        xp, merged = namespace_of(self.mean), self.copy()
+        n = sum(count for count, _ in elsewhere)
+        origin = next((mean for count, mean in elsewhere if count), self._mean)
+        shift = sum(((mean - origin) * (count / n) for count, mean in elsewhere if count), xp.zeros_like(origin))
+        merged._mean, merged._n = origin + shift, n
+        d = (self._mean - merged._mean) if self._n else xp.zeros_like(origin)
+        if self.third_order:
+            third, fourth = self._moved(self._n, self._scatter, self._third, self._fourth, d)
+            merged._third, merged._fourth = add(third), add(fourth)
+        merged._scatter = add(self._scatter + d[:, None] * (d * self._n)[None, :])
+        merged._nonfinite = add(self._nonfinite)
+        return merged
 
     def copy(self) -> Moments:
         """An independent state of the same examples."""
@@ -562,10 +585,11 @@ class Moments:
         """What `to_arrays` wrote, in NumPy or in the namespace and on the device of `like`."""
 
         def placed(name: str) -> Array:
+            values = np.array(arrays[name])  # a copy: states add in place
             if like is None:
-                return arrays[name]
+                return values
             xp = namespace_of(like)
-            return xp.asarray(arrays[name], dtype=accumulation_dtype(like, xp), **placement(like))
+            return xp.asarray(values, dtype=accumulation_dtype(like, xp), **placement(like))
 
         widths, whitened_by = tuple(map(int, arrays["widths"])), None
         if "whitening_mean" in arrays:

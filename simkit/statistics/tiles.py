@@ -7,7 +7,7 @@ A tile K_ij of a layer's Gram matrix, the examples of block i against those of b
     diagonal  of the tiles on the diagonal
 
 K is symmetric, so tiles with i <= j suffice. From inner, K1 and the diagonals follow the sums of every estimator (see
-`simkit.statistics.hsic_sums`). Within a tile the work goes by blocks of 512 x 512 entries that stay in the cache, and a
+`simkit.statistics.hsic_sums`). Within a tile the work goes by blocks of 256 x 256 entries that stay in the cache, and a
 constant near the mean of K is subtracted first, which changes no HSIC but keeps float32 sums accurate.
 
 A bandwidth that is a fraction of the median distance needs the median of n(n-1)/2 distances: exactly, in a few passes over
@@ -35,7 +35,7 @@ __all__ = ["KernelSums", "Median", "Tiles", "fitted", "level", "median_distance"
 
 Bandwidth: TypeAlias = Literal["exact", "sample"]
 
-_SIDE = 512  # of the blocks that stay in the cache
+_SIDE = 256  # of the blocks that stay in the cache, and in memory that the allocator keeps
 _SHORT = 2**16  # entries that are summed in float32 before their sum is added in float64
 _PAIRS = 10**6
 _BINS = 2**16
@@ -302,7 +302,7 @@ def median_distance(x: Array, *, method: Bandwidth = "exact", seed: int = 0, pai
     if method == "exact":
         size = min(_SHORT, everything)
         low, high = _around(_sampled(x, size, seed, xp), (size - 1) // 2, size // 2, 5 * math.sqrt(size) / 2)
-        squares = _selected(x, (everything - 1) // 2, everything // 2, float(low), float(high), xp)
+        squares = _selected(x, ((everything - 1) // 2, everything // 2), (float(low), float(high)), xp)
         value = (xp.sqrt(squares[0]) + xp.sqrt(squares[1])) / 2
         return Median(value, value, value)
     roots = xp.sqrt(_sampled(x, pairs, seed, xp))
@@ -341,12 +341,13 @@ def _blocks(x: Array, xp: Namespace) -> Iterator[Array]:
                 yield squared_distances(left, x[b, :], xp)
 
 
-def _selected(x: Array, first: int, last: int, low: float, high: float, xp: Namespace) -> tuple[Array, Array]:
-    """The squared distances of rank `first` and `last`, counted from 0, given a bracket that probably holds them.
+def _selected(x: Array, ranks: tuple[int, int], bracket: tuple[float, float], xp: Namespace) -> tuple[Array, Array]:
+    """The squared distances of two ranks, counted from 0, given a bracket that probably holds them.
 
     Each pass counts what is below the bracket and makes a histogram of what is inside; then the bracket shrinks to the bins
     that hold both ranks, until few enough distances are inside to be collected and sorted.
     """
+    (first, last), (low, high) = ranks, bracket
     counts, within = _counted(x, low, high, xp)
     if not counts.below <= first <= last < counts.below + counts.inside:
         low, high = 0.0, counts.largest

@@ -1,0 +1,1 @@
+"""PyTorch: what needs more of it than arrays. The only room that imports torch; importing simkit does not."""
