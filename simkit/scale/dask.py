@@ -15,14 +15,17 @@ follows from the declared statistic of the index:
 - "moments" (CCA, regression and their kin): a root of the scatter matrix (`simkit.statistics.roots`), as accurate as a QR
   decomposition whatever the condition number;
 - HSIC with another kernel: sums over tiles of the Gram matrices (`simkit.scale.kernels`);
-- a kernel and few examples: the layers themselves, brought together in one task.
+- a kernel, or more features than examples, and at most 2048 examples: the layers themselves, in one task.
 
 Keys are deterministic and do not depend on what is not used: two indexes computed together read the data once.
 """
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -35,16 +38,20 @@ from dask.layers import ArrayValuesDep
 from simkit.arrays import Array, check_values, namespace_of, to_numpy, warn_caller
 from simkit.errors import InvalidArrayError
 from simkit.index import NO_VARIATION, Index
+from simkit.kernel import Kernel
 from simkit.kernels.linear import Linear
 from simkit.representation import Representation
 from simkit.scale.cluster import Recipe, active_client, preflight
+from simkit.scale.kernels import kernel_sums
+from simkit.scale.nystroem import features
 from simkit.statistics.moments import Moments, needs, score_pairs
 from simkit.statistics.roots import Roots
-from simkit.statistics.survey import Survey
+from simkit.statistics.survey import Survey, Surveyed, boxed
+from simkit.statistics.tiles import KernelSums
 
-__all__ = ["compare", "compute", "pairwise"]
+__all__ = ["compare", "compute", "mapped_with", "pairwise"]
 
-Statistic: TypeAlias = Literal["moments", "third moments", "roots", "examples"]
+Statistic: TypeAlias = Literal["moments", "third moments", "roots", "examples", "kernel sums"]
 
 _STATES_TOGETHER = 2**24  # bytes of states that one merging task may hold
 _SMALL = 2048  # examples whose Gram matrices are not worth cutting into tiles
@@ -76,20 +83,48 @@ def pairwise(
 
 
 def compute(*lazy: Array, progress: bool = True) -> tuple[Any, ...]:
-    """Compute lazy scores together, reading the data once, with the progress bar of Dask or of the cluster."""
+    """Compute lazy scores together, reading the data once, with a progress bar on standard error.
+
+    On the active cluster, if there is a `distributed.Client`, with the bar of distributed. Otherwise in the threads of this
+    process, with one thread of BLAS for each of them: twice as many threads as cores would wait for each other.
+    """
     client = active_client()
-    if not progress:
+    if client is not None:
+        running = dask.persist(*lazy)
+        if progress:
+            from distributed import progress as bar
+
+            bar(running, notebook=False)
+        return dask.compute(*running)
+    with ExitStack() as stack:
+        if importlib.util.find_spec("threadpoolctl") is not None:
+            from threadpoolctl import threadpool_limits
+
+            stack.enter_context(threadpool_limits(1, user_api="blas"))
+        if progress:
+            from dask.diagnostics import ProgressBar
+
+            stack.enter_context(ProgressBar(minimum=1.0, out=sys.stderr))
         return dask.compute(*lazy)
-    if client is None:
-        from dask.diagnostics import ProgressBar
 
-        with ProgressBar(minimum=1.0):
-            return dask.compute(*lazy)
-    from distributed import progress as bar
 
-    running = dask.persist(*lazy)
-    bar(running, notebook=False)
-    return dask.compute(*running)
+def mapped_with(x: Array, landmarks: Array, kernel: Kernel, width: int) -> Array:
+    """Features of `simkit.scale.nystroem` of a Dask matrix, lazily, shape (n, width)."""
+    recipe = Recipe.of(kernel)
+    return da.blockwise(
+        _features_of_block,
+        "if",
+        x.rechunk({1: -1}),
+        "ip",
+        landmarks.rechunk(-1),
+        "mp",
+        recipe=recipe,
+        new_axes={"f": width},
+        concatenate=True,
+        dtype=x.dtype,
+        meta=x._meta,
+        name=f"simkit-nystroem-{tokenize(x.name, landmarks.name, recipe)}",
+    )
 
 
 # --- the graph ----------------------------------------------------------------------------------------------------------
@@ -115,10 +150,14 @@ def _scores(
     )
     n, width = next(iter(layers.values())).shape[0], sum(x.shape[1] for x in layers.values())
     statistic = _statistic_of(index, n, width)
-    blocks = _aligned(layers, width)
-    if statistic == "examples":
-        blocks = {name: x.rechunk((n, x.shape[1])) for name, x in blocks.items()}
-    state = _reduced(blocks, statistic, check_finite)
+    if statistic == "kernel sums":
+        blocks: Mapping[str, Array] = layers
+        state = kernel_sums(index.kernel, layers, check_finite=check_finite)  # type: ignore[attr-defined]
+    else:
+        blocks = layers if statistic == "examples" else _aligned(layers, width)
+        if statistic == "examples":
+            blocks = {name: x.rechunk((n, x.shape[1])) for name, x in blocks.items()}
+        state = _reduced(blocks, statistic, check_finite)
     _ask_workers(index, blocks, _bytes_of_state(statistic, n, width))
     return _answer(state, question, next(iter(layers.values())))
 
@@ -128,14 +167,16 @@ def _statistic_of(index: Index[Any], n: int, width: int) -> Statistic:
     if index.facts.statistic == "moments":
         return "roots"
     if index.facts.statistic == "hsic sums" and not isinstance(getattr(index, "kernel", None), Linear):
-        return "examples"
+        return "kernel sums" if n > _SMALL else "examples"
     options = needs(index)
-    if n <= width and n <= _SMALL:
-        return "examples"
+    if n <= width:  # the layers are smaller than their moments
+        return "kernel sums" if n > _SMALL else "examples"
     return "third moments" if options["third_order"] else "moments"
 
 
 def _bytes_of_state(statistic: Statistic, n: int, width: int) -> int:
+    if statistic == "kernel sums":
+        return 16 * n  # row sums and diagonals
     return 8 * width * (n if statistic == "examples" else width)
 
 
@@ -222,12 +263,6 @@ def _ask_workers(index: Index[Any], blocks: Mapping[str, Array], state: int) -> 
 # --- what the tasks do --------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, eq=False)
-class _State:
-    survey: Survey
-    statistic: Any  # Moments, Roots, or the layers themselves
-
-
 def _state_of_block(
     start: int, *blocks: Array, names: tuple[str, ...], statistic: Statistic, check_finite: bool
 ) -> np.ndarray:
@@ -239,15 +274,15 @@ def _state_of_block(
     survey = Survey.of(layers)
     # What is not finite has no score anyway; zeros keep it from spoiling the other layers.
     layers = {name: x if survey.finite[name] else namespace_of(x).zeros_like(x) for name, x in layers.items()}
-    return _boxed(_State(survey, _PRODUCERS[statistic](layers)), (1, 1))
+    return boxed(Surveyed(survey, _PRODUCERS[statistic](layers)), (1, 1))
 
 
 def _merged_box(boxes: Any, **_: Any) -> np.ndarray:
     states = [box.item() for box in _leaves(boxes)]
     if len(states) == 1:
-        return _boxed(states[0], ())
+        return boxed(states[0], ())
     survey = Survey.merged([state.survey for state in states])
-    return _boxed(_State(survey, _merged([state.statistic for state in states])), ())
+    return boxed(Surveyed(survey, _merged([state.statistic for state in states])), ())
 
 
 def _merged(parts: Sequence[Any]) -> Any:
@@ -267,9 +302,13 @@ _PRODUCERS: dict[str, Callable[[dict[str, Array]], Any]] = {
 }
 
 
+def _features_of_block(x: Array, landmarks: Array, *, recipe: Recipe) -> Array:
+    return features(x, landmarks, recipe.make())
+
+
 def _score_all(state: np.ndarray, *, question: Question) -> Array:
     """All scores from the state of all examples: in memory, on the framework of the chunks."""
-    whole: _State = state.item()
+    whole: Surveyed = state.item()
     index: Index[Any] = question.index.make()
     like = next(iter(whole.survey.first.values()))
     xp = namespace_of(like)
@@ -293,10 +332,14 @@ def _score_all(state: np.ndarray, *, question: Question) -> Array:
     return values[0, 0] if question.scalar else values
 
 
-def _score_defined(index: Index[Any], whole: _State, rows: list[str], columns: list[str]) -> Array:
+def _score_defined(index: Index[Any], whole: Surveyed, rows: list[str], columns: list[str]) -> Array:
     """Scores of layers that vary and are finite, shape (rows, columns)."""
     if isinstance(whole.statistic, Moments):
         return score_pairs(index, whole.statistic, rows, columns)
+    if isinstance(whole.statistic, KernelSums):
+        place = {name: k for k, name in enumerate(whole.survey.finite)}
+        sums = whole.statistic.sums([place[name] for name in rows], [place[name] for name in columns], index.estimator)  # type: ignore[attr-defined]
+        return _warned(index, index.from_sums(*sums), rows, columns)  # type: ignore[attr-defined]
     given = {name: x.dtype for name, x in whole.survey.first.items()}
     if isinstance(whole.statistic, Roots):
         layers = whole.statistic.representations(given)
@@ -305,7 +348,11 @@ def _score_defined(index: Index[Any], whole: _State, rows: list[str], columns: l
         layers = {name: Representation(x, width, name) for name, x in whole.statistic.items()}
     states = {name: index.prepare(layers[name]) for name in dict.fromkeys((*rows, *columns))}
     xs = [states[name] for name in rows]
-    values = index.scores(xs, xs if rows == columns else [states[name] for name in columns])
+    return _warned(index, index.scores(xs, xs if rows == columns else [states[name] for name in columns]), rows, columns)
+
+
+def _warned(index: Index[Any], values: Array, rows: Sequence[str], columns: Sequence[str]) -> Array:
+    """`values`, with a warning where they are undefined although the layers vary."""
     surprises = np.argwhere(np.isnan(to_numpy(values)))
     if surprises.size:
         i, j = surprises[0]
@@ -316,13 +363,6 @@ def _score_defined(index: Index[Any], whole: _State, rows: list[str], columns: l
 
 
 def _unchanged(box: np.ndarray, **_: Any) -> np.ndarray:
-    return box
-
-
-def _boxed(thing: Any, shape: tuple[int, ...]) -> np.ndarray:
-    """An array that holds one object, since what Dask passes between tasks are arrays."""
-    box = np.empty(shape, dtype=object)
-    box[(0,) * len(shape)] = thing
     return box
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from simkit.arrays import Array, is_constant, namespace_of
 
-__all__ = ["Survey"]
+__all__ = ["Survey", "Surveyed", "boxed"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,3 +65,17 @@ class Survey:
     def undefined(self) -> frozenset[str]:
         """Layers to which every similarity is nan: constant, or not finite."""
         return frozenset(name for name in self.finite if not (self.varies.get(name) and self.finite[name]))
+
+
+class Surveyed(NamedTuple):
+    """A statistic of some examples, and what is known of their values."""
+
+    survey: Survey
+    statistic: Any
+
+
+def boxed(thing: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """An array that holds one object, since what Dask passes between tasks are arrays."""
+    box = np.empty(shape, dtype=object)
+    box[(0,) * len(shape)] = thing
+    return box
