@@ -19,6 +19,7 @@ __all__ = [
     "Basis",
     "assignment",
     "compact",
+    "concordance",
     "cross",
     "double_centre",
     "identity",
@@ -28,6 +29,7 @@ __all__ = [
     "principal_basis",
     "rank_tolerance",
     "ratio",
+    "reordered",
     "root",
     "singular_values",
     "squared_distances",
@@ -125,6 +127,30 @@ def assignment(weights: Array) -> np.ndarray:
     return chosen
 
 
+def concordance(a: Array, b: Array) -> float:
+    """Kendall's tau-a of two vectors, (concordant - discordant) / all pairs of entries; SciPy in O(m log m), on the host.
+
+    Raises
+    ------
+    ImportError
+        SciPy is not installed.
+    """
+    try:
+        from scipy.stats import kendalltau
+    except ImportError:
+        raise ImportError("Kendall's tau needs SciPy: pip install scipy") from None
+    x, y = to_numpy(a), to_numpy(b)
+    if not (np.isfinite(x).all() and np.isfinite(y).all()):
+        return float("nan")
+    every = len(x) * (len(x) - 1) // 2
+    # tau-b divides by the root of the pairs that are not tied in x times those that are not tied in y
+    untied = [every - sum(int(c) * (int(c) - 1) // 2 for c in np.unique(v, return_counts=True)[1] if c > 1) for v in (x, y)]
+    if min(untied) == 0:
+        return 0.0
+    tau_b = float(kendalltau(x, y, method="asymptotic").statistic)
+    return tau_b * float(np.sqrt(untied[0])) * float(np.sqrt(untied[1])) / every
+
+
 # --- Gram matrices and distances ------------------------------------------------------------------------------------------
 
 
@@ -151,6 +177,11 @@ def _diagonal(square: Array, xp: Namespace) -> Array:
     """Boolean mask of the diagonal of a square matrix."""
     i = xp.arange(square.shape[0], **placement(square))
     return i[:, None] == i[None, :]
+
+
+def reordered(square: Array, order: Array, xp: Namespace) -> Array:
+    """Rows and columns of a square matrix in another order."""
+    return xp.take(xp.take(square, order, axis=0), order, axis=1)
 
 
 def without_diagonal(square: Array, xp: Namespace) -> Array:

@@ -30,6 +30,17 @@ SPECS = [
     "procrustes(summary=distance)",
     "procrustes(summary=angular)",
     "distance_correlation(estimator=unbiased)",
+    *(f"rsa(dissimilarity={d})" for d in ("euclidean", "squared_euclidean", "cosine")),
+    "rsa(dissimilarity=mahalanobis, comparison=cosine)",
+    *(f"rsa(comparison={c})" for c in ("pearson", "kendall", "cosine", "whitened_cosine")),
+    "mutual_knn(metric=euclidean, k=3)",
+    "jaccard(metric=inner, k=3)",
+    "cknna(form=code)",
+    "rsm_norm(similarity=inner)",
+    "rsm_norm(similarity=correlation)",
+    "gulp(lam=0)",
+    "eigenspace_overlap(centre=True)",
+    "ridge_predictivity(measure=r2, predict=y, folds=3)",
 ]
 layers = st.tuples(st.integers(8, 30), st.integers(1, 12), st.integers(1, 12), st.integers(0, 10**6))
 
@@ -55,9 +66,9 @@ def test_declared_invariances_symmetry_range_and_identity(spec, drawn):
     n, p1, p2, seed = drawn
     if spec.startswith("pwcca"):
         n += p1 + p2  # with fewer examples several correlations are 1, and how their variables are weighted is not defined
-    X, Y = pair(n, p1, p2, seed)
     index = simkit.get_index(spec)
     facts = index.facts
+    X, Y = pair(max(n, facts.min_examples), p1, p2, seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConstantInputWarning)
         score = index(X, Y)
@@ -100,7 +111,7 @@ def test_what_is_not_declared_does_change_the_score(spec):
 def test_the_fewest_examples(spec):
     index = simkit.get_index(spec)
     n = index.facts.min_examples
-    X, Y = pair(n, 2, 3)
+    X, Y = pair(n, 3, 4)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConstantInputWarning)
         score = index(X, Y)

@@ -2,21 +2,37 @@
 
 from simkit.indexes.cca import CCA, PWCCA, SVCCA
 from simkit.indexes.cka import CKA
+from simkit.indexes.cknna import CKNNA
 from simkit.indexes.distance_correlation import DistanceCorrelation
+from simkit.indexes.eigenspace_overlap import EigenspaceOverlap
+from simkit.indexes.gulp import GULP
 from simkit.indexes.hsic import HSIC
+from simkit.indexes.jaccard import Jaccard
 from simkit.indexes.matching import BipartiteMatch, SemiMatch
+from simkit.indexes.mutual_knn import MutualKNN
 from simkit.indexes.procrustes import Procrustes
 from simkit.indexes.regression import LinearRegression
+from simkit.indexes.ridge_predictivity import RidgePredictivity
+from simkit.indexes.rsa import RSA
+from simkit.indexes.rsm_norm import RSMNorm
 
 __all__ = [
     "CCA",
     "CKA",
+    "CKNNA",
+    "GULP",
     "HSIC",
     "PWCCA",
+    "RSA",
     "SVCCA",
     "BipartiteMatch",
     "DistanceCorrelation",
+    "EigenspaceOverlap",
+    "Jaccard",
     "LinearRegression",
+    "MutualKNN",
     "Procrustes",
+    "RSMNorm",
+    "RidgePredictivity",
     "SemiMatch",
 ]

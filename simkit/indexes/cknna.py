@@ -1,0 +1,120 @@
+"""CKNNA, centred kernel nearest-neighbour alignment (Huh et al. 2024): CKA restricted to mutual nearest neighbours."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar, Literal, TypeAlias, get_args
+
+from simkit.arrays import Array, Namespace
+from simkit.index import Index
+from simkit.linalg import ratio, reordered, root, total, widen
+from simkit.properties import Facts
+from simkit.representation import Representation
+from simkit.spec import check_choice
+from simkit.statistics.neighbours import INVARIANCES, Neighbours, check_neighbours, neighbours, similarities
+
+__all__ = ["CKNNA"]
+
+Form: TypeAlias = Literal["paper", "code"]
+
+
+@dataclass(frozen=True, eq=False)
+class _State:
+    k: Array  # similarities of all pairs; for the paper's form less their mean over each row
+    near: Neighbours
+    form: Form
+    xp: Namespace
+
+    def aligned(self, other: _State) -> Array:
+        """Alignment over the pairs that are neighbours in both layers."""
+        xp = self.xp
+        both = xp.astype(xp.logical_and(self.near.chosen, other.near.chosen), self.k.dtype)
+        if self.form == "paper":
+            return total(both * self.k * other.k, xp)
+        n, a, b = self.k.shape[0], both * self.k, both * other.k
+        inner = total(a * b.mT, xp)
+        rows = total(total(a, xp, axis=0) * total(b, xp, axis=1), xp)
+        return (inner + total(a, xp) * total(b, xp) / ((n - 1) * (n - 2)) - 2 * rows / (n - 2)) / (n * (n - 3))
+
+    @cached_property
+    def own(self) -> Array:
+        """Alignment of the layer with itself, computed once however many partners it has."""
+        return self.aligned(self)
+
+    def permuted(self, order: Array) -> _State:
+        """The same layer with the examples in another order."""
+        state = _State(reordered(self.k, order, self.xp), self.near.permuted(order), self.form, self.xp)
+        state.__dict__["own"] = self.own
+        return state
+
+
+@dataclass(frozen=True)
+class CKNNA(Index[_State]):
+    """Centred kernel nearest-neighbour alignment: CKA that looks only at pairs that are near each other in both layers.
+
+    CKNNA(K, L) = Align(K, L) / sqrt(Align(K, K) Align(L, L))
+
+    Align(K, L) = sum_ij a_ij (K_ij - mean_l K_il) (L_ij - mean_l L_il)
+
+    with a_ij = 1 if j is among the k nearest neighbours of i, itself excluded, in both layers, else 0. With k = n - 1 all
+    pairs count.
+
+    Parameters
+    ----------
+    k : int
+        Number of neighbours, at least 2 and less than the number of examples.
+    metric : {"cosine", "inner"}
+        K_ij is the cosine or the inner product of the features of examples i and j as they are given (not centred). The
+        authors use inner products of features that they normalise first, which is ``"cosine"``.
+    form : {"paper", "code"}
+        ``"paper"`` is the equation above. ``"code"`` is what the authors' programs compute, and so their figures show: the
+        unbiased HSIC of Song et al. of the matrices a_ij K_ij and a_ij L_ij. It is not bounded, and slightly asymmetric
+        since j may be a neighbour of i but not i of j. The two differ by a few per cent or more.
+
+    References
+    ----------
+    Huh, Cheung, Wang & Isola 2024, The platonic representation hypothesis.
+    """
+
+    k: int = 10
+    metric: Literal["cosine", "inner"] = "cosine"
+    form: Form = "paper"
+
+    name: ClassVar[str] = "cknna"
+    reference: ClassVar[str] = "Huh et al. 2024"
+
+    def __post_init__(self) -> None:
+        check_neighbours(self.name, self.k, at_least=2)
+        check_choice(self.name, "metric", self.metric, ("cosine", "inner"))
+        check_choice(self.name, "form", self.form, get_args(Form))
+
+    @property
+    def facts(self) -> Facts:
+        """The paper's form obeys the inequality of Cauchy and Schwarz; which pairs are near is constant for gradients."""
+        paper = self.form == "paper"
+        return Facts(
+            symmetric=paper,
+            range=(-1.0, 1.0) if paper else (-math.inf, math.inf),
+            invariances=INVARIANCES[self.metric],
+            statistic="examples",
+            identity=1.0,
+            min_examples=max(int(self.k) + 1, 3 if paper else 4),
+        )
+
+    def prepare(self, representation: Representation) -> _State:
+        """Similarities of all pairs, and the neighbours of each example."""
+        layer = representation
+        xp = layer.xp
+        x = widen(layer.features, xp)
+        if self.metric == "inner":
+            x = x / layer.scale  # a power of two
+        k = similarities(x, x, self.metric, xp)
+        if self.form == "paper":
+            k = k - total(k, xp, axis=1)[:, None] / layer.n
+        return _State(k, neighbours(layer, int(self.k), self.metric), self.form, xp)
+
+    def score(self, x: _State, y: _State) -> Array:
+        """Alignment over that of each layer with itself."""
+        return ratio(x.aligned(y), root(x.own, x.xp) * root(y.own, x.xp), x.xp)

@@ -1,0 +1,68 @@
+"""Mutual nearest neighbours (Huh et al. 2024): do two layers agree on which examples are near each other?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from simkit.arrays import Array
+from simkit.index import Index
+from simkit.properties import Facts
+from simkit.representation import Representation
+from simkit.spec import check_choice
+from simkit.statistics.neighbours import INVARIANCES, METRICS, Metric, Neighbours, check_neighbours, neighbours
+
+__all__ = ["MutualKNN"]
+
+
+@dataclass(frozen=True)
+class MutualKNN(Index[Neighbours]):
+    """Mean share of the k nearest neighbours of an example in X that are its nearest neighbours in Y too.
+
+    1/n sum_i |N_X(i) & N_Y(i)| / k,   N(i) the k nearest neighbours of example i, itself excluded
+
+    Unrelated layers score k / (n - 1) on average. Of examples that are equally near the first are taken.
+
+    Parameters
+    ----------
+    k : int
+        Number of neighbours; less than the number of examples.
+    metric : {"cosine", "inner", "euclidean"}
+        What near means, on the features as they are given (not centred): largest cosine, largest inner product, or smallest
+        distance. The authors use inner products of features that they normalise first, which is ``"cosine"``.
+
+    References
+    ----------
+    Huh, Cheung, Wang & Isola 2024, The platonic representation hypothesis.
+    """
+
+    k: int = 10
+    metric: Metric = "cosine"
+
+    name: ClassVar[str] = "mutual_knn"
+    reference: ClassVar[str] = "Huh et al. 2024"
+
+    def __post_init__(self) -> None:
+        check_neighbours(self.name, self.k)
+        check_choice(self.name, "metric", self.metric, METRICS)
+
+    @property
+    def facts(self) -> Facts:
+        """A count, so there are no gradients."""
+        return Facts(
+            symmetric=True,
+            range=(0.0, 1.0),
+            invariances=INVARIANCES[self.metric],
+            statistic="examples",
+            identity=1.0,
+            differentiable=False,
+            min_examples=int(self.k) + 1,
+        )
+
+    def prepare(self, representation: Representation) -> Neighbours:
+        """The neighbours of each example."""
+        return neighbours(representation, int(self.k), self.metric)
+
+    def score(self, x: Neighbours, y: Neighbours) -> Array:
+        """Mean share of common neighbours."""
+        return x.xp.mean(x.shared(y)) / x.k

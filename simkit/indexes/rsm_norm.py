@@ -1,0 +1,89 @@
+"""Norm of the difference of two representational similarity matrices."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Literal, NamedTuple, TypeAlias, get_args
+
+from simkit.arrays import Array, Namespace
+from simkit.index import Index
+from simkit.kernels.cosine import Cosine
+from simkit.linalg import reordered, root, squared_norm, total, widen
+from simkit.properties import Facts, Invariances
+from simkit.representation import Representation
+from simkit.spec import check_choice
+
+__all__ = ["RSMNorm"]
+
+Similarity: TypeAlias = Literal["cosine", "inner", "correlation"]
+
+
+class _State(NamedTuple):
+    s: Array  # similarities of all pairs of examples
+    xp: Namespace
+
+    def permuted(self, order: Array) -> _State:
+        """The same layer with the examples in another order."""
+        return self._replace(s=reordered(self.s, order, self.xp))
+
+
+@dataclass(frozen=True)
+class RSMNorm(Index[_State]):
+    """Frobenius norm of the difference of the matrices of similarities of all pairs of examples: a distance.
+
+    |S_X - S_Y|_F = sqrt(sum_ij (S_X - S_Y)_ij^2)
+
+    It is the Frobenius, not the spectral norm, of whole matrices, so each pair counts twice, and it grows with n.
+
+    Parameters
+    ----------
+    similarity : {"cosine", "inner", "correlation"}
+        Similarity of two examples, of their features as they are given (not centred): the cosine; the inner product, which
+        gives the pairwise inner product loss of word embeddings; or the correlation over features.
+
+    References
+    ----------
+    Yin & Shen 2018, On the dimensionality of word embedding (inner); Klabunde et al. 2025, Similarity of neural network
+    models: a survey of functional and representational measures.
+    """
+
+    similarity: Similarity = "cosine"
+
+    name: ClassVar[str] = "rsm_norm"
+    reference: ClassVar[str] = "Yin & Shen 2018; Klabunde et al. 2025"
+
+    def __post_init__(self) -> None:
+        check_choice(self.name, "similarity", self.similarity, get_args(Similarity))
+
+    @property
+    def facts(self) -> Facts:
+        """Only inner products determine the examples up to a rotation, so only with them is it a metric."""
+        invariances = {
+            "cosine": Invariances.both("orthogonal", "isotropic_scaling"),
+            "inner": Invariances.both("orthogonal"),
+            "correlation": Invariances.both("permutation", "isotropic_scaling"),
+        }
+        return Facts(
+            symmetric=True,
+            range=(0.0, math.inf),
+            invariances=invariances[self.similarity],
+            statistic="examples",
+            identity=0.0,
+            metric=self.similarity == "inner",
+        )
+
+    def prepare(self, representation: Representation) -> _State:
+        """The matrix of similarities."""
+        xp = representation.xp
+        x = widen(representation.features, xp)
+        if self.similarity == "inner":
+            return _State(x @ x.mT, xp)
+        if self.similarity == "correlation":
+            x = x - x[:, :1]  # exactly zero where all features of an example are equal
+            x = x - total(x, xp, axis=1)[:, None] / x.shape[1]
+        return _State(Cosine()(x, x), xp)
+
+    def score(self, x: _State, y: _State) -> Array:
+        """The norm of the difference."""
+        return root(squared_norm(x.s - y.s, x.xp), x.xp)

@@ -1,0 +1,167 @@
+"""Representational similarity analysis against its definition: SciPy's distances, ranks and taus, and an explicit V."""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+
+import numpy as np
+import pytest
+import scipy.stats
+from data import pair
+from scipy.spatial.distance import pdist
+
+import simkit
+from simkit.errors import ConstantInputWarning, SpecError
+from simkit.indexes import RSA
+from simkit.representation import Representation
+
+SHAPES = [(12, 6, 9), (9, 20, 4)]
+DISSIMILARITIES = ("correlation", "euclidean", "squared_euclidean", "cosine", "mahalanobis")
+COMPARISONS = ("pearson", "spearman", "kendall", "cosine", "whitened_cosine")
+
+
+def rdm(X, dissimilarity):
+    X = np.asarray(X, dtype=np.float64)
+    if dissimilarity == "mahalanobis":
+        precision = np.linalg.pinv(np.atleast_2d(np.cov(X.T)), rcond=1e-10)
+        return np.array([np.sqrt((a - b) @ precision @ (a - b)) for a, b in itertools.combinations(X, 2)])
+    return pdist(X, {"squared_euclidean": "sqeuclidean"}.get(dissimilarity, dissimilarity))
+
+
+def tau_a(d, e):
+    i, j = np.triu_indices(len(d), 1)
+    return np.mean(np.sign(d[i] - d[j]) * np.sign(e[i] - e[j]))
+
+
+def whitened_cosine(d, e):
+    """With the covariance of the entries of an RDM of independent noise, Diedrichsen et al. 2021: (CC')^2 by entry."""
+    n = round((1 + np.sqrt(1 + 8 * len(d))) / 2)
+    C = np.zeros((len(d), n))
+    for row, (i, j) in enumerate(itertools.combinations(range(n), 2)):
+        C[row, i], C[row, j] = 1, -1
+    inverse = np.linalg.inv((C @ C.T) ** 2)
+    return d @ inverse @ e / np.sqrt((d @ inverse @ d) * (e @ inverse @ e))
+
+
+COMPARE = {
+    "pearson": lambda d, e: scipy.stats.pearsonr(d, e).statistic,
+    "spearman": lambda d, e: scipy.stats.spearmanr(d, e).statistic,
+    "kendall": tau_a,
+    "cosine": lambda d, e: d @ e / np.sqrt((d @ d) * (e @ e)),
+    "whitened_cosine": whitened_cosine,
+}
+
+
+@pytest.mark.parametrize("comparison", COMPARISONS)
+@pytest.mark.parametrize("dissimilarity", DISSIMILARITIES)
+def test_definition(backend, dissimilarity, comparison):
+    for shape in SHAPES:
+        if dissimilarity == "mahalanobis" and shape[1] >= shape[0] - 1:
+            continue
+        X, Y = pair(*shape)
+        expected = COMPARE[comparison](rdm(X, dissimilarity), rdm(Y, dissimilarity))
+        index = RSA(dissimilarity, comparison)
+        score = simkit.compare(backend.asarray(X), backend.asarray(Y), index)
+        assert score.shape == ()
+        assert float(score) == pytest.approx(expected, rel=1e-10, abs=1e-12)
+        X, Y = X.astype(np.float32), Y.astype(np.float32)
+        score = simkit.compare(backend.asarray(X), backend.asarray(Y), index)
+        assert score.dtype == backend.dtype("float32")
+        expected = COMPARE[comparison](rdm(X, dissimilarity), rdm(Y, dissimilarity))
+        assert float(score) == pytest.approx(expected, rel=1e-5, abs=1e-6)
+
+
+@pytest.mark.parametrize("dissimilarity", DISSIMILARITIES)
+def test_dissimilarities_in_their_units(dissimilarity):
+    X = 1e3 * pair(12, 6, 1)[0] + 1e4
+    square = RSA(dissimilarity).dissimilarities(Representation(X))
+    np.testing.assert_allclose(square[np.triu_indices(12, 1)], rdm(X, dissimilarity), rtol=1e-9)
+    np.testing.assert_array_equal(np.diag(square), 0)
+
+
+@pytest.mark.parametrize("comparison", COMPARISONS)
+def test_ties(backend, comparison):
+    """Features of few whole numbers: many dissimilarities are equal, and the library must see that they are."""
+    rng = np.random.default_rng(5)
+    X, Y = (rng.integers(0, 3, (14, 4)).astype(float) for _ in range(2))
+    assert len(np.unique(rdm(X, "squared_euclidean"))) < 20
+    for dissimilarity in ("euclidean", "squared_euclidean"):
+        expected = COMPARE[comparison](rdm(X, dissimilarity), rdm(Y, dissimilarity))
+        score = simkit.compare(
+            backend.asarray(X), backend.asarray(Y), "rsa", dissimilarity=dissimilarity, comparison=comparison
+        )
+        assert float(score) == pytest.approx(expected, rel=1e-12, abs=1e-14)
+
+
+def test_tau_a_is_below_one_where_entries_are_tied():
+    X = np.random.default_rng(5).integers(0, 3, (14, 4)).astype(float)
+    score = simkit.compare(X, X, "rsa", dissimilarity="euclidean", comparison="kendall")
+    assert score == pytest.approx(tau_a(*[rdm(X, "euclidean")] * 2))
+    assert score < 0.95
+
+
+def test_whitened_squared_distances_are_linear_cka(rng):
+    X, Y = pair(25, 6, 40)
+    score = simkit.compare(X, Y, "rsa", dissimilarity="squared_euclidean", comparison="whitened_cosine")
+    assert score == pytest.approx(float(simkit.compare(X, Y, "cka")), rel=1e-12)
+
+
+@pytest.mark.parametrize("scale", [1e-20, 1e20])
+@pytest.mark.parametrize("dissimilarity", DISSIMILARITIES)
+def test_scale_does_not_matter(dissimilarity, scale):
+    X, Y = pair(20, 6, 5)
+    for comparison in COMPARISONS:
+        index = RSA(dissimilarity, comparison)
+        assert index(X * scale, Y / scale) == pytest.approx(index(X, Y), rel=1e-9)
+
+
+def test_features_are_taken_as_given():
+    """Centring the columns changes correlations between examples, so it must not happen."""
+    X, Y = pair(15, 6, 7, offset=3)
+    centred = RSA()(X - X.mean(axis=0), Y - Y.mean(axis=0))
+    assert abs(RSA()(X, Y) - centred) > 1e-3
+
+
+@pytest.mark.parametrize("comparison", ["pearson", "spearman"])
+def test_equal_dissimilarities_are_no_order(backend, comparison):
+    """p >= n - 1: all Mahalanobis distances are the same; rounding must not be ranked."""
+    X, Y = (backend.asarray(layer) for layer in pair(8, 20, 30))
+    with pytest.warns(ConstantInputWarning):
+        assert np.isnan(float(simkit.compare(X, Y, "rsa", dissimilarity="mahalanobis", comparison=comparison)))
+
+
+def test_an_example_without_direction():
+    X, Y = pair(10, 5, 6)
+    X[3] = 2.5
+    d = np.ones(45)
+    keep = [3 not in (i, j) for i, j in itertools.combinations(range(10), 2)]
+    d[keep] = rdm(X[[i for i in range(10) if i != 3]], "correlation")
+    assert RSA()(X, Y) == pytest.approx(scipy.stats.spearmanr(d, rdm(Y, "correlation")).statistic)
+
+
+@pytest.mark.parametrize("comparison", ["pearson", "cosine", "whitened_cosine"])
+@pytest.mark.parametrize("dissimilarity", ["correlation", "euclidean", "squared_euclidean", "cosine"])
+def test_gradients(dissimilarity, comparison):
+    torch = pytest.importorskip("torch")
+    x, y = (torch.tensor(layer, requires_grad=True) for layer in pair(7, 4, 3))
+    assert torch.autograd.gradcheck(RSA(dissimilarity, comparison), (x, y), atol=1e-6)
+
+
+@pytest.mark.parametrize("comparison", ["pearson", "spearman", "cosine", "whitened_cosine"])
+def test_under_jit(comparison):
+    jax = pytest.importorskip("jax")
+    X, Y = pair(8, 5, 4)
+    index = RSA(comparison=comparison)
+    assert float(jax.jit(index)(jax.numpy.asarray(X), jax.numpy.asarray(Y))) == pytest.approx(float(index(X, Y)))
+
+
+def test_wrong_parameters():
+    with pytest.raises(SpecError, match="expected one of correlation"):
+        RSA("corelation")
+    with pytest.raises(SpecError, match="expected one of pearson"):
+        simkit.get_index("rsa(comparison=tau)")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(ValueError, match="at least 3"):
+            RSA()(np.eye(2), np.eye(2))
