@@ -24,7 +24,7 @@ def test_python_examples_run(capsys):
     pytest.importorskip("torch")
     pytest.importorskip("pandas")
     blocks = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     space: dict[str, object] = {}
     for block in blocks:
         exec(compile(block, str(README), "exec"), space)
