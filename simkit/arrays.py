@@ -101,8 +101,9 @@ def accumulation_dtype(x: Array, xp: Namespace) -> Any:
 
 
 def placement(like: Array) -> dict[str, Any]:
-    """Keyword arguments that create an array on the device of `like`; none for a lazy array, which has no device yet."""
-    return {} if is_lazy(like) else {"device": array_api_compat.device(like)}
+    """Keyword arguments that create an array on the device of `like`; none for a lazy array that has no device yet."""
+    known = array_api_compat.is_torch_array(like) or not is_lazy(like)
+    return {"device": array_api_compat.device(like)} if known else {}
 
 
 def constant_of(value: float | Sequence[Any] | np.ndarray, like: Array, xp: Namespace) -> Array:
@@ -169,6 +170,8 @@ def _dtype_name(x: Array) -> str:
 
 def as_floating(x: Array, name: str, xp: Namespace) -> Array:
     """`x` in float32 or float64: integers and bools to the namespace's default float, half precision to float32."""
+    if isinstance(x, np.ndarray) and not x.dtype.isnative:  # from a file written on another machine, say
+        x = x.astype(x.dtype.newbyteorder("="))
     dtype = _dtype_name(x)
     if dtype in ("float32", "float64"):
         return x
@@ -416,7 +419,7 @@ def check_same_framework(x: Array, y: Array, names: tuple[str, str] = ("X", "Y")
             f"{names[0]} is a {describe(x)} and {names[1]} a {describe(y)}: the arrays must be of one framework. "
             f"Convert one, for example {names[1]} = {fix}."
         )
-    if is_lazy(x) or is_lazy(y):
+    if (is_lazy(x) or is_lazy(y)) and not array_api_compat.is_torch_array(x):  # tensors know their device without values
         return
     here, there = array_api_compat.device(x), array_api_compat.device(y)
     if here != there:

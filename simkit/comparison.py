@@ -228,6 +228,8 @@ def _place(block: Array | None, rows: list[bool], columns: list[bool], like: Arr
 def _matrices(layers: Any, side: str, **rule: Any) -> dict[str, Array]:
     if isinstance(layers, Mapping):
         named = {str(name): x for name, x in layers.items()}
+        if len(named) != len(layers):
+            raise InvalidArrayError(f"{side} has layers whose names are equal as strings: {', '.join(map(repr, layers))}.")
     elif isinstance(layers, Iterable) and not hasattr(layers, "shape") and not isinstance(layers, str):
         named = {str(i): x for i, x in enumerate(layers)}
     else:

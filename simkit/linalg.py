@@ -287,10 +287,11 @@ def _basis_of_wide(x: Array, tolerance: float, xp: Namespace) -> Basis:
     if tolerance**2 > x.shape[1] * float(xp.finfo(x.dtype).eps):
         squares, u = xp.linalg.eigh(detach(x @ x.mT))
         keep = squares > tolerance**2 * xp.max(squares)
-    else:
-        u, s, _ = xp.linalg.svd(detach(x), full_matrices=False)
-        squares, keep = s * s, s > tolerance * xp.max(s)
-    z = x @ (detach(x).mT @ _scaled(u, squares * squares, keep, xp))
+        z = x @ (detach(x).mT @ _scaled(u, squares * squares, keep, xp))
+    else:  # by the right singular vectors: through XX' small directions would drown in the rounding of large ones
+        _, s, vh = xp.linalg.svd(detach(x), full_matrices=False)
+        keep = s > tolerance * xp.max(s)
+        z = x @ _scaled(vh.mT, s * s, keep, xp)
     return Basis(z @ _inverse_root(cross(z, z), keep, xp), _count(keep, xp))
 
 
@@ -304,15 +305,18 @@ def principal_basis(x: Array, threshold: float, tolerance: float, xp: Namespace)
     x : array, shape (n, p)
         Centred, in the accumulation precision.
     threshold : float
-        Share of the sum of squared singular values, in (0, 1].
+        Share of the sum of squared singular values, in (0, 1]; 1 keeps whatever the rank is.
     """
+    if threshold == 1:
+        return orthonormal_basis(x, tolerance, xp)
     n, p = x.shape
     squares, v = xp.linalg.eigh(cross(x, x) if p <= n else x @ x.mT)
     squares = xp.clip(squares, min=0.0)
     whole = xp.sum(squares)
     # eigh sorts ascending: what stands above entry i has been counted before it
     before = whole - xp.cumulative_sum(squares)
-    keep = xp.logical_and(before < threshold * whole, squares > tolerance**2 * xp.max(squares))
+    noise = max(tolerance**2, max(n, p) * float(xp.finfo(x.dtype).eps))  # of the eigenvalues, as a share of the largest
+    keep = xp.logical_and(before < threshold * whole, squares > noise * xp.max(squares))
     if p > n:
         return Basis(xp.where(keep[None, :], v, 0.0), _count(keep, xp))
     return _corrected(x, _scaled(v, squares, keep, xp), keep, xp)

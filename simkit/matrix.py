@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import operator
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -60,7 +61,7 @@ class SimilarityMatrix:
     def __getitem__(self, key: tuple[str | int, str | int]) -> Array:
         """The similarity of two layers, each by name or position: ``matrix["conv1", "conv3"]``."""
         i, j = (
-            k if isinstance(k, int) else _position(k, names, what)
+            _position(k, names, what) if isinstance(k, str) else operator.index(k)
             for k, names, what in zip(key, (self.rows, self.columns), ("row", "column"), strict=True)
         )
         return self.values[i, j]

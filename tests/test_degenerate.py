@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import definitions
 import numpy as np
 import pytest
-from data import pair
+from data import conditioned, pair
 
 import simkit
 
@@ -80,3 +81,37 @@ def test_rank_of_many_float32_examples():
     rng = np.random.default_rng(0)
     X = rng.standard_normal((400_000, 3), dtype=np.float32) * np.array([1, 0.1, 0.03], dtype=np.float32)
     assert simkit.compare(X, X, "cca(summary=pillai)") == pytest.approx(3, rel=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", [(300, 60), (100, 300), (40, 5)], ids=str)
+@pytest.mark.parametrize("threshold", [1.0, 1 - 1e-13, 0.9999])
+def test_svcca_of_rank_deficient_layers(backend, threshold, shape, dtype):
+    """What rounding makes of the missing directions is noise, not variance to be kept."""
+    rng = np.random.default_rng(1)
+    X = rng.standard_normal((shape[0], 3)) @ rng.standard_normal((3, shape[1]))
+    x = backend.asarray(X, dtype=dtype)
+    kept = simkit.compare(x, x, "svcca", threshold=threshold, summary="pillai")
+    assert float(kept) == pytest.approx(3, abs=1e-4 if dtype == "float32" else 1e-9)
+
+
+def test_svcca_of_everything_is_cca():
+    X, Y = pair(40, 6, 5)
+    X = X * np.geomspace(1, 1e-10, 6)  # variances far below rounding are components all the same
+    for summary in ("r2", "rho", "pillai"):
+        whole = simkit.compare(X, Y, "svcca", threshold=1.0, summary=summary)
+        assert whole == pytest.approx(simkit.compare(X, Y, "cca", summary=summary), rel=1e-12)
+
+
+@pytest.mark.parametrize("condition", [1e10, 1e13])
+@pytest.mark.parametrize("shape", [(300, 20, 15), (25, 40, 15), (60, 300, 20)], ids=str)
+def test_nearly_singular_layers(backend, condition, shape):
+    """Directions of relative size 1e-13 still have canonical correlations, and no decomposition fails over them."""
+    n, p1, p2 = shape
+    rng = np.random.default_rng(2)
+    rank = min(p1, n // 2)
+    X = conditioned(n, rank, condition, rng) @ np.linalg.qr(rng.standard_normal((p1, rank)))[0].T
+    Y = np.linalg.qr(X)[0][:, :p2] + 0.7 * conditioned(n, p2, 1.0, rng)
+    expected = definitions.cca(X, Y, "pillai")
+    score = float(simkit.compare(backend.asarray(X), backend.asarray(Y), "cca(summary=pillai)"))
+    assert score == pytest.approx(expected, abs=20 * condition * np.finfo(np.float64).eps)

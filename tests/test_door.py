@@ -223,6 +223,37 @@ def test_two_devices():
         simkit.compare(x, y)
 
 
+def test_meta_tensors_have_a_device_but_no_values():
+    torch = pytest.importorskip("torch")
+    here, nowhere = torch.tensor(X), torch.tensor(X, device="meta")
+    with pytest.raises(MixedArraysError, match=r"X is on meta and Y on cpu.*Y\.to\('meta'\)"):
+        simkit.compare(nowhere, here)
+    score = simkit.compare(nowhere, nowhere, "cka(kernel=rbf)")
+    assert (score.device.type, score.shape, score.dtype) == ("meta", (), torch.float64)
+
+
+def test_subclasses_and_byte_orders():
+    class Named(np.ndarray):
+        pass
+
+    expected = simkit.compare(X, Y, "cca")
+    assert simkit.compare(X.view(Named), Y, "cca") == expected
+    assert simkit.compare(X.astype(">f8"), Y, "cca") == pytest.approx(expected, rel=1e-13)
+    assert simkit.compare(X.astype(">f4"), Y.astype(np.float32)).dtype == np.float32
+
+
+def test_compiled_functions_compare():
+    torch = pytest.importorskip("torch")
+    x, y = torch.tensor(X), torch.tensor(Y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Dynamo's, about caches in array-api-compat
+        for index in ("cka", "cka(kernel=rbf)", "cca"):
+            compiled = torch.compile(lambda a, b, index=index: simkit.compare(a, b, index), backend="eager")
+            assert float(compiled(x, y)) == pytest.approx(float(simkit.compare(x, y, index)), rel=1e-12)
+    gradient = torch.func.grad(lambda a: simkit.compare(a, y))(x)
+    assert gradient.shape == x.shape
+
+
 def test_lazy_arrays_are_not_computed():
     jax = pytest.importorskip("jax")
     seen = []

@@ -88,6 +88,38 @@ def test_bad_layers(rng):
         simkit.pairwise({})
 
 
+def test_no_layer_is_lost_to_a_name(rng):
+    x, y = rng.standard_normal((9, 2)), rng.standard_normal((9, 3))
+    assert simkit.pairwise({1: x, "a": y}).rows == ("1", "a")
+    with pytest.raises(InvalidArrayError, match=r"A has layers whose names are equal as strings: 1, '1'"):
+        simkit.pairwise({1: x, "1": y})
+
+
+def test_positions_of_any_integer_type(rng):
+    matrix = simkit.pairwise([rng.standard_normal((9, p)) for p in (1, 2, 3)])
+    assert matrix[np.int64(0), "2"] == matrix[0, -1] == matrix.to_numpy()[0, 2]
+    with pytest.raises(TypeError):
+        matrix[0.0, 1]
+
+
+def test_values_hold_gradients():
+    torch = pytest.importorskip("torch")
+    x, y = (torch.tensor(np.random.default_rng(p).standard_normal((9, p)), requires_grad=True) for p in (2, 3))
+    simkit.pairwise({"x": x, "y": y}).values[0, 1].backward()
+    (expected,) = torch.autograd.grad(simkit.compare(x, y), x)
+    torch.testing.assert_close(x.grad, expected)
+
+
+def test_traced_layers():
+    jax = pytest.importorskip("jax")
+    rng = np.random.default_rng(0)
+    a = {"x": rng.standard_normal((9, 2)), "y": rng.standard_normal((9, 3))}
+    values = jax.jit(lambda layers: simkit.pairwise(layers, index="cka(kernel=rbf)").values)(
+        {name: jax.numpy.asarray(x) for name, x in a.items()}
+    )
+    np.testing.assert_allclose(values, simkit.pairwise(a, index="cka(kernel=rbf)").to_numpy(), rtol=1e-10)
+
+
 def test_labelled_forms(rng):
     matrix = simkit.pairwise(layers(rng, 20, (3, 4), "a"), layers(rng, 20, (2, 5, 3), "b"), "svcca", threshold=0.9)
     values = matrix.to_numpy()
