@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from data import conditioned, pair
+from data import conditioned, invertible, pair
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -70,6 +70,33 @@ def test_cka_by_principal_components(drawn):
     cka = (s**2) @ overlap @ (t**2) / np.sqrt(np.sum(s**4) * np.sum(t**4))
     assert simkit.compare(X, Y, "cka") == pytest.approx(cka, rel=1e-9)
     assert simkit.compare(X, Y, "cca") == pytest.approx(np.sum(overlap) / min(p1, p2), rel=1e-9)
+
+
+@pytest.mark.parametrize("spec", ["cka", "cka(kernel=rbf)", "cka(estimator=unbiased)", "hsic", "svcca", "procrustes"])
+@given(drawn=shapes)
+def test_proposition_1(spec, drawn):
+    """An orthogonally invariant index of an orthonormal basis ignores every invertible transform: s(Q_X, Y) = s(Q_XA, Y)."""
+    n, p1, p2, seed = drawn
+    X, Y = pair(n, p1, p2, seed)
+    A = invertible(p1, np.random.default_rng(seed))
+    expected = simkit.compare(basis(X), Y, spec)
+    assert simkit.compare(basis(X @ A), Y, spec) == pytest.approx(expected, rel=1e-8)
+    if p1 > 1 and spec == "cka":  # without the basis it matters
+        assert simkit.compare(X @ A, Y, spec) != pytest.approx(simkit.compare(X, Y, spec), rel=1e-6)
+
+
+@given(shapes)
+def test_regression_explains_what_least_squares_leaves_over(drawn):
+    """1 - min_B |X - YB|^2 / |X|^2 by the normal equations, B = (Y'Y)^-1 Y'X, and by each column of X alone."""
+    n, p1, p2, seed = drawn
+    X, Y = map(centred, pair(n, p1, p2, seed))
+    B = np.linalg.solve(Y.T @ Y, Y.T @ X)
+    left_over = np.linalg.norm(X - Y @ B) ** 2 / np.linalg.norm(X) ** 2
+    r2 = simkit.compare(X, Y, "linear_regression")
+    assert r2 == pytest.approx(1 - left_over, rel=1e-8)
+    variances = np.sum(X**2, axis=0)
+    columns = [simkit.compare(X[:, [j]], Y, "linear_regression") for j in range(p1)]
+    assert r2 == pytest.approx(np.average(columns, weights=variances), rel=1e-8)
 
 
 @pytest.mark.parametrize("spec", ["cca", "cca(summary=rho)", "linear_regression", "pwcca"])
