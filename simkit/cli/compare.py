@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import math
+import sys
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
 import typer
 
 import simkit
+from simkit.arrays import is_dask
 from simkit.cli.app import Json, app, print_json, print_matrix
 from simkit.io import Activations, as_record, check_writable, read_activations, write_matrix
 from simkit.matrix import SimilarityMatrix
 
+_LARGE = {".zarr", ".h5", ".hdf5", ".parquet"}  # formats that are read in chunks unasked
+
 
 @app.command()
 def compare(  # noqa: PLR0917  (Typer passes by name)
-    a: Annotated[Path, typer.Argument(help="Activations: .npy, .npz, .safetensors or .pt.", show_default=False)],
+    context: typer.Context,
+    a: Annotated[
+        Path, typer.Argument(help="Activations: .npy, .npz, .safetensors, .pt, .zarr, .h5 or .parquet.", show_default=False)
+    ],
     b: Annotated[Optional[Path], typer.Argument(help="More; by default A with itself.", show_default=False)] = None,  # noqa: UP045
     index: Annotated[str, typer.Option("--index", "-i", help="Spec, such as 'cka(kernel=rbf(fraction=0.4))'.")] = "cka",
     output: Annotated[
@@ -31,6 +40,14 @@ def compare(  # noqa: PLR0917  (Typer passes by name)
         Optional[str],  # noqa: UP045
         typer.Option(help="Channel axis of maps: first or last.", show_default=False),
     ] = None,
+    chunks: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(help="Read this many examples at a time; by default everything, but not of .zarr, .h5, .parquet."),
+    ] = None,
+    scheduler: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Compute on a Dask cluster, such as tcp://head:8786, that sees the files.", show_default=False),
+    ] = None,
     flatten: Annotated[bool, typer.Option("--flatten", help="Short for --maps flatten.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the output file if it exists.")] = False,
     as_json: Json = False,
@@ -39,15 +56,21 @@ def compare(  # noqa: PLR0917  (Typer passes by name)
     if output is not None:
         check_writable(output, force=force)
     chosen = simkit.get_index(index)
-    first = read_activations(a)
-    second = first if b is None else read_activations(b)
+    if scheduler is not None:
+        context.with_resource(_cluster(scheduler))
+    in_chunks = (
+        chunks is not None or scheduler is not None or not {a.suffix.lower(), (b or a).suffix.lower()}.isdisjoint(_LARGE)
+    )
+    read = partial(_open_activations, chunks=chunks) if in_chunks else read_activations
+    first = read(a)
+    second = first if b is None else read(b)
     if b is None and first.single:
         raise ValueError(f"{a} holds one array, and there is nothing to compare it with; give a second file.")
     _check_one_framework(first, second)
     door: dict[str, Any] = {"maps": maps, "channels": channels, "flatten": flatten}
     if first.single and second.single:
         (x,), (y,) = first.layers.values(), second.layers.values()
-        value = float(simkit.compare(x, y, chosen, **door))
+        value = float(_computed(simkit.compare(x, y, chosen, **door)))
         n = int(x.shape[0])
         if output is not None:
             matrix = SimilarityMatrix(_one(value), (a.stem,), ((b or a).stem,), str(chosen), n)
@@ -58,6 +81,7 @@ def compare(  # noqa: PLR0917  (Typer passes by name)
             print(f"{value:.6g}")
         return
     matrix = simkit.pairwise(first.layers, None if b is None else second.layers, chosen, **door)
+    matrix = replace(matrix, values=_computed(matrix.values))
     if output is not None:
         write_matrix(matrix, output, force=force)
     if as_json:
@@ -72,6 +96,35 @@ def _one(value: float) -> Any:
     import numpy as np
 
     return np.array([[value]])
+
+
+def _open_activations(path: Path, chunks: int | None) -> Activations:
+    """A file that is read in chunks, as Dask arrays."""
+    from simkit.scale.sources import open_source
+
+    found = open_source(path, chunks=chunks)
+    return Activations(found, single=False) if isinstance(found, dict) else Activations({path.stem: found}, single=True)
+
+
+def _computed(values: Any) -> Any:
+    """`values`, computed with a progress bar if they are lazy."""
+    if not is_dask(values):
+        return values
+    from simkit.scale.dask import compute
+
+    return compute(values, progress=sys.stderr.isatty())[0]
+
+
+def _cluster(address: str) -> Any:
+    """A client of a Dask cluster, for a ``with`` statement."""
+    try:
+        from distributed import Client
+    except ImportError:
+        raise ImportError('--scheduler needs Dask: pip install "simkit-similarity[dask]"') from None
+    try:
+        return Client(address, timeout="5s")
+    except OSError as error:
+        raise OSError(f"No Dask scheduler answers at {address}: {error}") from None
 
 
 def _check_one_framework(first: Activations, second: Activations) -> None:
