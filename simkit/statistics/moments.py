@@ -282,8 +282,9 @@ class Moments:
         xp = namespace_of(self._pending[0])
         rows = self._pending[0] if len(self._pending) == 1 else xp.concat(self._pending, axis=0)
         self._pending = []
-        for start in range(0, rows.shape[0], _ROWS):
-            self._take(rows[start : min(start + _ROWS, rows.shape[0]), :], xp)
+        with np.errstate(invalid="ignore", over="ignore"):  # values that are not finite are counted, and reported by `check`
+            for start in range(0, rows.shape[0], _ROWS):
+                self._take(rows[start : min(start + _ROWS, rows.shape[0]), :], xp)
 
     def _take(self, x: Array, xp: Namespace) -> None:
         m = x.shape[0]
