@@ -353,14 +353,18 @@ def _selected(x: Array, ranks: tuple[int, int], bracket: tuple[float, float], xp
         low, high = 0.0, counts.largest
         counts, within = _counted(x, low, high, xp)
     while counts.inside > _COLLECT and counts.smallest_inside < counts.largest_inside:
-        ends = counts.below + np.cumsum(within)
-        a, b = int(np.searchsorted(ends, first, side="right")), int(np.searchsorted(ends, last, side="right"))
+        passed = counts.below + np.cumsum(within)
+        a, b = (int(np.searchsorted(passed, rank, side="right")) for rank in ranks)
         width = (high - low) / _BINS
+        before = low, high
         # One bin more on either side, since the edges are rounded; the next pass counts afresh.
         low, high = (
             max(counts.smallest_inside, low + (a - 1) * width),
             min(counts.largest_inside, low + (b + 2) * width),
         )
+        if (low, high) == before:  # both ends are wanted, and each stands many times
+            ends = [_selected(x, (rank, rank), before, xp)[0] for rank in ranks]
+            return ends[0], ends[1]
         counts, within = _counted(x, low, high, xp)
     if counts.smallest_inside == counts.largest_inside:
         value = constant_of(counts.smallest_inside, x[0, 0], xp)

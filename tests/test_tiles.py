@@ -1,0 +1,205 @@
+"""HSIC over tiles: the sums, the scores and the median distance are those of whole Gram matrices."""
+
+from __future__ import annotations
+
+import itertools
+import tracemalloc
+from functools import reduce
+
+import definitions
+import numpy as np
+import pytest
+from data import pair
+from hypothesis import given
+from hypothesis import strategies as st
+
+import simkit
+from simkit.errors import ConstantInputWarning, NeedsAllExamplesError
+from simkit.kernels import RBF
+from simkit.statistics import tiles as module
+from simkit.statistics.hsic_sums import estimate
+from simkit.statistics.tiles import KernelSums, Tiles, fitted, level, median_distance, score_tiles, tile
+
+SPECS = [
+    "cka(kernel=rbf(fraction=0.4))",
+    "cka(kernel=rbf, estimator=unbiased)",
+    "hsic(kernel=rbf(sigma=2.0), estimator=lange)",
+    "cka(kernel=laplacian, estimator=lange)",
+    "hsic(kernel=polynomial)",
+    "hsic(kernel=polynomial, estimator=unbiased)",
+    "cka(kernel=cosine)",
+    "hsic(kernel=linear, estimator=unbiased)",
+]
+
+
+@pytest.fixture
+def small_blocks(monkeypatch):
+    """Blocks of 7 x 7, so that a few examples make many of them."""
+    monkeypatch.setattr(module, "_SIDE", 7)
+    monkeypatch.setattr(module, "_SHORT", 20)
+
+
+def layers(n=40):
+    X, Y = pair(n, 5, 4)
+    return {"x": X, "y": Y, "z": np.tanh(X[:, :3])}
+
+
+@pytest.mark.parametrize("spec", SPECS)
+@pytest.mark.parametrize("n", [4, 7, 8, 40])
+def test_scores_over_tiles_are_those_in_memory(spec, n, small_blocks):
+    data = layers(n)
+    found = score_tiles(simkit.get_index(spec), data, ["x", "y", "z"], ["y", "x"])
+    expected = simkit.pairwise(data, {name: data[name] for name in ("y", "x")}, spec).values
+    np.testing.assert_allclose(found, expected, rtol=1e-11)
+
+
+def test_every_index_of_hsic_sums_goes_by_tiles(small_blocks):
+    """Also those that were added after this file was written."""
+    data, found = layers(), []
+    for name in simkit.list_indexes():
+        index = simkit.get_index(name)
+        if index.facts.statistic == "hsic sums":
+            expected = simkit.compare(data["x"], data["y"], index)
+            np.testing.assert_allclose(score_tiles(index, data, ["x"], ["y"])[0, 0], expected, rtol=1e-10)
+            found.append(name)
+    assert {"cka", "hsic"} <= set(found)
+    with pytest.raises(NeedsAllExamplesError, match="not a function of HSIC sums"):
+        score_tiles(simkit.get_index("cca"), data, ["x"], ["y"])
+
+
+@pytest.mark.parametrize("spec", ["cka(kernel=rbf, estimator=unbiased)", "hsic(kernel=polynomial)"])
+def test_every_library(spec, backend, small_blocks):
+    data = {name: backend.asarray(x) for name, x in layers(20).items()}
+    found = score_tiles(simkit.get_index(spec), data, ["x", "y"], ["y"])
+    assert type(found) is type(data["x"])
+    expected = simkit.pairwise(layers(20), {"y": layers(20)["y"]}, spec).values[:2]
+    np.testing.assert_allclose(backend.to_numpy(found), expected, rtol=1e-10)
+
+
+@given(cuts=st.lists(st.integers(1, 39), max_size=5, unique=True), order=st.randoms())
+def test_tiles_of_any_blocks_merge_in_any_order(cuts, order):
+    """What a cluster does: tiles i <= j of uneven blocks, merged as they come."""
+    data = [layers()[name] - layers()[name].mean(axis=0) for name in ("x", "y")]
+    kernels = [RBF(sigma=1.5), RBF(sigma=2.5)]
+    levels = [level(k, x) for k, x in zip(kernels, data, strict=True)]
+    edges = [0, *sorted(cuts), 40]
+    blocks = list(itertools.pairwise(edges))
+    found = []
+    for i, (a, b) in enumerate(blocks):
+        for j, (c, d) in enumerate(blocks):
+            if i <= j:
+                ys = None if i == j else [x[c:d] for x in data]
+                found.append(tile([x[a:b] for x in data], ys, kernels, levels, (a, c)))
+    order.shuffle(found)
+    sums = KernelSums.of(reduce(Tiles.merge, found))
+    K, L = (definitions.rbf(x, sigma=k.sigma) - c for x, k, c in zip(data, kernels, levels, strict=True))
+    grams = [K, L]
+    for a in range(2):
+        np.testing.assert_allclose(sums.rows[a], grams[a].sum(axis=1), atol=1e-11)
+        np.testing.assert_allclose(sums.diagonal[a], np.diag(grams[a]), atol=1e-13)
+        for b in range(2):
+            np.testing.assert_allclose(sums.inner[a, b], np.sum(grams[a] * grams[b]), rtol=1e-12)
+    for estimator, by_definition in definitions.HSIC.items():
+        for of_pair, a, b in zip(sums.sums([0], [1], estimator), (0, 0, 1), (1, 0, 1), strict=True):
+            expected = by_definition(grams[a], grams[b])
+            np.testing.assert_allclose(estimate(of_pair, estimator)[0, 0], expected, rtol=1e-10)
+
+
+def test_float32_sums_over_millions_of_entries():
+    """Where float32 sums over whole Gram matrices lose three digits, sums of blocks lose none."""
+    X, Y = pair(3000, 6, 5, dtype=np.float32)
+    data = {"x": X, "y": Y}
+    exact = {name: x.astype(np.float64) for name, x in data.items()}
+    for spec in ("cka(kernel=rbf(sigma=30.0), estimator=unbiased)", "cka(kernel=rbf)"):
+        index = simkit.get_index(spec)
+        found = score_tiles(index, data, ["x"], ["y"])[0, 0]
+        assert found.dtype == np.float32
+        assert abs(found / score_tiles(index, exact, ["x"], ["y"])[0, 0] - 1) < 2e-5
+
+
+def test_memory_is_that_of_rows_not_of_gram_matrices():
+    X, Y = pair(6000, 8, 8, dtype=np.float32)
+    index = simkit.get_index("cka(kernel=rbf)")
+    tracemalloc.start()
+    score_tiles(index, {"x": X, "y": Y}, ["x"], ["y"])
+    _, high = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert high < 20 * 2**20  # one Gram matrix would take 144 MB
+
+
+def test_a_constant_layer_is_undefined():
+    data = layers() | {"y": np.full((40, 2), 0.3)}
+    with pytest.warns(ConstantInputWarning):
+        values = score_tiles(simkit.get_index("hsic(kernel=polynomial)"), data, ["x", "y"], ["x"])
+    np.testing.assert_array_equal(np.isnan(values), [[False], [True]])
+
+
+# --- the median distance ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 7, 29, 60])
+@pytest.mark.parametrize("collect", [2**21, 20, 1])
+def test_the_median_is_exact(n, collect, small_blocks, monkeypatch):
+    """Odd and even numbers of pairs; however little may be collected, and so however many passes it takes."""
+    monkeypatch.setattr(module, "_COLLECT", collect)
+    monkeypatch.setattr(module, "_BINS", 8)
+    X = pair(n, 5, 4, seed=n)[0]
+    median = median_distance(X)
+    np.testing.assert_allclose(median.value, definitions.median_distance(X), rtol=1e-12)
+    assert median.low == median.value == median.high
+
+
+@pytest.mark.parametrize(
+    "values", [[0.0], [0.0, 1.0], [0.0] * 9 + [1.0], [0.0] * 6 + [1.0] * 3, [0.0, 1.0, 1.0 + 1e-15, 5.0]]
+)
+def test_the_median_of_many_equal_distances(values, small_blocks, monkeypatch):
+    monkeypatch.setattr(module, "_COLLECT", 5)
+    monkeypatch.setattr(module, "_BINS", 8)
+    X = np.array([values[i % len(values)] for i in range(40)])[:, None]
+    if len(values) == 9:
+        X = X[:9]  # 18 of 36 distances are 0, the others 1
+    np.testing.assert_allclose(median_distance(X).value, definitions.median_distance(X), rtol=1e-12)
+
+
+def test_a_bracket_that_misses_the_median_is_widened(small_blocks):
+    import array_api_compat.numpy as xp
+
+    X = pair(41, 5, 4)[0]
+    squares = sorted(definitions.distances(X)[np.triu_indices(41, 1)] ** 2)
+    for bracket in ((0.0, 1e-9), (1e9, 2e9), (squares[409], squares[410])):
+        found = module._selected(X, (409, 410), bracket, xp)
+        np.testing.assert_allclose(found, squares[409:411], rtol=1e-12)
+
+
+@pytest.mark.parametrize("method", ["exact", "sample"])
+def test_the_median_on_every_library(method, backend, small_blocks):
+    X = pair(30, 4, 3)[0]
+    median = median_distance(backend.asarray(X), method=method, pairs=5000)
+    expected = definitions.median_distance(X)
+    tolerance = 1e-12 if method == "exact" else 0.05
+    np.testing.assert_allclose(backend.to_numpy(median.value), expected, rtol=tolerance)
+
+
+def test_the_sample_keeps_its_stated_error():
+    """The share of distances below the sampled median has the stated standard deviation; its interval covers 99 %."""
+    X = pair(60, 5, 4)[0]
+    distances = np.sort(definitions.distances(X)[np.triu_indices(60, 1)])
+    true, shares, covered = definitions.median_distance(X), [], 0
+    for seed in range(200):
+        median = median_distance(X, method="sample", pairs=400, seed=seed)
+        shares.append(np.searchsorted(distances, median.value) / len(distances))
+        covered += median.low <= true <= median.high
+    assert np.std(shares) == pytest.approx(0.5 / np.sqrt(400), rel=0.2)
+    assert np.mean(shares) == pytest.approx(0.5, abs=0.01)
+    assert covered >= 194
+    assert median_distance(X, method="sample", seed=1) == median_distance(X, method="sample", seed=1)
+
+
+def test_kernels_are_fitted_once_and_by_choice():
+    X = pair(50, 5, 4)[0]
+    assert fitted(RBF(fraction=0.4), X).sigma == pytest.approx(0.4 * definitions.median_distance(X), rel=1e-12)
+    sampled = fitted(RBF(fraction=0.4), X, bandwidth="sample", seed=2).sigma
+    assert sampled == pytest.approx(0.4 * definitions.median_distance(X), rel=0.01)
+    assert fitted(RBF(sigma=2.0), X).sigma == 2.0
+    assert fitted(simkit.get_kernel("linear"), X) == simkit.get_kernel("linear")
+    assert np.isnan(fitted(RBF(), np.repeat(X[:2] - X[0], [49, 1], axis=0)).sigma)  # most examples coincide
