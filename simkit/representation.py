@@ -111,10 +111,10 @@ class Representation:
         y = x if self.is_centred else self._centre(x)
         largest = detach(xp.max(xp.stack([xp.max(y), -xp.min(y)])))
         exponent = xp.floor(xp.log2(xp.where(largest > 0, largest, 1.0)))
-        scale = xp.pow(constant_of(2.0, x, xp), exponent)
+        scale = xp.clip(xp.pow(constant_of(2.0, x, xp), exponent), min=float(xp.finfo(x.dtype).smallest_normal))
         if self.is_centred:
             return y / scale, scale
-        y *= 1 / scale  # an intermediate of our own: no second copy of the layer
+        y /= scale  # an intermediate of our own: no second copy of the layer
         return y, scale
 
     def _centre(self, x: Array) -> Array:

@@ -42,8 +42,21 @@ def test_extreme_scales(backend, spec, dtype, scale):
     assert float(simkit.compare(x, y, spec)) == pytest.approx(float(expected), rel=1e-9 if dtype == "float64" else 2e-5)
 
 
+@pytest.mark.backends("numpy", "torch", "array_api_strict")
+@pytest.mark.parametrize("spec", [*SCALE_FREE, "procrustes"])
+@pytest.mark.parametrize(
+    ("dtype", "scale"), [("float32", 1e-40), ("float32", 2e37), ("float64", 1e-310), ("float64", 1e150)]
+)
+def test_the_ends_of_the_floating_point_range(backend, spec, dtype, scale):
+    """Subnormal numbers (which some libraries take for zeros) have few digits left, but no reciprocal."""
+    X, Y = pair(40, 5, 4)
+    X = np.round(X * 256) / 256  # exact, all the same
+    x, y = backend.asarray(X.astype(dtype) * np.asarray(scale, dtype)), backend.asarray(Y, dtype=dtype)
+    assert float(simkit.compare(x, y, spec)) == pytest.approx(float(simkit.compare(X, Y, spec)), rel=1e-3)
+
+
 @pytest.mark.parametrize("spec", ["cka", "cka(estimator=unbiased)", "hsic", "cka(kernel=rbf)", "linear_regression", "cca"])
-@pytest.mark.parametrize("shape", [(2000, 30, 20), (100, 300, 200)], ids=str)
+@pytest.mark.parametrize("shape", [(600, 30, 20), (100, 300, 200)], ids=str)
 def test_large_offset_in_float32(backend, spec, shape):
     """Mean 1e4 and standard deviation 1: the score is that of the very same float32 numbers in float64."""
     rng = np.random.default_rng(0)
