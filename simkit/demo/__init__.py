@@ -13,13 +13,13 @@ __all__ = ["labels", "load"]
 NETWORKS = 2
 
 
-def load(network: int = 0) -> dict[str, np.ndarray]:
+def load(network: int | str = 0) -> dict[str, np.ndarray]:
     """Activations of one of the two Tiny-10 networks that ship with simkit, for the same 200 handwritten digits.
 
     Parameters
     ----------
-    network : {0, 1}
-        The seed that the network was trained from.
+    network : {0, 1} or {"tiny10_seed0", "tiny10_seed1"}
+        The seed that the network was trained from, or the name of its file.
 
     Returns
     -------
@@ -39,9 +39,11 @@ def load(network: int = 0) -> dict[str, np.ndarray]:
     {'conv1': 256, 'conv2': 256, 'conv3': 512, 'conv4': 512, 'conv5': 512, 'conv6': 1024, 'conv7': 256, 'conv8': 256,
      'avgpool': 64, 'logits': 10}
     """
-    if network not in range(NETWORKS):
-        raise InvalidArrayError(f"There is no network {network!r}; the bundled ones are 0 and 1.")
-    with _open(f"tiny10_seed{network}.npz") as file, np.load(file, allow_pickle=False) as arrays:
+    names = {f"tiny10_seed{seed}": seed for seed in range(NETWORKS)}
+    seed = names.get(network, network) if isinstance(network, str) else network
+    if seed not in range(NETWORKS):
+        raise InvalidArrayError(f"There is no network {network!r}; the bundled ones are 0 and 1 ({', '.join(names)}).")
+    with _open(f"tiny10_seed{seed}.npz") as file, np.load(file, allow_pickle=False) as arrays:
         return {name: arrays[name].astype(np.float32) for name in arrays.files}
 
 
