@@ -87,6 +87,26 @@ def test_states_merge_in_any_order_to_the_sums_of_all_examples(cuts, order):
     assert_moments(parts[0], data)
 
 
+@pytest.mark.backends("numpy:readonly", "torch", "jax", "array_api_strict")
+def test_no_batch_and_no_state_is_written_to(backend):
+    """Batches of more rows than a block, whose slices an in-place operation would reach."""
+    data = {name: np.tile(x, (80, 1)) for name, x in layers().items()}
+    one = {"x": backend.asarray(data["x"])}
+    Moments.of(one)
+    np.testing.assert_array_equal(backend.to_numpy(one["x"]), data["x"])
+    a, b = (Moments.of({name: backend.asarray(x[s]) for name, x in layers().items()}) for s in (slice(0, 9), slice(9, 60)))
+    before = [np.array(backend.to_numpy(m.scatter)) for m in (a, b)]
+    whitening = a.whitening()
+    mean = np.array(backend.to_numpy(whitening.mean))
+    a.merge(b)
+    a.copy().absorb(b)
+    for moments, scatter in zip((a, b), before, strict=True):
+        np.testing.assert_array_equal(backend.to_numpy(moments.scatter), scatter)
+    a.absorb(b)
+    np.testing.assert_array_equal(backend.to_numpy(b.scatter), before[1])
+    np.testing.assert_array_equal(backend.to_numpy(whitening.mean), mean)
+
+
 def test_merging_leaves_both_states_as_they_were():
     data = layers()
     a = Moments.of({name: x[:30] for name, x in data.items()}, third_order=True)

@@ -248,7 +248,7 @@ class Moments:
         """An independent state of the same examples."""
         twin = Moments()
         state = self.__getstate__()
-        twin.__setstate__({name: +x if name in _ARRAYS and x is not None else x for name, x in state.items()})
+        twin.__setstate__({name: _copy(x) if name in _ARRAYS and x is not None else x for name, x in state.items()})
         return twin
 
     def _check(self, batch: dict[str, Array]) -> None:
@@ -287,34 +287,35 @@ class Moments:
                 self._take(rows[start : min(start + _ROWS, rows.shape[0]), :], xp)
 
     def _take(self, x: Array, xp: Namespace) -> None:
+        """Add the sums of a block of rows, which is written over."""
         m = x.shape[0]
-        self._nonfinite = self._nonfinite + self._count_nonfinite(x, xp)
+        finite = xp.isfinite(x) if not isinstance(x, np.ndarray) or not np.isfinite(x.sum()) else None
+        if finite is not None:
+            counts = xp.sum(xp.astype(xp.logical_not(finite), self._mean.dtype), axis=0)
+            self._nonfinite = self._nonfinite + self._members(xp) @ counts
         if self.whitened_by is not None:
             x = self.whitened_by(x, self.slices, xp)
         elif self.products == "float64":
             x = widen(x, xp)
         # The first row goes first: it makes a large common offset harmless and a constant layer exactly zero.
-        z = x - x[:1, :]
+        pivot, z = _copy(x[0, :]), x
+        z -= pivot
         mean = total(z, xp, axis=0) / m
         z -= xp.astype(mean, z.dtype)
-        mean = mean + widen(x[0, :], xp)
+        mean = mean + widen(pivot, xp)
         scale = self._scale(z, xp)
         if scale is not None:
-            z = z / xp.astype(scale, z.dtype)
+            z /= xp.astype(scale, z.dtype)
         scatter, third, fourth = widen(z.mT @ z, xp), None, None
         if self.third_order:
-            a = xp.stack([total(z[:, s] * z[:, s], xp, axis=1) for s in self.slices])
-            third, fourth = a @ widen(z, xp), a @ a.mT
+            a = xp.stack([xp.vecdot(z[:, s], z[:, s]) for s in self.slices])
+            third, fourth = widen(a @ z, xp), widen(a, xp) @ widen(a, xp).mT
         if scale is not None:
             scatter = scatter * scale[:, None] * scale[None, :]
             if self.third_order:
                 squares = xp.stack([scale[s.start] for s in self.slices]) ** 2
                 third, fourth = third * squares[:, None] * scale, fourth * squares[:, None] * squares[None, :]
         self._add(m, mean, scatter, third, fourth)
-
-    def _count_nonfinite(self, x: Array, xp: Namespace) -> Array:
-        finite = xp.astype(xp.isfinite(x), self._mean.dtype)
-        return x.shape[0] * (self._members(xp) @ xp.ones_like(self._mean)) - self._members(xp) @ xp.sum(finite, axis=0)
 
     def _scale(self, z: Array, xp: Namespace) -> Array | None:
         """For float32 products, powers of two that keep squares of very large and very small layers in range."""
@@ -547,7 +548,7 @@ class Moments:
             floor = xp.where(largest > 0, largest, 1.0) * (squares.shape[0] * float(xp.finfo(squares.dtype).eps))
             vectors.append(v)
             roots.append(xp.sqrt(xp.where(squares > floor, squares, floor)))
-        return Whitening(+self._mean, tuple(vectors), tuple(roots), self.n)
+        return Whitening(_copy(self._mean), tuple(vectors), tuple(roots), self.n)
 
     # --- files, pickles and other devices -----------------------------------------------------------------------------
 
@@ -639,6 +640,10 @@ class Moments:
 
     def __repr__(self) -> str:
         return f"<Moments of {self.n} examples: {_listed(self.names, self.widths) or 'no layers yet'}>"
+
+
+def _copy(x: Array) -> Array:
+    return namespace_of(x).asarray(x, copy=True)
 
 
 def _correlations(scatter: Array, xp: Namespace) -> tuple[Array, Array]:
