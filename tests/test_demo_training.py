@@ -43,6 +43,7 @@ def test_shapes_and_determinism(tmp_path):
     np.testing.assert_array_equal(script.units(layers["avgpool"]), layers["avgpool"].numpy().astype(np.float16))
 
 
+@pytest.mark.timeout(600)  # two threads of training wait for each other where cores are busy
 def test_bundled_files_are_what_the_script_makes(tmp_path):
     """Trained again, another build of PyTorch may drift, but the network must represent the digits alike."""
     torch = pytest.importorskip("torch")
