@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from simkit.comparison import compare, pairwise
     from simkit.errors import ConstantInputWarning, SimkitError
     from simkit.index import Index
+    from simkit.inference import bootstrap, jackknife, permutation_test
     from simkit.kernel import Kernel
     from simkit.matrix import SimilarityMatrix
     from simkit.registry import get_index, get_kernel, list_indexes, list_kernels, register_index, register_kernel
@@ -28,17 +29,20 @@ _HOME = {
     "Kernel": "simkit.kernel",
     "SimilarityMatrix": "simkit.matrix",
     "SimkitError": "simkit.errors",
+    "bootstrap": "simkit.inference",
     "compare": "simkit.comparison",
     "get_index": "simkit.registry",
     "get_kernel": "simkit.registry",
+    "jackknife": "simkit.inference",
     "list_indexes": "simkit.registry",
     "list_kernels": "simkit.registry",
     "pairwise": "simkit.comparison",
+    "permutation_test": "simkit.inference",
     "register_index": "simkit.registry",
     "register_kernel": "simkit.registry",
     "stream": "simkit.scale.stream",
 }
-_ROOMS = ("analysis", "demo", "indexes", "kernels")
+_ROOMS = ("analysis", "demo", "indexes", "inference", "kernels")
 
 __all__ = [
     "ConstantInputWarning",
@@ -46,12 +50,15 @@ __all__ = [
     "Kernel",
     "SimilarityMatrix",
     "SimkitError",
+    "bootstrap",
     "compare",
     "get_index",
     "get_kernel",
+    "jackknife",
     "list_indexes",
     "list_kernels",
     "pairwise",
+    "permutation_test",
     "register_index",
     "register_kernel",
     "stream",

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from simkit.arrays import Array, Namespace, accumulation_dtype, detach, placement, to_numpy
+from simkit.arrays import Array, Namespace, accumulation_dtype, detach, namespace_of, placement, to_numpy
 
 __all__ = [
     "Basis",
@@ -223,6 +223,10 @@ class Basis(NamedTuple):
 
     q: Array
     rank: Array
+
+    def permuted(self, order: Array) -> Basis:
+        """The same space with the rows in another order."""
+        return Basis(namespace_of(self.q).take(self.q, order, axis=0), self.rank)
 
 
 def rank_tolerance(shape: tuple[int, int], given: Array, wide: Array, xp: Namespace) -> float:

@@ -14,6 +14,7 @@ from simkit.registry import get_kernel
 from simkit.representation import Representation
 from simkit.spec import check_choice
 from simkit.statistics.hsic_sums import ESTIMATORS, Estimator, HSICSums, Prepared, all_sums, gather, own_sums
+from simkit.statistics.leave_one_out import without_each
 
 __all__ = ["KernelIndex"]
 
@@ -56,6 +57,15 @@ class KernelIndex(Index[Prepared]):
         across = HSICSums(xx.inner[:, None], xx.rows[:, None], xx.totals[:, None], xx.n)
         down = HSICSums(yy.inner[None, :], yy.rows[None, :], yy.totals[None, :], yy.n)
         return self.from_sums(all_sums(xs, ys, advance), across, down)
+
+    def leave_one_out(self, x: Prepared, y: Prepared) -> Array | None:
+        """Scores without each example in turn, shape (n,), in the time of a few scores.
+
+        None where the sums do not give them: Lange's estimator, or a kernel that would be fitted anew without an example.
+        """
+        if self.estimator == "lange":
+            return None
+        return self.from_sums(without_each(x, y), without_each(x, x), without_each(y, y))
 
     @abstractmethod
     def from_sums(self, xy: HSICSums, xx: HSICSums, yy: HSICSums) -> Array:

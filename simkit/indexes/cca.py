@@ -153,6 +153,10 @@ class _Weighted(NamedTuple):
     coordinates: Array  # Q'X: the neurons in the coordinates of the basis
     xp: Namespace
 
+    def permuted(self, order: Array) -> _Weighted:
+        """The same layer with the examples in another order."""
+        return self._replace(basis=self.basis.permuted(order))
+
 
 @dataclass(frozen=True)
 class PWCCA(Index[_Weighted]):

@@ -64,6 +64,11 @@ class HSIC(KernelIndex):
         across, down = (layers[0].xp.stack([layer.magnitude for layer in layers]) for layers in (xs, ys))
         return estimate(all_sums(xs, ys, advance), self.estimator) * across[:, None] * down[None, :]
 
+    def leave_one_out(self, x: Prepared, y: Prepared) -> Array | None:
+        """HSIC without each example in turn, shape (n,); None for Lange's estimator."""
+        scores = super().leave_one_out(x, y)
+        return None if scores is None else scores * x.magnitude * y.magnitude
+
     def from_sums(self, xy: HSICSums, xx: HSICSums, yy: HSICSums) -> Array:
         """HSIC from the sums of the pair."""
         del xx, yy

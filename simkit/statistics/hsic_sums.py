@@ -23,7 +23,7 @@ from simkit.arrays import Array, Namespace
 from simkit.errors import NeedsAllExamplesError
 from simkit.kernel import Kernel
 from simkit.kernels.linear import Linear
-from simkit.linalg import cross, double_centre, inner, squared_norm, total, without_diagonal
+from simkit.linalg import cross, double_centre, inner, reordered, squared_norm, total, without_diagonal
 from simkit.representation import Representation
 
 __all__ = [
@@ -95,6 +95,13 @@ class Gram:
         """The sums of the layer with itself, computed once however many partners it has."""
         return self.sums(self)
 
+    def permuted(self, order: Array) -> Gram:
+        """The same layer with the examples in another order, which does not change its sums with itself."""
+        rows = self.xp.take(self.rows, order, axis=0)
+        other = Gram(reordered(self.k, order, self.xp), rows, self.total, self.magnitude, self.xp)
+        other.__dict__["own"] = self.own
+        return other
+
 
 @dataclass(frozen=True, eq=False)
 class Features:
@@ -122,6 +129,14 @@ class Features:
     def own(self) -> HSICSums:
         """The sums of the layer with itself, computed once however many partners it has."""
         return self.sums(self)
+
+    def permuted(self, order: Array) -> Features:
+        """The same layer with the examples in another order, which does not change its sums with itself."""
+        xp = self.xp
+        diagonal = None if self.diagonal is None else xp.take(self.diagonal, order, axis=0)
+        other = Features(xp.take(self.x, order, axis=0), diagonal, self.magnitude, self.n, xp)
+        other.__dict__["own"] = self.own
+        return other
 
 
 Prepared: TypeAlias = Any  # Gram | Features: both sides of a pair are of one form, chosen by shapes alone
