@@ -57,12 +57,16 @@ def test_the_ends_of_the_floating_point_range(backend, spec, dtype, scale):
 
 @pytest.mark.parametrize("spec", ["cka", "cka(estimator=unbiased)", "hsic", "cka(kernel=rbf)", "linear_regression", "cca"])
 @pytest.mark.parametrize("shape", [(600, 30, 20), (100, 300, 200)], ids=str)
-def test_large_offset_in_float32(backend, spec, shape):
-    """Mean 1e4 and standard deviation 1: the score is that of the very same float32 numbers in float64."""
+@pytest.mark.parametrize("offset", [1e4, 1e6])
+def test_large_offset_in_float32(backend, spec, shape, offset):
+    """Mean 1e4 or 1e6 and standard deviation 1: the score is that of the very same float32 numbers in float64.
+
+    At 1e6 even the mean itself, rounded to float32, would be wrong by a thirtieth of a standard deviation.
+    """
     rng = np.random.default_rng(0)
-    X = (rng.standard_normal(shape[:2]) + 1e4).astype(np.float32)
+    X = (rng.standard_normal(shape[:2]) + offset).astype(np.float32)
     Y = (0.5 * X[:, : shape[2]] + rng.standard_normal((shape[0], shape[2]))).astype(np.float32)
-    truth = simkit.compare(X.astype(np.float64) - 1e4, Y.astype(np.float64) - 5e3, spec)
+    truth = simkit.compare(X.astype(np.float64) - offset, Y.astype(np.float64) - offset / 2, spec)
     score = float(simkit.compare(backend.asarray(X), backend.asarray(Y), spec))
     assert score == pytest.approx(float(truth), rel=1e-5)
 

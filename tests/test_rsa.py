@@ -94,6 +94,17 @@ def test_ties(backend, comparison):
         assert float(score) == pytest.approx(expected, rel=1e-12, abs=1e-14)
 
 
+@pytest.mark.parametrize("comparison", ["spearman", "kendall"])
+@pytest.mark.parametrize("dissimilarity", DISSIMILARITIES)
+def test_repeated_examples_tie(backend, dissimilarity, comparison):
+    """As in a bootstrap: equal dissimilarities are computed with unequal rounding, which must not be ranked."""
+    rows = np.array([0, 0, 1, 2, 3, 3, 3, 4, 5, 6, 7, 8, 9, 9])
+    X, Y = (layer[rows] for layer in pair(10, 3, 4))
+    expected = COMPARE[comparison](*(np.round(rdm(layer, dissimilarity), 9) for layer in (X, Y)))
+    index = RSA(dissimilarity, comparison)
+    assert float(index(backend.asarray(X), backend.asarray(Y))) == pytest.approx(expected, rel=1e-10)
+
+
 def test_tau_a_is_below_one_where_entries_are_tied():
     X = np.random.default_rng(5).integers(0, 3, (14, 4)).astype(float)
     score = simkit.compare(X, X, "rsa", dissimilarity="euclidean", comparison="kendall")

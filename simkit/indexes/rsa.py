@@ -33,7 +33,7 @@ __all__ = ["RSA"]
 Dissimilarity: TypeAlias = Literal["correlation", "euclidean", "squared_euclidean", "cosine", "mahalanobis"]
 Comparison: TypeAlias = Literal["pearson", "spearman", "kendall", "cosine", "whitened_cosine"]
 
-_ROUNDING = 1e-12  # dissimilarities, as shares of the largest, that differ by less are equal
+_RESOLUTION = 2.0**-36  # dissimilarities, as shares of the largest, that differ by less are tied
 
 _INVARIANCES: dict[str, Invariances] = {
     "correlation": Invariances.both("permutation", "isotropic_scaling"),
@@ -94,7 +94,8 @@ class RSA(Index[_State]):
 
     Notes
     -----
-    Everything is computed in float64 where the device has it, since ranks see the last digit.
+    Everything is computed in float64 where the device has it, since ranks see the last digit. For rank correlations
+    dissimilarities are rounded to 1.5e-11 of the largest, so that equal ones are tied.
 
     References
     ----------
@@ -132,13 +133,13 @@ class RSA(Index[_State]):
         xp = layer.xp
         if self.dissimilarity == "mahalanobis":
             q = orthonormal_basis(layer.precise, layer.rank_tolerance, xp).q
-            return root(squared_distances(q, q, xp), xp) * math.sqrt(layer.n - 1)
+            return root(_squares(q, xp), xp) * math.sqrt(layer.n - 1)
         x = widen(layer.features, xp)
         if self.dissimilarity in ("euclidean", "squared_euclidean"):
             # An offset and a power of two, so that the distances of whole numbers are exact and their ties stay ties.
             scale = widen(layer.scale, xp)
             x = (x - x[:1, :]) / scale
-            squares = squared_distances(x, x, xp)
+            squares = _squares(x, xp)
             return squares * scale**2 if self.dissimilarity == "squared_euclidean" else root(squares, xp) * scale
         if self.dissimilarity == "correlation":
             x = x - x[:, :1]  # exactly zero where all features of an example are equal
@@ -151,8 +152,11 @@ class RSA(Index[_State]):
         rdm = _pairs(self.dissimilarities(representation), xp)
         largest = xp.max(rdm)
         rdm = rdm / xp.where(largest > 0, largest, 1.0)
-        # Dissimilarities that are all the same but for rounding have no order.
-        return self._compared(xp.where(xp.max(rdm) - xp.min(rdm) > _ROUNDING, rdm, rdm[:1]), n, xp)
+        if self.comparison in ("spearman", "kendall"):
+            rdm = xp.round(rdm / _RESOLUTION) * _RESOLUTION  # rounding would break ties, differently in each library
+        elif self.comparison == "pearson":
+            rdm = xp.where(xp.max(rdm) - xp.min(rdm) > _RESOLUTION, rdm, rdm[:1])
+        return self._compared(rdm, n, xp)
 
     def score(self, x: _State, y: _State) -> Array:
         """Correlation of the two RDMs."""
@@ -183,6 +187,14 @@ class RSA(Index[_State]):
             return _State(rdm, _normalised(vector, xp), n, xp)
         vector = _ranks(rdm, xp) if self.comparison == "spearman" else rdm - rdm[:1]
         return _State(rdm, _normalised(vector - total(vector, xp) / vector.shape[0], xp), n, xp)
+
+
+def _squares(x: Array, xp: Namespace) -> Array:
+    """Squared distances of all pairs of rows, exactly zero for equal rows: the root of their rounding would be 1e-8."""
+    norms = xp.vecdot(x, x)
+    noise = 8 * math.sqrt(x.shape[1]) * float(xp.finfo(x.dtype).eps)
+    squares = squared_distances(x, x, xp)
+    return xp.where(squares > noise * (norms[:, None] + norms[None, :]), squares, 0.0)
 
 
 def _normalised(vector: Array, xp: Namespace) -> Array:
