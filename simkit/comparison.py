@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from simkit.arrays import (
     Maps,
     as_examples,
     as_matrix,
+    as_pair,
     check_same_examples,
     check_same_framework,
     in_one_precision,
@@ -30,6 +31,10 @@ from simkit.matrix import SimilarityMatrix
 from simkit.progress import track
 from simkit.registry import get_index
 from simkit.representation import Representation
+from simkit.spec import check_choice
+
+if TYPE_CHECKING:
+    from simkit.statistics.tiles import Bandwidth
 
 __all__ = ["compare", "pairwise"]
 
@@ -43,6 +48,7 @@ def compare(
     flatten: bool = False,
     maps: Maps | None = None,
     channels: Channels | None = None,
+    tiles: Bandwidth | None = None,
     **parameters: Any,
 ) -> Array:
     """Similarity of two representations of the same examples.
@@ -62,6 +68,9 @@ def compare(
         How convolution maps become features: all positions and channels; the mean over positions; or positions as examples.
     channels : {"first", "last"}, optional
         Where the channel axis is, for ``maps="mean"`` and ``"spatial"``.
+    tiles : {"exact", "sample"}, optional
+        Evaluate kernels tile by tile, in O(n) memory instead of O(n^2), for HSIC, CKA and their kin. The median distance of
+        a bandwidth is then found exactly, or from a million random pairs; see `simkit.statistics.tiles`. No gradients.
     **parameters
         Parameters of the index, such as ``kernel="rbf(fraction=0.4)"``.
 
@@ -79,6 +88,8 @@ def compare(
         Complex numbers, objects, strings or dates.
     MixedArraysError
         Arrays of two frameworks or on two devices.
+    NeedsAllExamplesError
+        ``tiles`` was given for an index that does not compare examples by a kernel.
     UnknownNameError, SpecError, PluginError
         The index cannot be made; see `simkit.get_index`.
 
@@ -99,6 +110,10 @@ def compare(
     1.000
     """
     chosen = get_index(index, **parameters)
+    if tiles is not None:
+        rule = {"flatten": flatten, "maps": maps, "channels": channels}
+        x, y = as_pair(X, Y, min_examples=chosen.facts.min_examples, check_finite=check_finite, **rule)  # type: ignore[arg-type]
+        return _by_tiles(chosen, {"X": x, "Y": y}, ["X"], ["Y"], tiles)[0, 0]
     return chosen(X, Y, check_finite=check_finite, flatten=flatten, maps=maps, channels=channels)
 
 
@@ -112,6 +127,7 @@ def pairwise(
     flatten: bool = False,
     maps: Maps | None = None,
     channels: Channels | None = None,
+    tiles: Bandwidth | None = None,
     **parameters: Any,
 ) -> SimilarityMatrix:
     """Similarity of every representation in `A` with every one in `B`.
@@ -126,7 +142,7 @@ def pairwise(
         As in `compare`.
     progress : bool, optional
         Show a progress bar; by default if standard error is a terminal and Rich is installed.
-    check_finite, flatten, maps, channels
+    check_finite, flatten, maps, channels, tiles
         As in `compare`.
     **parameters
         Parameters of the index.
@@ -163,6 +179,11 @@ def pairwise(
         check_same_examples(first, x, (first_name, name))
     for name, x in everything.items():
         as_examples(x, name, min_examples=chosen.facts.min_examples, check_finite=check_finite)
+    if tiles is not None:
+        across = [f"A[{name!r}]" for name in rows]
+        down = across if B is None else [f"B[{name!r}]" for name in columns]
+        values = _by_tiles(chosen, everything, across, down, tiles)
+        return SimilarityMatrix(values, tuple(rows), tuple(columns), str(chosen), first.shape[0])
     if is_dask(first):
         from simkit.scale import dask
 
@@ -206,6 +227,19 @@ def pairwise(
                 f"{list(columns)[j]!r}: {NO_VARIATION}"
             )
     return SimilarityMatrix(values, tuple(rows), tuple(columns), str(chosen), first.shape[0])
+
+
+def _by_tiles(
+    index: Index[Any], layers: Mapping[str, Array], rows: Sequence[str], columns: Sequence[str], tiles: Bandwidth
+) -> Array:
+    from simkit.statistics.tiles import score_tiles
+
+    check_choice("compare", "tiles", tiles, ("exact", "sample"))
+    if any(is_lazy(x) for x in layers.values()):
+        raise InvalidArrayError(
+            f"tiles={tiles!r} is for arrays in memory whose values are known; Dask arrays are taken tile by tile anyway."
+        )
+    return score_tiles(index, layers, rows, columns, bandwidth=tiles)
 
 
 def _place(block: Array | None, rows: list[bool], columns: list[bool], like: Array) -> Array:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import os
 import pickle
+import subprocess
+import sys
 import tracemalloc
 import warnings
 
@@ -459,3 +462,37 @@ def test_memory_does_not_grow_with_the_number_of_examples():
     few, many = peak(10), peak(60)
     assert many < 1.2 * few
     assert many < 15 * 2**20  # 60 batches hold 23 MB, and the stream less than a block of 4096 rows and its copies
+
+
+HARD_LIMIT = """
+import resource
+import numpy as np, simkit
+
+rng = np.random.default_rng(0)
+pool = rng.standard_normal((4096, 128)).astype(np.float32)
+cka, cca = simkit.stream("cka", estimator="unbiased"), simkit.stream("cca")
+X = rng.standard_normal((12_000, 16)).astype(np.float32)
+with open("/proc/self/statm") as file:
+    used = int(file.read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 192 * 2**20,) * 2)
+for i in range(120):  # half a million examples, 252 MB
+    batch = pool + np.float32(i)
+    cka.update(batch, batch[:, ::2])
+    cca.update(batch, batch[:, ::2])
+print(cka.compute(), cca.compute(), cka.n)
+print(simkit.compare(X, X[:, :8], "cka(kernel=rbf)", tiles="exact"))
+try:
+    np.ones((12_000, 12_000), dtype=np.float32)  # what one Gram matrix would take
+except MemoryError:
+    print("the limit holds")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc and limits the address space")
+def test_half_a_million_examples_under_a_hard_limit():
+    """192 MB of address space above what the interpreter and the libraries have."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", HARD_LIMIT], capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "491520" in done.stdout
+    assert "the limit holds" in done.stdout

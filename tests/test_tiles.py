@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import simkit
-from simkit.errors import ConstantInputWarning, NeedsAllExamplesError
+from simkit.errors import ConstantInputWarning, InvalidArrayError, NeedsAllExamplesError, SpecError
 from simkit.kernels import RBF
 from simkit.statistics import tiles as module
 from simkit.statistics.hsic_sums import estimate
@@ -203,3 +203,33 @@ def test_kernels_are_fitted_once_and_by_choice():
     assert fitted(RBF(sigma=2.0), X).sigma == 2.0
     assert fitted(simkit.get_kernel("linear"), X) == simkit.get_kernel("linear")
     assert np.isnan(fitted(RBF(), np.repeat(X[:2] - X[0], [49, 1], axis=0)).sigma)  # most examples coincide
+
+
+# --- for the user ---------------------------------------------------------------------------------------------------------
+
+
+def test_compare_and_pairwise_by_tiles(small_blocks):
+    data = layers()
+    for spec in ("cka(kernel=rbf(fraction=0.4), estimator=unbiased)", "hsic(kernel=laplacian)"):
+        expected = simkit.pairwise(data, index=spec)
+        assert simkit.compare(data["x"], data["y"], spec, tiles="exact") == pytest.approx(
+            float(expected["x", "y"]), rel=1e-11
+        )
+        found = simkit.pairwise(data, index=spec, tiles="exact")
+        np.testing.assert_allclose(found.values, expected.values, rtol=1e-11)
+        both = simkit.pairwise(data, {"x": data["y"]}, spec, tiles="exact")
+        np.testing.assert_allclose(both.values[:, 0], expected.values[:, 1], rtol=1e-11)
+        assert (found.rows, found.columns, found.n, both.columns) == (("x", "y", "z"), ("x", "y", "z"), 40, ("x",))
+    near = simkit.compare(data["x"], data["y"], "cka(kernel=rbf)", tiles="sample")
+    assert near == pytest.approx(float(simkit.compare(data["x"], data["y"], "cka(kernel=rbf)")), rel=0.01)
+
+
+def test_tiles_are_for_kernels_in_memory():
+    data = layers()
+    with pytest.raises(NeedsAllExamplesError, match="not a function of HSIC sums"):
+        simkit.compare(data["x"], data["y"], "cca", tiles="exact")
+    with pytest.raises(SpecError, match="tiles='approximate'; expected one of exact, sample"):
+        simkit.compare(data["x"], data["y"], "cka", tiles="approximate")
+    da = pytest.importorskip("dask.array")
+    with pytest.raises(InvalidArrayError, match="tile by tile anyway"):
+        simkit.compare(da.from_array(data["x"]), da.from_array(data["y"]), "cka(kernel=rbf)", tiles="exact")

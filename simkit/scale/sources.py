@@ -21,7 +21,7 @@ from simkit.errors import InvalidArrayError
 
 __all__ = ["SUFFIXES", "open_source"]
 
-_CHUNK = 2**24  # bytes of a chunk, unless the number of rows is given
+_CHUNK = 2**23  # bytes of a chunk, unless the number of rows is given
 
 # safetensors' names of dtypes; NumPy has no bfloat16, whose bits are the upper half of a float32's
 _SAFETENSORS = {
@@ -43,7 +43,7 @@ def open_source(path: str | os.PathLike[str], *, chunks: int | None = None) -> A
         files in the order of their names) or ``.safetensors``. In Parquet, columns of lists of numbers are layers; if
         there are none, all columns of numbers together are one layer.
     chunks : int, optional
-        Examples per chunk. Default: as many as make 16 MiB of a layer, in multiples of the chunks that are stored.
+        Examples per chunk. Default: as many as make 8 MiB of a layer, in multiples of the chunks that are stored.
 
     Returns
     -------

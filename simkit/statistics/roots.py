@@ -18,13 +18,13 @@ from typing import Any
 
 import numpy as np
 
-from simkit.arrays import Array, Namespace, accumulation_dtype, namespace_of
+from simkit.arrays import Array, Namespace, accumulation_dtype, namespace_of, placement
 from simkit.linalg import cross, triangle
 from simkit.representation import Representation
 
 __all__ = ["Roots"]
 
-_ROWS = 4096  # examples that are widened to float64 at a time
+_ROWS = 2048  # examples that are widened to float64 at a time
 _CONDITION = 300.0  # a layer is well conditioned below this: eps * condition^2 is then 2e-11
 
 
@@ -58,26 +58,28 @@ class Roots:
         step = max(_ROWS, sum(widths))
         pieces = [(start, min(start + step, n)) for start in range(0, n, step)]
 
-        def wide(start: int, stop: int) -> Array:
+        def moved(piece: tuple[int, int], origin: Array) -> Array:
             dtype = accumulation_dtype(parts[0], xp)
-            return xp.concat([xp.astype(x[start:stop, :], dtype, copy=False) for x in parts], axis=1)
+            x = xp.concat([xp.astype(part[slice(*piece), :], dtype, copy=False) for part in parts], axis=1)
+            x -= origin
+            return x
 
+        zero = xp.zeros(sum(widths), dtype=accumulation_dtype(parts[0], xp), **placement(parts[0]))
         if n == 0:
-            empty = wide(0, 0)
-            return cls(names, widths, 0, xp.sum(empty, axis=0), empty)
-        pivot = wide(0, 1)
-        mean = pivot[0, :] + sum(xp.sum(wide(*piece) - pivot, axis=0) for piece in pieces) / n
+            return cls(names, widths, 0, zero, moved((0, 0), zero))
+        pivot = moved((0, 1), zero)[0, :]
+        mean = pivot + sum(xp.sum(moved(piece, pivot), axis=0) for piece in pieces) / n
         if n <= sum(widths):
-            return cls(names, widths, n, mean, wide(0, n) - mean)
-        gram = 0
+            return cls(names, widths, n, mean, moved((0, n), mean))
+        gram = zero[:, None] * zero[None, :]
         for piece in pieces:
-            x = wide(*piece) - mean
-            gram = gram + cross(x, x)
+            x = moved(piece, mean)
+            gram += cross(x, x)
         rows = _root_of_gram(gram, widths, xp)
         if rows is None:
+            rows = zero[None, :][:0, :]
             for piece in pieces:
-                x = wide(*piece) - mean
-                rows = _reduced(x if rows is None else xp.concat([rows, x]), xp)
+                rows = _reduced(xp.concat([rows, moved(piece, mean)]), xp)
         return cls(names, widths, n, mean, rows)
 
     @classmethod

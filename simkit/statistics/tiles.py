@@ -23,7 +23,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from simkit.arrays import Array, Namespace, constant_of, is_constant, namespace_of, placement, to_numpy, warn_caller
+from simkit.arrays import Array, Namespace, constant_of, detach, is_constant, namespace_of, placement, to_numpy, warn_caller
 from simkit.errors import NeedsAllExamplesError
 from simkit.index import NO_VARIATION, Index
 from simkit.kernel import Kernel
@@ -31,7 +31,7 @@ from simkit.linalg import squared_distances, total, widen
 from simkit.representation import Representation
 from simkit.statistics.hsic_sums import Estimator, HSICSums, features_for
 
-__all__ = ["KernelSums", "Median", "Tiles", "fitted", "level", "median_distance", "score_tiles", "tile"]
+__all__ = ["Bandwidth", "KernelSums", "Median", "Tiles", "fitted", "level", "median_distance", "score_tiles", "tile"]
 
 Bandwidth: TypeAlias = Literal["exact", "sample"]
 
@@ -199,6 +199,8 @@ def score_tiles(
 ) -> Array:
     """Scores of all pairs of layers in memory, in O(n) memory besides, for an index of HSIC sums with any kernel.
 
+    No gradients: they would have to keep every tile.
+
     Parameters
     ----------
     index : Index
@@ -228,7 +230,7 @@ def score_tiles(
     index_: Any = index
     kernels, features = [], []
     for name in names:
-        layer = Representation(layers[name], name=name)
+        layer = Representation(detach(layers[name]), name=name)
         features.append(features_for(index_.kernel, layer))
         kernels.append(fitted(index_.kernel, features[-1], bandwidth=bandwidth, seed=seed))
     levels = [level(k, x) for k, x in zip(kernels, features, strict=True)]

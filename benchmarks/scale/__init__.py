@@ -1,0 +1,1 @@
+"""Benchmarks of layers larger than memory."""
