@@ -4,6 +4,9 @@ Built-ins are registered in ``pyproject.toml`` like those of any other distribut
 nothing; a plugin is imported when its name is asked for, and one that is broken stays listed, with its error, and breaks
 nothing else. Of two distributions with one name, simkit's own wins; two plugins must be told apart as
 ``distribution:name``.
+
+The environment variable ``SIMKIT_PLUGINS`` limits which distributions may load: ``off`` for none but simkit itself, or their
+names, separated by commas. It is read when names are first looked up, and by `refresh`.
 """
 
 from __future__ import annotations
@@ -13,9 +16,11 @@ import importlib
 import importlib.metadata
 import inspect
 import keyword
+import os
 import re
 from typing import Any, Generic, TypeVar
 
+from simkit import __version__
 from simkit.errors import PluginError, SpecError, UnknownNameError
 from simkit.index import Index
 from simkit.kernel import Kernel
@@ -37,13 +42,14 @@ __all__ = [
 
 OWN = "simkit-similarity"
 SESSION = "this session"
+ALLOWED = "SIMKIT_PLUGINS"
 
 # Other names of the same thing in the literature.
 ALIASES = {"rv": "cka", "tucker_congruence": "cka"}
 
 # Names that a known distribution offers, so that asking for one says what to install.
 OFFERED_ELSEWHERE = {
-    "arc_cosine": "simkit-nngp",
+    "arccos": "simkit-nngp",
     "nngp": "simkit-nngp",
     "ntk": "simkit-nngp",
     "bures": "simkit-shape",
@@ -62,13 +68,16 @@ class Entry(str):
         Where it comes from.
     value : str
         ``module:Class``.
+    blocked : bool
+        ``SIMKIT_PLUGINS`` does not let it load.
     """
 
-    __slots__ = ("_base", "_error", "_loaded", "_point", "distribution", "value", "version")
+    __slots__ = ("_base", "_error", "_loaded", "_point", "blocked", "distribution", "value", "version")
 
     distribution: str
     version: str
     value: str
+    blocked: bool
     _base: type
     _point: importlib.metadata.EntryPoint | None
     _loaded: type | None
@@ -86,7 +95,7 @@ class Entry(str):
     ) -> Entry:
         """Make an entry from an entry point that is not loaded yet, or from a class."""
         entry = super().__new__(cls, name)
-        entry._base, entry._point, entry._loaded, entry._error = base, point, loaded, None
+        entry._base, entry._point, entry._loaded, entry._error, entry.blocked = base, point, loaded, None, False
         entry.distribution, entry.version = distribution, version
         entry.value = point.value if point is not None else f"{loaded.__module__}:{loaded.__qualname__}" if loaded else ""
         return entry
@@ -107,6 +116,14 @@ class Entry(str):
         assert self._loaded is not None
         return self._loaded
 
+    def block(self) -> None:
+        """Never load it; asking for it is an error that says why."""
+        self.blocked = True
+        setting = f"{ALLOWED}={os.environ.get(ALLOWED, '')!r}"
+        self._error = (
+            f"{str(self)!r} of {self.distribution} may not load, since {setting} does not name {self.distribution}."
+        )
+
     @property
     def point(self) -> importlib.metadata.EntryPoint | None:
         """The entry point, or None for a class that was registered for this session."""
@@ -125,6 +142,12 @@ class Entry(str):
         where = f"{self._base.__name__.lower()} {str(self)!r} of {self.distribution} {self.version} ({self.value})"
         if not self.isidentifier() or keyword.iskeyword(self):
             return f"The name of {where} is not an identifier, so no spec string can hold it."
+        unmet = _unmet_requirement(self._point)
+        if unmet:
+            return (
+                f"Cannot use {where}: it needs {unmet}, and this is {OWN} {__version__}. Install versions "
+                f"that fit: pip install --upgrade {OWN} {self.distribution}"
+            )
         try:
             loaded = self._point.load() if self._point is not None else None
         except Exception as error:  # a plugin may fail in any way it likes
@@ -134,6 +157,27 @@ class Entry(str):
             return f"Cannot use {where}: {problem}"
         self._loaded = loaded
         return None
+
+
+def _unmet_requirement(point: importlib.metadata.EntryPoint | None) -> str | None:
+    """The range of simkit's versions that the distribution declares, if this one is outside: pip does not look again."""
+    requirements = [line for line in (point.dist.requires or [] if point and point.dist else []) if "simkit" in line.lower()]
+    if not requirements:
+        return None
+    try:
+        from packaging.requirements import InvalidRequirement, Requirement
+    except ImportError:  # then pip's own check at installation must do
+        return None
+    for line in requirements:
+        try:
+            requirement = Requirement(line)
+        except InvalidRequirement as error:
+            return f"{line!r}, which cannot be read ({error})"
+        applies = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+        fits = requirement.specifier.contains(__version__, prereleases=True)
+        if applies and not fits and _normalised(requirement.name) == OWN:
+            return f"{OWN}{requirement.specifier}"
+    return None
 
 
 def problem_with(cls: Any, base: type) -> str | None:
@@ -158,18 +202,21 @@ class Registry(Generic[Kind]):
         self._session: dict[str, Entry] = {}
 
     def entries(self) -> dict[str, list[Entry]]:
-        """All entries by name, simkit's own first; more than one where distributions collide."""
+        """All entries by name, simkit's own first, those that may not load last; several where distributions collide."""
         if self._entries is None:
             found: dict[str, list[Entry]] = {}
+            allowed = _allowed_distributions()
             for point in importlib.metadata.entry_points(group=self.group):
                 dist = point.dist
                 where, version = (_normalised(dist.name), dist.version) if dist else ("unknown", "")
                 entry = Entry(point.name, self.base, distribution=where, version=version, point=point)
+                if allowed is not None and where not in allowed:
+                    entry.block()
                 same = found.setdefault(point.name, [])
                 if all((other.distribution, other.value) != (entry.distribution, entry.value) for other in same):
                     same.append(entry)  # a distribution can be seen twice on sys.path
             for same in found.values():
-                same.sort(key=lambda entry: (entry.distribution != OWN, entry.distribution))
+                same.sort(key=lambda entry: (entry.blocked, entry.distribution != OWN, entry.distribution))
             self._entries = found
         return self._entries | {name: [entry, *self._entries.get(name, [])] for name, entry in self._session.items()}
 
@@ -179,7 +226,7 @@ class Registry(Generic[Kind]):
 
     def names(self) -> list[Entry]:
         """The usable entry of each name, sorted; nothing is imported."""
-        return sorted(same[0] for same in self.entries().values())
+        return sorted(same[0] for same in self.entries().values() if not same[0].blocked)
 
     def register(self, cls: type[Kind], name: str | None = None) -> type[Kind]:
         """Add a class for this session; usable as a decorator."""
@@ -189,7 +236,7 @@ class Registry(Generic[Kind]):
             raise PluginError(f"Cannot register {cls!r} as {self.kind}: {problem}")
         if not isinstance(name, str) or not name.isidentifier() or keyword.iskeyword(name):
             raise PluginError(f"Cannot register {cls.__name__}: its name {name!r} is not an identifier.")
-        present = [entry for entry in self.entries().get(name, []) if entry.distribution != SESSION]
+        present = [entry for entry in self.entries().get(name, []) if entry.distribution != SESSION and not entry.blocked]
         if present:
             raise PluginError(f"{self.kind} {name!r} is already offered by {present[0].distribution}; choose another name.")
         self._session[name] = Entry(name, self.base, distribution=SESSION, version="", loaded=cls)
@@ -220,11 +267,12 @@ class Registry(Generic[Kind]):
                 hint = f" {OFFERED_ELSEWHERE[plain]} offers it: pip install {OFFERED_ELSEWHERE[plain]}"
             if OWN not in {entry.distribution for same in entries.values() for entry in same}:
                 hint = f" simkit itself is not installed, only importable, so nothing is registered: pip install {OWN}"
-            available = ", ".join(sorted(entries))
+            available = ", ".join(self.names())
             raise UnknownNameError(f"No {self.kind} is called {name!r}.{hint} Available: {available}.")
-        if len(same) > 1 and same[0].distribution not in (OWN, SESSION):
-            offers = " and ".join(f"{entry.distribution}:{plain}" for entry in same)
-            raise PluginError(f"{len(same)} distributions offer a {self.kind} called {plain!r}; say which: {offers}.")
+        rivals = [entry for entry in same if not entry.blocked]
+        if len(rivals) > 1 and same[0].distribution not in (OWN, SESSION):
+            offers = " and ".join(f"{entry.distribution}:{plain}" for entry in rivals)
+            raise PluginError(f"{len(rivals)} distributions offer a {self.kind} called {plain!r}; say which: {offers}.")
         return same[0]
 
     def get(self, what: str | Spec | Kind | type[Kind], **parameters: Any) -> Kind:
@@ -241,6 +289,15 @@ class Registry(Generic[Kind]):
         if both:
             raise SpecError(f"{what.name}: {', '.join(both)} given both in the spec and as a parameter.")
         return build(self.find(what.name).load(), what.name, {**what.parameters, **parameters})
+
+
+def _allowed_distributions() -> set[str] | None:
+    """The distributions that may load; None for all."""
+    setting = os.environ.get(ALLOWED, "").strip()
+    if not setting:
+        return None
+    named = [] if setting.lower() == "off" else setting.split(",")
+    return {OWN, *(_normalised(name.strip()) for name in named)}
 
 
 def _normalised(distribution: str) -> str:

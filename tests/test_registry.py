@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import textwrap
@@ -109,7 +110,7 @@ def test_unknown_names():
     with pytest.raises(UnknownNameError, match=r"No kernel is called 'gauss'.*Available: .*rbf"):
         simkit.get_kernel("gauss")
     with pytest.raises(UnknownNameError, match="pip install simkit-nngp"):
-        simkit.get_kernel("arc_cosine")
+        simkit.get_kernel("arccos")
     with pytest.raises(UnknownNameError, match="elsewhere:cka"):
         simkit.get_index("elsewhere:cka")
 
@@ -187,19 +188,27 @@ class Doubled(Linear):
 """
 
 
-def distribution(folder, name, kernels, version="1.2", module="", code=""):
+def distribution(folder, name, kernels, version="1.2", module="", code="", requires=()):
     info = folder / f"{name.replace('-', '_')}-{version}.dist-info"
     info.mkdir(parents=True)
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    needs = "".join(f"Requires-Dist: {line}\n" for line in requires)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{needs}")
     points = "\n".join(f"{key} = {value}" for key, value in kernels.items())
     (info / "entry_points.txt").write_text(f"[simkit.kernels]\n{points}\n")
     if module:
         (folder / f"{module}.py").write_text(code)
 
 
-def python(folder, code):
+def python(folder, code, **environment):
     script = f"import sys; sys.path.insert(0, {str(folder)!r})\nimport simkit, json\n{textwrap.dedent(code)}"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=100)
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=100,
+        env=os.environ | environment,
+    )
     return done.stdout.strip()
 
 
@@ -277,6 +286,56 @@ def test_two_distributions_with_one_name(tmp_path):
         "2 distributions offer a kernel called 'doubled'; say which: one:doubled and two:doubled.",
         "doubled",
     ]
+
+
+def test_the_range_of_versions_that_a_plugin_declares_is_checked(tmp_path):
+    needs = {
+        "newer": "simkit_similarity>=99",
+        "older": "simkit-similarity [cli] <0.1; python_version > '3'",
+        "fits": "simkit-similarity>=0.1",
+        "elsewhere": "simkit-similarity>=99; extra == 'test'",
+        "unreadable": "simkit-similarity>>1",
+    }
+    for name, line in needs.items():
+        distribution(tmp_path, name, {f"k_{name}": "good_plugin:Doubled"}, requires=("numpy", line))
+    (tmp_path / "good_plugin.py").write_text(GOOD)
+    code = "print(json.dumps({k: k.error for k in simkit.list_kernels() if k.startswith('k_')}))"
+    errors = json.loads(python(tmp_path, code).splitlines()[-1])
+    assert errors["k_fits"] is None
+    assert errors["k_elsewhere"] is None
+    assert "it needs simkit-similarity>=99, and this is simkit-similarity" in errors["k_newer"]
+    assert "it needs simkit-similarity<0.1" in errors["k_older"]
+    assert "cannot be read" in errors["k_unreadable"]
+
+
+def test_an_environment_variable_limits_what_may_load(tmp_path):
+    distribution(tmp_path, "One_Plugin", {"doubled": "good_plugin:Doubled", "once": "good_plugin:Doubled"})
+    distribution(tmp_path, "two", {"doubled": "good_plugin:Doubled"})
+    (tmp_path / "good_plugin.py").write_text(GOOD)
+    code = """
+    print([f"{k.distribution}:{k}" for k in simkit.list_kernels() if k.distribution != "simkit-similarity"])
+    for name in ("doubled", "two:doubled", "rbf"):
+        try:
+            simkit.get_kernel(name)
+        except simkit.SimkitError as error:
+            print(type(error).__name__, error)
+    """
+
+    def lines(setting):
+        return [line for line in python(tmp_path, code, SIMKIT_PLUGINS=setting).splitlines() if "imported" not in line]
+
+    refusal = "may not load, since SIMKIT_PLUGINS='off' does not name"
+    assert lines("off") == [
+        "[]",
+        f"PluginError 'doubled' of one-plugin {refusal} one-plugin.",
+        f"PluginError 'doubled' of two {refusal} two.",
+    ]
+    # one of two rivals is not a rival any more
+    assert lines("nobody, One.plugin") == [
+        "['one-plugin:doubled', 'one-plugin:once']",
+        "PluginError 'doubled' of two may not load, since SIMKIT_PLUGINS='nobody, One.plugin' does not name two.",
+    ]
+    assert lines("one-plugin,two")[0] == lines("")[0] == "['one-plugin:doubled', 'one-plugin:once']"
 
 
 def test_importing_simkit_imports_nothing_heavy():

@@ -168,6 +168,7 @@ def test_complaints(tmp_path, layers):
     np.savez(tmp_path / "a.npz", **layers)
     with pytest.raises(InvalidArrayError, match="read as a whole"):
         open_source(tmp_path / "a.npz")
+    pytest.importorskip("h5py"), pytest.importorskip("pyarrow")
     for suffix in (".npy", ".h5", ".parquet", ".safetensors"):
         (tmp_path / f"bad{suffix}").write_bytes(b"\x93NUMPY, but not really")
         with pytest.raises(InvalidArrayError, match="bad"):
@@ -232,6 +233,7 @@ def test_the_command_line_reads_layers_in_chunks(tmp_path, layers, simkit_compar
 
 
 def test_no_scheduler_there(tmp_path, layers):
+    pytest.importorskip("distributed")
     write_npy(tmp_path, layers)
     program = "from simkit.cli import main; main()"
     call = [sys.executable, "-c", program, "compare", "a.npy", "a.npy", "--scheduler", "tcp://127.0.0.1:9"]

@@ -76,7 +76,7 @@ def open_source(path: str | os.PathLike[str], *, chunks: int | None = None) -> A
 
         found = opener(path)
     except ImportError as error:
-        raise ImportError(f'{path} needs {error.name}: pip install "simkit-similarity[dask]"') from None
+        raise ImportError(f'{path} needs {error.name}: pip install "simkit-similarity[files]"') from None
     except InvalidArrayError:
         raise
     except (ValueError, OSError, KeyError, struct.error) as error:
