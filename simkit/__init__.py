@@ -42,7 +42,7 @@ _HOME = {
     "register_kernel": "simkit.registry",
     "stream": "simkit.scale.stream",
 }
-_ROOMS = ("analysis", "demo", "indexes", "inference", "kernels")
+_ROOMS = ("analysis", "demo", "indexes", "inference", "kernels", "testing")
 
 __all__ = [
     "ConstantInputWarning",

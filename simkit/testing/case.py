@@ -1,0 +1,155 @@
+"""What the checks are given: an instance, its random layers, and the scores that several of them need."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from simkit.index import Index
+from simkit.kernel import Kernel
+from simkit.properties import Facts
+from simkit.spec import close_matches
+from simkit.testing.layers import pair
+from simkit.testing.report import Skipped
+
+__all__ = ["Case", "IndexCase", "KernelCase", "Options"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `simkit.testing.check_index` can be told; see there."""
+
+    shapes: Sequence[tuple[int, int, int]] = ((25, 6, 5), (33, 4, 9), (21, 5, 5))
+    seed: int = 0
+    tolerance: float = 1e-6
+    tolerance_float32: float = 1e-3
+
+    @classmethod
+    def of(cls, **options: Any) -> Options:
+        """The options by name."""
+        known = [item.name for item in fields(cls)]
+        for name in options:
+            if name not in known:
+                hint = close_matches(name, [*known, "only", "skip"])
+                raise ValueError(f"There is no option {name!r}; there are only, skip, {', '.join(known)}.{hint}")
+        chosen = cls(**options)
+        if not chosen.shapes or any(len(shape) != 3 or min(shape) < 1 for shape in chosen.shapes):
+            raise ValueError(f"shapes={chosen.shapes!r}; expected at least one (n, p1, p2).")
+        return chosen
+
+
+@dataclass(frozen=True)
+class Case:
+    """The thing under test, and the options."""
+
+    thing: Any
+    options: Options
+
+    @property
+    def rng(self) -> np.random.Generator:
+        """Random numbers, the same for each check."""
+        return np.random.default_rng(self.options.seed)
+
+    @property
+    def one_width(self) -> bool:
+        """Whether the layers must be of one width."""
+        return all(p1 == p2 for _, p1, p2 in self.options.shapes)
+
+    def widths(self, p1: int, p2: int) -> tuple[int, int]:
+        """Two widths, equal if they must be."""
+        return (p1, p1) if self.one_width else (p1, p2)
+
+
+class KernelCase(Case):
+    """A kernel under test."""
+
+    @property
+    def kernel(self) -> Kernel:
+        """The kernel."""
+        return self.thing
+
+    @property
+    def layers(self) -> Iterator[np.ndarray]:
+        """Random layers, uncentred."""
+        for n, p, q in self.options.shapes:
+            yield from pair(n, p, q, self.options.seed)
+
+    @cached_property
+    def layer(self) -> np.ndarray:
+        """One random layer."""
+        return next(self.layers)
+
+
+class IndexCase(Case):
+    """An index under test."""
+
+    @property
+    def index(self) -> Index[Any]:
+        """The index."""
+        return self.thing
+
+    @cached_property
+    def facts(self) -> Facts:
+        """The declared facts.
+
+        Raises
+        ------
+        Skipped
+            They cannot be read; that is a failure of the check of that name only.
+        """
+        try:
+            facts = self.index.facts
+            missing = [item.name for item in fields(Facts) if not hasattr(facts, item.name)]
+        except Exception:
+            raise Skipped("the declared facts cannot be read, see facts") from None
+        if missing:
+            raise Skipped("the declared facts cannot be read, see facts")
+        return facts
+
+    @property
+    def fewest(self) -> int:
+        """The fewest examples that the index is defined for."""
+        return self.facts.min_examples
+
+    def pair(self, n: int, p1: int, p2: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """Two random layers, of more examples if the index needs more."""
+        return pair(max(n, self.fewest), *self.widths(p1, p2), seed + self.options.seed)
+
+    @property
+    def pairs(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Random layers of all shapes."""
+        for k, shape in enumerate(self.options.shapes):
+            yield self.pair(*shape, seed=k)
+
+    def score(self, X: Any, Y: Any, **options: Any) -> Any:
+        """The score, without warnings."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return self.index(X, Y, **options)
+
+    def number(self, X: Any, Y: Any) -> float:
+        """The score of NumPy arrays as a number."""
+        return float(self.score(X, Y))
+
+    @cached_property
+    def reference(self) -> tuple[float, ...]:
+        """The scores of `pairs`."""
+        return tuple(self.number(X, Y) for X, Y in self.pairs)
+
+    @cached_property
+    def size(self) -> float:
+        """How large scores of random layers are: what differences are compared with."""
+        finite = [abs(score) for score in self.reference if np.isfinite(score)]
+        return max(finite, default=0.0) or 1.0
+
+    def differ(self, a: float, b: float, tolerance: float | None = None) -> bool:
+        """Whether two scores differ by more than the tolerance; nan differs from everything but nan."""
+        if np.isnan(a) and np.isnan(b):
+            return False
+        allowed = (self.options.tolerance if tolerance is None else tolerance) * max(self.size, abs(a), abs(b))
+        return not (a == b or abs(a - b) <= allowed)
