@@ -120,9 +120,7 @@ class Entry(str):
         """Never load it; asking for it is an error that says why."""
         self.blocked = True
         setting = f"{ALLOWED}={os.environ.get(ALLOWED, '')!r}"
-        self._error = (
-            f"{str(self)!r} of {self.distribution} may not load, since {setting} does not name {self.distribution}."
-        )
+        self._error = f"{str(self)!r} of {self.distribution} may not load: {setting} does not name that distribution."
 
     @property
     def point(self) -> importlib.metadata.EntryPoint | None:

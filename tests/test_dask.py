@@ -35,9 +35,15 @@ LINEAR = [
     "svcca(threshold=0.9)",
     "pwcca",
     "linear_regression",
+    "canonical_ridge(kappa_x=2.0, kappa_y=0.1, normalization=cauchy_schwarz)",
     "procrustes",
+    "procrustes(alpha=0.5)",
+    "mutual_information",
+    "mmd",
     "bipartite_match",
     "semi_match",
+    "soft_match",
+    "maximum_match",
 ]
 KERNELS = [
     "cka(kernel=rbf(fraction=0.5))",

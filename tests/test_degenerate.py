@@ -9,7 +9,15 @@ from data import conditioned, pair
 
 import simkit
 
-CCA_LIKE = ["cca", "cca(summary=rho)", "linear_regression", "pwcca"]
+CCA_LIKE = [
+    "cca",
+    "cca(summary=rho)",
+    "linear_regression",
+    "pwcca",
+    "mutual_information",
+    "canonical_ridge(kappa_x=0, kappa_y=0, normalization=cauchy_schwarz)",
+    "procrustes(alpha=0)",
+]
 SCALE_FREE = [
     "cka",
     "cka(estimator=unbiased)",
@@ -17,6 +25,9 @@ SCALE_FREE = [
     "cka(kernel=laplacian)",
     "cka(kernel=cosine)",
     "svcca",
+    "canonical_ridge(relative=True)",
+    "soft_match",
+    "maximum_match",
     *CCA_LIKE,
 ]
 

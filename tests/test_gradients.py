@@ -18,7 +18,13 @@ SPECS = [
     "linear_regression",
     "pwcca(squared=True)",
     "svcca(threshold=0.9)",
+    *(f"canonical_ridge(normalization={n})" for n in ("trace", "cauchy_schwarz", "cka")),
+    "canonical_ridge(kappa_x=0, kappa_y=0.2, relative=True)",
+    "mutual_information",
+    "mmd(kernel=rbf)",
     "procrustes",
+    "procrustes(alpha=0)",
+    "procrustes(alpha=0.5)",
     "distance_correlation",
 ]
 

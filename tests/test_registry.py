@@ -324,7 +324,7 @@ def test_an_environment_variable_limits_what_may_load(tmp_path):
     def lines(setting):
         return [line for line in python(tmp_path, code, SIMKIT_PLUGINS=setting).splitlines() if "imported" not in line]
 
-    refusal = "may not load, since SIMKIT_PLUGINS='off' does not name that distribution"
+    refusal = "may not load: SIMKIT_PLUGINS='off' does not name that distribution"
     assert lines("off") == [
         "[]",
         f"PluginError 'doubled' of one-plugin {refusal}.",
@@ -333,7 +333,7 @@ def test_an_environment_variable_limits_what_may_load(tmp_path):
     # one of two rivals is not a rival any more
     assert lines("nobody, One.plugin") == [
         "['one-plugin:doubled', 'one-plugin:once']",
-        "PluginError 'doubled' of two may not load, since SIMKIT_PLUGINS='nobody, One.plugin' does not name that distribution.",
+        "PluginError 'doubled' of two may not load: SIMKIT_PLUGINS='nobody, One.plugin' does not name that distribution.",
     ]
     assert lines("one-plugin,two")[0] == lines("")[0] == "['one-plugin:doubled', 'one-plugin:once']"
 

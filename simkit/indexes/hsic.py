@@ -57,12 +57,14 @@ class HSIC(KernelIndex):
 
     def score(self, x: Prepared, y: Prepared) -> Array:
         """HSIC of two prepared layers."""
-        return estimate(x.sums(y), self.estimator) * x.magnitude * y.magnitude
+        sums = x.sums(y)
+        return self.from_sums(sums, sums, sums) * x.magnitude * y.magnitude
 
     def scores(self, xs: Sequence[Prepared], ys: Sequence[Prepared], advance: Callable[[], None] = lambda: None) -> Array:
         """HSIC of all pairs, shape (len(xs), len(ys))."""
         across, down = (layers[0].xp.stack([layer.magnitude for layer in layers]) for layers in (xs, ys))
-        return estimate(all_sums(xs, ys, advance), self.estimator) * across[:, None] * down[None, :]
+        sums = all_sums(xs, ys, advance)
+        return self.from_sums(sums, sums, sums) * across[:, None] * down[None, :]
 
     def leave_one_out(self, x: Prepared, y: Prepared) -> Array | None:
         """HSIC without each example in turn, shape (n,); None for Lange's estimator."""
@@ -70,6 +72,6 @@ class HSIC(KernelIndex):
         return None if scores is None else scores * x.magnitude * y.magnitude
 
     def from_sums(self, xy: HSICSums, xx: HSICSums, yy: HSICSums) -> Array:
-        """HSIC from the sums of the pair."""
+        """HSIC from the sums of the pair; those of the layers with themselves do not matter."""
         del xx, yy
         return estimate(xy, self.estimator)

@@ -11,26 +11,29 @@ from simkit.linalg import assignment, cross, ratio, total
 from simkit.properties import Facts, Invariances
 from simkit.representation import Representation
 
-__all__ = ["BipartiteMatch", "SemiMatch"]
+__all__ = ["BipartiteMatch", "Neurons", "SemiMatch", "standardise"]
 
 
-class _Neurons(NamedTuple):
+class Neurons(NamedTuple):
+    """Standardised neurons of a layer."""
+
     z: Array  # columns of length 1, or 0 where a neuron does not vary
     varies: Array  # 1 or 0 for each neuron
     xp: Namespace
 
 
-def _standardise(layer: Representation) -> _Neurons:
+def standardise(layer: Representation) -> Neurons:
+    """Neurons with mean 0 and length 1; those that do not vary are 0."""
     xp = layer.xp
     x = layer.precise
     squares = total(x * x, xp, axis=0)
     varies = squares > 0
     z = x / xp.sqrt(xp.where(varies, squares, 1.0))
-    return _Neurons(z, xp.astype(varies, z.dtype), xp)
+    return Neurons(z, xp.astype(varies, z.dtype), xp)
 
 
 @dataclass(frozen=True)
-class BipartiteMatch(Index[_Neurons]):
+class BipartiteMatch(Index[Neurons]):
     """Mean correlation of neurons that are matched one to one so that the sum of correlations is largest.
 
     max_pi sum_i corr(x_i, y_pi(i)) / min(p1, p2)
@@ -59,11 +62,11 @@ class BipartiteMatch(Index[_Neurons]):
             host=True,
         )
 
-    def prepare(self, representation: Representation) -> _Neurons:
+    def prepare(self, representation: Representation) -> Neurons:
         """Neurons with mean 0 and length 1."""
-        return _standardise(representation)
+        return standardise(representation)
 
-    def score(self, x: _Neurons, y: _Neurons) -> Array:
+    def score(self, x: Neurons, y: Neurons) -> Array:
         """Mean correlation of the best one-to-one matching."""
         xp = x.xp
         correlation = cross(x.z, y.z)
@@ -74,7 +77,7 @@ class BipartiteMatch(Index[_Neurons]):
 
 
 @dataclass(frozen=True)
-class SemiMatch(Index[_Neurons]):
+class SemiMatch(Index[Neurons]):
     """Mean over the neurons of X of the correlation with their best match in Y, which several may share.
 
     sum_i max_j corr(x_i, y_j) / p1
@@ -100,11 +103,11 @@ class SemiMatch(Index[_Neurons]):
             identity=1.0,
         )
 
-    def prepare(self, representation: Representation) -> _Neurons:
+    def prepare(self, representation: Representation) -> Neurons:
         """Neurons with mean 0 and length 1."""
-        return _standardise(representation)
+        return standardise(representation)
 
-    def score(self, x: _Neurons, y: _Neurons) -> Array:
+    def score(self, x: Neurons, y: Neurons) -> Array:
         """Mean correlation of each neuron of X with its best match."""
         xp = x.xp
         best = xp.max(xp.where(y.varies[None, :] > 0, cross(x.z, y.z), -1.0), axis=1)

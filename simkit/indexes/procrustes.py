@@ -8,10 +8,10 @@ from typing import ClassVar, Literal, NamedTuple, TypeAlias, get_args
 
 from simkit.arrays import Array, Namespace
 from simkit.index import Index
-from simkit.linalg import compact, cross, ratio, root, singular_values, squared_norm, total
-from simkit.properties import Facts, Invariances
+from simkit.linalg import compact, cross, orthonormal_basis, ratio, root, singular_values, squared_norm, total
+from simkit.properties import Facts, Invariance, Invariances
 from simkit.representation import Representation
-from simkit.spec import check_choice
+from simkit.spec import check_choice, check_number
 
 __all__ = ["Procrustes"]
 
@@ -37,10 +37,21 @@ class Procrustes(Index[_State]):
 
     where |.|_* is the nuclear norm, the sum of singular values; linear CKA has the root of the sum of their squares instead.
 
+    With ``alpha`` below 1 each layer is first whitened in part,
+
+    X (alpha I + (1 - alpha) (X'X)^-1/2),
+
+    which makes the angle the generalised shape metric of Williams et al. 2021. At 0 only the column space remains: the
+    similarity is the sum of canonical correlations over the root of the product of the ranks, `CCA` with ``summary=rho``
+    where the ranks are equal.
+
     Parameters
     ----------
     summary : {"similarity", "distance", "angular"}
         Which of the three; they are often all called the Procrustes distance.
+    alpha : float
+        1 for rotations only, 0 for all invertible transforms, in between a mixture. The mixture depends on the units of the
+        features: alpha = 1/2 is a compromise where singular values are about 1.
 
     References
     ----------
@@ -48,31 +59,54 @@ class Procrustes(Index[_State]):
     """
 
     summary: Summary = "similarity"
+    alpha: float = 1.0
 
     name: ClassVar[str] = "procrustes"
     reference: ClassVar[str] = "Schoenemann 1966; Kornblith et al. 2019, eq 38"
 
     def __post_init__(self) -> None:
         check_choice(self.name, "summary", self.summary, get_args(Summary))
+        check_number(self.name, "alpha", self.alpha, at_least=0, at_most=1)
 
     @property
     def facts(self) -> Facts:
-        """Only the raw distance notices scale; only the angle satisfies the triangle inequality."""
-        scale: tuple[Literal["isotropic_scaling"], ...] = () if self.summary == "distance" else ("isotropic_scaling",)
+        """The raw distance notices scale, and so does a mixture; only the angle satisfies the triangle inequality."""
+        harmless: list[Invariance] = ["translation", "orthogonal"]
+        if self.alpha == 0:
+            harmless.append("invertible_linear")
+        elif self.alpha == 1 and self.summary != "distance":
+            harmless.append("isotropic_scaling")
         return Facts(
             symmetric=True,
             range=(0.0, {"similarity": 1.0, "distance": math.inf, "angular": math.pi / 2}[self.summary]),
-            invariances=Invariances.both("orthogonal", "translation", *scale),
+            invariances=Invariances.both(*harmless),
             statistic="moments",
             identity=1.0 if self.summary == "similarity" else 0.0 if self.summary == "angular" else None,
             metric=self.summary == "angular",
         )
 
     def prepare(self, representation: Representation) -> _State:
-        """Centred features, turned into the space of the examples where that is narrower."""
+        """Centred features, turned into the space of the examples where that is narrower, and whitened by 1 - alpha."""
         layer = representation
-        x = compact(layer.unit, layer.xp)
-        return _State(x, squared_norm(x, layer.xp), total(layer.scale, layer.xp), layer.xp)
+        xp, scale = layer.xp, total(layer.scale, layer.xp)
+        if self.alpha == 1:
+            x = compact(layer.unit, xp)
+        else:
+            x, scale = self._whitened(layer, scale)
+        return _State(x, squared_norm(x, xp), scale, xp)
+
+    def _whitened(self, layer: Representation, scale: Array) -> tuple[Array, Array]:
+        """Partly whitened features and their scale: singular values s become alpha s + 1 - alpha."""
+        xp = layer.xp
+        if self.alpha == 0:  # any orthonormal basis, up to a rotation
+            return orthonormal_basis(layer.precise, layer.rank_tolerance, xp).q, xp.ones_like(scale)
+        x = compact(layer.precise, xp)
+        q = orthonormal_basis(x, layer.rank_tolerance, xp).q
+        u, s, _ = xp.linalg.svd(cross(q, x), full_matrices=False)  # x = (q u) s v', and v is a rotation
+        present = s > layer.rank_tolerance * xp.max(s)
+        largest = self.alpha * xp.max(s) * scale + 1 - self.alpha
+        shape = xp.where(present, (self.alpha * s * scale + 1 - self.alpha) / largest, 0.0)
+        return (q @ u) * shape[None, :], largest
 
     def score(self, x: _State, y: _State) -> Array:
         """One of the three functions of the nuclear norm of X'Y."""

@@ -1,0 +1,145 @@
+"""Appendix D.1 of the paper: canonical ridge, which has CCA, linear regression and linear CKA for its limits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal, NamedTuple, TypeAlias, get_args
+
+from simkit.arrays import Array, Namespace
+from simkit.index import Index
+from simkit.linalg import compact, cross, identity, orthonormal_basis, ratio, root, squared_norm, total
+from simkit.properties import Facts, Invariance, Invariances, implied
+from simkit.representation import Representation
+from simkit.spec import check_choice, check_number
+
+__all__ = ["CanonicalRidge"]
+
+Normalization: TypeAlias = Literal["trace", "cauchy_schwarz", "cka"]
+
+
+class _State(NamedTuple):
+    q: Array  # the partially orthogonalised basis, times sqrt(shrinkage)
+    shrinkage: Array  # 1 + kappa / |X|^2: without it a large kappa would leave nothing but underflow
+    squares: Array  # eigenvalues of q'q, descending, zero beyond the rank
+    trace: Array  # |q|^2
+    norm: Array  # |q'q|
+    xp: Namespace
+
+
+@dataclass(frozen=True)
+class CanonicalRidge(Index[tuple[_State, _State]]):
+    """Canonical ridge: CCA in which combinations of neurons pay for the size of their weights.
+
+    sigma_i = max <X w, Y v> / sqrt((|X w|^2 + kappa_x |w|^2) (|Y v|^2 + kappa_y |v|^2))          (equation 22)
+
+    are the singular values of Q~_Y' Q~_X for the partially orthogonalised bases Q~_X = X (X'X + kappa_x I)^-1/2 and
+    Q~_Y = Y (Y'Y + kappa_y I)^-1/2. The score is sum_i sigma_i^2 = |Q~_Y' Q~_X|^2 divided by one of
+
+    trace:           min(|Q~_X|^2, |Q~_Y|^2)                                                     (equation 25)
+
+    cauchy_schwarz:  sqrt(sum_i a_i^2 sum_i b_i^2), a and b the largest eigenvalues of Q~_X'Q~_X and of Q~_Y'Q~_Y, as many
+    as the smaller rank: von Neumann's bound sum_i a_i b_i of the numerator, bounded in turn     (equation 26)
+
+    cka:             |Q~_X'Q~_X| |Q~_Y'Q~_Y|, so that the score is the linear CKA of the two bases (equation 27)
+
+    Limits: with kappa_x = kappa_y = 0 the first two are the mean squared canonical correlation, `CCA`. With kappa_y = 0 and
+    kappa_x to infinity ``trace`` is `LinearRegression` of X from Y (equation 31). With both to infinity ``cka`` is linear
+    `CKA` (equation 36). In between, directions with much less variance than kappa count for little.
+
+    Parameters
+    ----------
+    kappa_x, kappa_y : float
+        Ridge penalties, at least 0, in units of the sum of squares X'X of the centred features.
+    relative : bool
+        The penalties are shares of the largest eigenvalue of X'X and of Y'Y instead, and scale drops out.
+    normalization : {"trace", "cauchy_schwarz", "cka"}
+        What the sum of squared canonical ridge correlations is divided by.
+
+    References
+    ----------
+    Vinod 1976, Canonical ridge and econometrics of joint production; Kornblith et al. 2019, appendix D.1.
+    """
+
+    kappa_x: float = 1.0
+    kappa_y: float = 1.0
+    relative: bool = False
+    normalization: Normalization = "trace"
+
+    name: ClassVar[str] = "canonical_ridge"
+    reference: ClassVar[str] = "Vinod 1976; Kornblith et al. 2019, eqs 22-27"
+
+    def __post_init__(self) -> None:
+        for parameter in ("kappa_x", "kappa_y"):
+            check_number(self.name, parameter, getattr(self, parameter), at_least=0, at_most=1e150)
+        check_choice(self.name, "relative", self.relative, (False, True))
+        check_choice(self.name, "normalization", self.normalization, get_args(Normalization))
+
+    @property
+    def facts(self) -> Facts:
+        """Without a penalty every invertible transform is harmless, as in CCA."""
+        equal = self.kappa_x == self.kappa_y
+        whole = equal and (self.normalization != "trace" or self.kappa_x == 0)
+        return Facts(
+            symmetric=equal,
+            range=(0.0, 1.0),
+            invariances=Invariances(self._harmless(self.kappa_x), self._harmless(self.kappa_y)),
+            statistic="moments",
+            identity=1.0 if whole else None,
+        )
+
+    def _harmless(self, kappa: float) -> frozenset[Invariance]:
+        if kappa == 0:
+            return implied("invertible_linear", "translation")
+        scale: tuple[Invariance, ...] = ("isotropic_scaling",) if self.relative else ()
+        return implied("orthogonal", "translation", *scale)
+
+    def prepare(self, representation: Representation) -> tuple[_State, _State]:
+        """The partially orthogonalised basis with each of the two penalties: a layer may come first or second."""
+        first = self._partly_orthogonal(representation, self.kappa_x)
+        return first, first if self.kappa_x == self.kappa_y else self._partly_orthogonal(representation, self.kappa_y)
+
+    def _partly_orthogonal(self, layer: Representation, kappa: float) -> _State:
+        """Least squares with the rows sqrt(kappa) I appended to X is ridge regression.
+
+        So the upper part of an orthonormal basis of [X; sqrt(kappa) I] is Q~_X, up to a rotation that no score notices.
+        """
+        xp = layer.xp
+        x = compact(layer.precise, xp)
+        rows, power = x.shape[0], squared_norm(x, xp)
+        tolerance = layer.rank_tolerance
+        negligible = tolerance**2 * power  # eigenvalues of X'X at or below this are rounding
+        penalty = xp.zeros_like(power)
+        if kappa > 0:
+            penalty = self._penalty(x, kappa, layer)
+            x = xp.concat([x, xp.sqrt(penalty) * identity(x.shape[1], x, xp)])
+        shrinkage = 1 + ratio(penalty, power, xp)
+        q = orthonormal_basis(x, tolerance, xp).q[:rows, :] * xp.sqrt(shrinkage)
+        squares = xp.flip(xp.linalg.eigvalsh(cross(q, q)))
+        least = shrinkage * xp.clip(ratio(negligible, negligible + penalty, xp), max=0.5)
+        rounding = q.shape[1] * float(xp.finfo(q.dtype).eps) * xp.max(squares)
+        squares = xp.where(squares > least + rounding, squares, 0.0)
+        return _State(q, shrinkage, squares, squared_norm(q, xp), root(squared_norm(cross(q, q), xp), xp), xp)
+
+    def _penalty(self, x: Array, kappa: float, layer: Representation) -> Array:
+        """Kappa in the units of `x`, which is `layer.scale` times smaller than the features."""
+        xp = layer.xp
+        if self.relative:
+            return kappa * xp.max(xp.linalg.eigvalsh(cross(x, x) if x.shape[1] <= x.shape[0] else x @ x.mT))
+        scale = total(layer.scale, xp)
+        return kappa / scale / scale
+
+    def score(self, x: tuple[_State, _State], y: tuple[_State, _State]) -> Array:
+        """Squared canonical ridge correlations, normalised."""
+        (a, _), (_, b) = x, y
+        xp = a.xp
+        overlap = squared_norm(cross(b.q, a.q), xp)
+        if self.normalization == "trace":
+            ours, theirs = a.trace * b.shrinkage, b.trace * a.shrinkage
+            return ratio(overlap, xp.where(ours < theirs, ours, theirs), xp)
+        if self.normalization == "cka":
+            return ratio(overlap, a.norm * b.norm, xp)
+        k = min(a.squares.shape[0], b.squares.shape[0])
+        ours, theirs = a.squares[:k], b.squares[:k]
+        both = xp.astype(xp.logical_and(ours > 0, theirs > 0), ours.dtype)
+        bound = root(total(both * ours**2, xp), xp) * root(total(both * theirs**2, xp), xp)
+        return ratio(overlap, bound, xp)

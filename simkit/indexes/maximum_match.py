@@ -1,0 +1,110 @@
+"""Neuron activation subspaces matched as a whole (Wang et al. 2018)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+
+from simkit.arrays import Array, Namespace, constant_of, to_numpy
+from simkit.index import Index
+from simkit.linalg import total
+from simkit.properties import Facts, Invariances
+from simkit.representation import Representation
+from simkit.spec import check_number
+
+__all__ = ["MaximumMatch"]
+
+
+class _State(NamedTuple):
+    x: Array  # centred neurons, the columns
+    tolerance: float
+    xp: Namespace
+
+
+@dataclass(frozen=True)
+class MaximumMatch(Index[_State]):
+    """Share of neurons in the largest sets of X and of Y that span each other up to `epsilon`.
+
+    (|X*| + |Y*|) / (p1 + p2)
+
+    X* and Y* are the largest sets of neurons such that each x in X* is within epsilon |x| of the span of Y*, and each y in
+    Y* within epsilon |y| of the span of X*. They are unique, and found by removing neurons that are too far until none is.
+    Neurons that do not vary take no part and are not counted. NumPy finds the sets on the host.
+
+    Parameters
+    ----------
+    epsilon : float
+        Between 0 and 1: the sine of the largest angle between a neuron and the span of the others. The authors look at a
+        range of values, from about 0.15 to 0.5. A neuron just at the limit makes the score jump.
+
+    Notes
+    -----
+    The authors use activations as they are; here columns are centred, as for every index.
+
+    References
+    ----------
+    Wang, Hu, Gu, Hu, Wu, He & Hopcroft 2018, Towards understanding learning representations: to what extent do different
+    neural networks learn the same representation, definition 2 and algorithm 1.
+    """
+
+    epsilon: float = 0.5
+
+    name: ClassVar[str] = "maximum_match"
+    reference: ClassVar[str] = "Wang et al. 2018"
+
+    def __post_init__(self) -> None:
+        check_number(self.name, "epsilon", self.epsilon, above=0, at_most=1)
+
+    @property
+    def facts(self) -> Facts:
+        """Spans do not notice a rotation, but which neurons span them does."""
+        return Facts(
+            symmetric=True,
+            range=(0.0, 1.0),
+            invariances=Invariances.both("permutation", "isotropic_scaling", "translation"),
+            statistic="moments",
+            identity=1.0,
+            differentiable=False,
+            host=True,
+        )
+
+    def prepare(self, representation: Representation) -> _State:
+        """Centred neurons."""
+        return _State(representation.precise, representation.rank_tolerance, representation.xp)
+
+    def score(self, x: _State, y: _State) -> Array:
+        """Share of neurons in the maximum match."""
+        a, b = to_numpy(x.x), to_numpy(y.x)
+        if len(a) > a.shape[1] + b.shape[1]:  # the root of the joint scatter has the same inner products
+            a, b = np.split(np.linalg.qr(np.concatenate([a, b], axis=1), mode="r"), [a.shape[1]], axis=1)
+        share = _matched(a, b, self.epsilon, max(x.tolerance, y.tolerance))
+        return constant_of(share, total(x.x, x.xp), x.xp)
+
+
+def _matched(x: np.ndarray, y: np.ndarray, epsilon: float, tolerance: float) -> float:
+    """Algorithm 1: alternate until no neuron is removed."""
+    sides = [side / np.where(length > 0, length, 1) for side in (x, y) for length in [np.linalg.norm(side, axis=0)]]
+    kept = [np.any(side != 0, axis=0) for side in sides]
+    count = sum(int(side.sum()) for side in kept)
+    if min(side.sum() for side in kept) == 0:
+        return float("nan")
+    settled = 0
+    side = 0
+    while settled < 2:
+        mine, others = sides[side], sides[1 - side][:, kept[1 - side]]
+        close = kept[side] & (_distance_to_span(mine, others, tolerance) <= epsilon)
+        settled = settled + 1 if np.array_equal(close, kept[side]) else 0
+        kept[side] = close
+        side = 1 - side
+    return sum(int(side.sum()) for side in kept) / count
+
+
+def _distance_to_span(vectors: np.ndarray, spanning: np.ndarray, tolerance: float) -> np.ndarray:
+    """Distance of each column of `vectors` to the span of the columns of `spanning`."""
+    if spanning.shape[1] == 0:
+        return np.linalg.norm(vectors, axis=0)
+    u, s, _ = np.linalg.svd(spanning, full_matrices=False)
+    u = u[:, s > tolerance * s[0]]
+    return np.asarray(np.linalg.norm(vectors - u @ (u.T @ vectors), axis=0))

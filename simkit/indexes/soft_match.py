@@ -1,0 +1,81 @@
+"""Soft matching of neurons by optimal transport (Khosla & Williams 2024)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal, TypeAlias, get_args
+
+from simkit.arrays import Array, constant_of
+from simkit.index import Index
+from simkit.indexes.matching import Neurons, standardise
+from simkit.linalg import cross, ratio, root, total, transport
+from simkit.properties import Facts, Invariances
+from simkit.representation import Representation
+from simkit.spec import check_choice
+
+__all__ = ["SoftMatch"]
+
+Summary: TypeAlias = Literal["correlation", "distance"]
+
+
+@dataclass(frozen=True)
+class SoftMatch(Index[Neurons]):
+    """Neurons of X matched to neurons of Y in shares, so that layers of different widths match completely.
+
+    correlation:  s = max_P sum_ij P_ij corr(x_i, y_j), over all P >= 0 with row sums 1/p1 and column sums 1/p2
+
+    distance:     sqrt(2 - 2 s), the Wasserstein distance between the two clouds of standardised neurons: a metric on
+    representations up to a permutation of neurons and the scale of each
+
+    For layers of equal width P is a permutation, and s is that of `BipartiteMatch`. Correlations are signed. Neurons that do
+    not vary take no part and are not counted. The transport plan is SciPy's, on the host: by assignment where copies of the
+    neurons make the widths equal, else by a linear program of p1 p2 variables, which takes minutes from some hundred
+    neurons a side.
+
+    Parameters
+    ----------
+    summary : {"correlation", "distance"}
+
+    References
+    ----------
+    Khosla & Williams 2024, Soft matching distance: a metric on neural representations that captures single-neuron tuning.
+    """
+
+    summary: Summary = "correlation"
+
+    name: ClassVar[str] = "soft_match"
+    reference: ClassVar[str] = "Khosla & Williams 2024"
+
+    def __post_init__(self) -> None:
+        check_choice(self.name, "summary", self.summary, get_args(Summary))
+
+    @property
+    def facts(self) -> Facts:
+        """Neurons are compared as they are: a rotation mixes them."""
+        distance = self.summary == "distance"
+        return Facts(
+            symmetric=True,
+            range=(0.0, 2.0) if distance else (-1.0, 1.0),
+            invariances=Invariances.both("permutation", "isotropic_scaling", "translation"),
+            statistic="moments",
+            identity=0.0 if distance else 1.0,
+            metric=distance,
+            differentiable=False,
+            host=True,
+        )
+
+    def prepare(self, representation: Representation) -> Neurons:
+        """Neurons with mean 0 and length 1."""
+        return standardise(representation)
+
+    def score(self, x: Neurons, y: Neurons) -> Array:
+        """Correlation under the best transport plan, or the distance that it is."""
+        xp = x.xp
+        correlation = cross(x.z, y.z)
+        plan = constant_of(transport(correlation, x.varies, y.varies), correlation, xp)
+        similarity = ratio(total(plan * correlation, xp), total(plan, xp), xp)
+        if self.summary == "correlation":
+            return similarity
+        square = 2 - 2 * similarity
+        # 2 - 2s of a layer with itself is rounding, whose root would be 1e-8
+        return xp.where(xp.isnan(square), square, root(xp.where(square > 1e-14, square, 0.0), xp))
