@@ -93,18 +93,25 @@ def test_declared_invariances_symmetry_range_and_identity(spec, drawn):
 
 @pytest.mark.parametrize("spec", SPECS)
 def test_what_is_not_declared_does_change_the_score(spec):
-    """Table 1's crosses: an index that were invariant after all should say so."""
-    X, Y = pair(25, 6, 5, seed=1)
+    """Table 1's crosses: an index that were invariant after all should say so. Counts change on some layers only."""
     index = simkit.get_index(spec)
-    score = index(X, Y)
-    rng = np.random.default_rng(3)
-    for side, (A, declared) in enumerate(zip((X, Y), index.facts.invariances, strict=True)):
-        for name, change in transforms(rng, A.shape[1]).items():
-            if name not in declared:
+    unseen = None
+    for seed in range(1, 6):
+        X, Y = pair(25, 6, 5, seed=seed)
+        score = index(X, Y)
+        rng = np.random.default_rng(3)
+        same = set()
+        for side, (A, declared) in enumerate(zip((X, Y), index.facts.invariances, strict=True)):
+            for name, change in transforms(rng, A.shape[1]).items():
                 changed = index(change(X), Y) if side == 0 else index(X, change(Y))
-                assert abs(changed - score) > 1e-6 * abs(score), f"{'XY'[side]}: {name}"
-    if not index.facts.symmetric:
-        assert abs(index(Y, X) - score) > 1e-6
+                if name not in declared and abs(changed - score) <= 1e-6 * abs(score):
+                    same.add(f"{'XY'[side]}: {name}")
+        if not index.facts.symmetric and abs(index(Y, X) - score) <= 1e-6:
+            same.add("swapped")
+        unseen = same if unseen is None else unseen & same
+        if not unseen:
+            return
+    raise AssertionError(f"invariant without saying so: {unseen}")
 
 
 @pytest.mark.parametrize("spec", SPECS)
