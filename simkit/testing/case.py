@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -14,10 +14,11 @@ from simkit.index import Index
 from simkit.kernel import Kernel
 from simkit.properties import Facts
 from simkit.spec import close_matches
-from simkit.testing.layers import pair
+from simkit.testing.layers import pair, transforms
+from simkit.testing.libraries import LIBRARIES, Library
 from simkit.testing.report import Skipped
 
-__all__ = ["Case", "IndexCase", "KernelCase", "Options"]
+__all__ = ["Case", "Check", "IndexCase", "KernelCase", "Options", "on_each_library", "table"]
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,39 @@ class KernelCase(Case):
         """One random layer."""
         return next(self.layers)
 
+    @cached_property
+    def invariances(self) -> frozenset[str]:
+        """The declared invariances.
+
+        Raises
+        ------
+        Skipped
+            They cannot be read; that is a failure of the check called facts only.
+        """
+        try:
+            return frozenset(self.kernel.invariances)
+        except Exception:
+            raise Skipped("the declared invariances cannot be read, see facts") from None
+
+    def centred(self, X: np.ndarray) -> np.ndarray:
+        """HKH of a layer, with the kernel fitted to it."""
+        K = np.asarray(self.kernel.fit(X)(X, X))
+        return K - K.mean(axis=0) - K.mean(axis=1)[:, None] + K.mean()
+
+    @cached_property
+    def moves(self) -> dict[str, float]:
+        """By how much of its largest entry HKH changes under each transformation of the features, where it does most."""
+        most: dict[str, float] = {}
+        rng = self.rng
+        for X in self.layers:
+            before = self.centred(X)
+            for name, change in transforms(X.shape[1], rng).items():
+                if X.shape[1] == 1 and name not in ("translation", "isotropic_scaling"):
+                    continue
+                gap = float(np.max(np.abs(self.centred(change(X)) - before)) / np.max(np.abs(before)))
+                most[name] = gap if np.isnan(gap) else max(gap, most.get(name, 0.0))
+        return most
+
 
 class IndexCase(Case):
     """An index under test."""
@@ -147,9 +181,58 @@ class IndexCase(Case):
         finite = [abs(score) for score in self.reference if np.isfinite(score)]
         return max(finite, default=0.0) or 1.0
 
+    @cached_property
+    def moves(self) -> dict[tuple[str, str], tuple[float, float]]:
+        """The score before and after each transformation of the features of X or of Y, where it moves most."""
+        most: dict[tuple[str, str], tuple[float, float]] = {}
+        rng = self.rng
+        for (X, Y), before in zip(self.pairs, self.reference, strict=True):
+            for side, Z in (("X", X), ("Y", Y)):
+                for name, change in transforms(Z.shape[1], rng).items():
+                    if Z.shape[1] == 1 and name not in ("translation", "isotropic_scaling"):
+                        continue
+                    after = self.number(change(X), Y) if side == "X" else self.number(X, change(Y))
+                    old = most.setdefault((side, name), (before, after))
+                    if not abs(old[1] - old[0]) >= abs(after - before):  # also where one is nan
+                        most[side, name] = before, after
+        return most
+
     def differ(self, a: float, b: float, tolerance: float | None = None) -> bool:
         """Whether two scores differ by more than the tolerance; nan differs from everything but nan."""
         if np.isnan(a) and np.isnan(b):
             return False
         allowed = (self.options.tolerance if tolerance is None else tolerance) * max(self.size, abs(a), abs(b))
         return not (a == b or abs(a - b) <= allowed)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check.
+
+    Attributes
+    ----------
+    name : str
+    about : str
+        What is expected, in one line.
+    find : callable
+        Case -> everything that is wrong, one sentence each.
+    """
+
+    name: str
+    about: str
+    find: Callable[[Any], Iterator[str]]
+
+
+def table(*checks: Check | Callable[[Any], Iterator[str]]) -> dict[str, Check]:
+    """Checks by name; a function is called by its own, and its docstring says what it is about."""
+    made = [
+        check if isinstance(check, Check) else Check(check.__name__, (check.__doc__ or "").partition("\n")[0], check)
+        for check in checks
+    ]
+    return {check.name: check for check in made}
+
+
+def on_each_library(find: Callable[[Library, Any], Iterator[str]], about: str) -> list[Check]:
+    """One check for each array library."""
+    libraries = [library for library in LIBRARIES.values() if library.name != "dask"]
+    return [Check(f"on_{library.name}", f"{about} ({library})", partial(find, library)) for library in libraries]

@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,22 +20,15 @@ from simkit.testing.report import Finding, Report, Skipped
 
 __all__ = ["Subject", "check_index", "check_kernel", "examine_index", "examine_kernel", "index_checks", "kernel_checks"]
 
-# The first of the checks: without it there is nothing to ask the others about.
-DEFINITION = "definition"
-
 
 def index_checks() -> dict[str, str]:
     """The checks of an index: name -> what is expected."""
-    return {name: _about(check) for name, check in INDEX_CHECKS.items()}
+    return {check.name: check.about for check in INDEX_CHECKS.values()}
 
 
 def kernel_checks() -> dict[str, str]:
     """The checks of a kernel: name -> what is expected."""
-    return {name: _about(check) for name, check in KERNEL_CHECKS.items()}
-
-
-def _about(check: Callable[..., Any]) -> str:
-    return (check.__doc__ or "").partition("\n")[0]
+    return {check.name: check.about for check in KERNEL_CHECKS.values()}
 
 
 def examine_index(index: str | Index[Any] | type[Index[Any]], **options: Any) -> Report:
@@ -100,7 +92,6 @@ def check_kernel(kernel: str | Kernel | type[Kernel], **options: Any) -> Report:
     return examine_kernel(kernel, **options).raise_for_failures()
 
 
-@dataclass
 class Subject:
     """An index or a kernel under test: makes one check at a time.
 
@@ -112,21 +103,21 @@ class Subject:
         As in `check_index`.
     """
 
-    kind: str
-    thing: Any
-    only: Sequence[str] = ()
-    skip: Mapping[str, str] = field(default_factory=dict)
-    options: Options = field(default_factory=Options)
-
     def __init__(
-        self, kind: str, thing: Any, *, only: Sequence[str] = (), skip: Mapping[str, str] | None = None, **options: Any
+        self,
+        kind: str,
+        thing: Any,
+        *,
+        only: Sequence[str] | None = None,
+        skip: Mapping[str, str] | None = None,
+        **options: Any,
     ) -> None:
         self.kind, self.thing, self.only, self.skip = kind, thing, only, dict(skip or {})
         if isinstance(only, str):
             raise ValueError(f"only={only!r}; expected a sequence of names of checks, such as [{only!r}].")
         self.options = Options.of(**options)
-        self.checks: Mapping[str, Callable[[Any], Iterable[str]]] = INDEX_CHECKS if kind == "index" else KERNEL_CHECKS
-        for name in (*self.only, *self.skip):
+        self.checks = INDEX_CHECKS if kind == "index" else KERNEL_CHECKS
+        for name in (*(self.only or ()), *self.skip):
             if name not in self.checks:
                 hint = close_matches(name, self.checks)
                 raise ValueError(f"There is no check {name!r} of an {kind}.{hint} There are: {', '.join(self.checks)}.")
@@ -143,7 +134,7 @@ class Subject:
     @property
     def names(self) -> tuple[str, ...]:
         """The checks that are wanted."""
-        return tuple(name for name in self.checks if not self.only or name in self.only)
+        return tuple(name for name in self.checks if self.only is None or name in self.only)
 
     @property
     def case(self) -> Case:
@@ -175,7 +166,7 @@ class Subject:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                found.extend(self.checks[name](case))
+                found.extend(self.checks[name].find(case))
         except Skipped:
             raise
         except Exception as error:

@@ -2,32 +2,481 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import math
+import warnings
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any, get_args
 
-from simkit.testing.case import IndexCase
+import numpy as np
+
+import simkit
+from simkit.arrays import Array, is_dask, namespace_of, to_numpy
+from simkit.errors import ConstantInputWarning, InvalidArrayError, NeedsAllExamplesError
+from simkit.index import Index
+from simkit.properties import Facts, Invariances, Statistic
+from simkit.representation import Representation
+from simkit.testing.case import Check, IndexCase, on_each_library, table
+from simkit.testing.gradients import gradient_in_jax, gradient_in_torch, slopes
+from simkit.testing.layers import between, degenerate_pairs, unrelated
+from simkit.testing.libraries import LIBRARIES, Library, problems_of_array
+from simkit.testing.report import Skipped
+from simkit.testing.values import check_declared_invariances, check_definition, check_values
 
 __all__ = ["INDEX_CHECKS"]
 
+_ROUNDING = 1e-9
+
+
+# --- what is declared -----------------------------------------------------------------------------------------------------
+
+
+def definition(case: IndexCase) -> Iterator[str]:
+    """A frozen dataclass with a name, a reference, a docstring and defaults."""
+    yield from check_definition(case.index, Index)
+
+
+def facts(case: IndexCase) -> Iterator[str]:
+    """All facts are declared, well formed and consistent with each other."""
+    try:
+        declared = case.index.facts
+    except Exception as error:
+        yield f"the declared facts cannot be read: {type(error).__name__}: {error}"
+        return
+    lacking = [name for name in Facts.__dataclass_fields__ if not hasattr(declared, name)]
+    if lacking:
+        yield f"facts lacks {', '.join(lacking)}; it is a {type(declared).__name__}, expected simkit.properties.Facts"
+        return
+    for name in ("symmetric", "metric", "differentiable", "host"):
+        if not isinstance(getattr(declared, name), bool):
+            yield f"{name} is {getattr(declared, name)!r}; expected True or False"
+    yield from _range_and_identity(declared)
+    if declared.statistic not in get_args(Statistic):
+        yield f"statistic is {declared.statistic!r}; expected one of {', '.join(map(repr, get_args(Statistic)))}"
+    if not isinstance(declared.min_examples, int) or declared.min_examples < 2:
+        yield f"min_examples is {declared.min_examples!r}; expected a whole number of at least 2"
+    if not isinstance(declared.invariances, Invariances):
+        yield f"invariances is {declared.invariances!r}; expected simkit.properties.Invariances"
+        return
+    for side, kept in zip("XY", declared.invariances, strict=True):
+        yield from check_declared_invariances(kept, f"invariances of {side}")
+    if declared.symmetric is True and declared.invariances.x != declared.invariances.y:
+        yield "declared symmetric, with other invariances for X than for Y"
+    if declared.host is True and declared.differentiable is True:
+        yield "host=True with differentiable=True: what SciPy computes on the host has no gradient"
+
+
+def _range_and_identity(declared: Facts) -> Iterator[str]:
+    bounds = declared.range
+    numbers = isinstance(bounds, tuple) and len(bounds) == 2 and all(isinstance(bound, int | float) for bound in bounds)
+    if not numbers or not bounds[0] < bounds[1]:
+        yield f"range is {bounds!r}; expected (low, high) with low < high, infinite where there is no bound"
+        return
+    low, high = bounds
+    if declared.identity is not None and not low <= declared.identity <= high:
+        yield f"identity {declared.identity!r} is outside of the range [{low:g}, {high:g}]"
+    if declared.metric is True and (declared.symmetric is not True or declared.identity != 0 or low < 0):
+        yield (
+            f"declared a metric, so symmetric=True, identity=0 and no negative score are expected; found "
+            f"symmetric={declared.symmetric}, identity={declared.identity}, range from {low:g}"
+        )
+
+
+def values(case: IndexCase) -> Iterator[str]:
+    """Hashable, immutable, and the same after pickle, deepcopy, its spec string and the journey to a cluster."""
+    yield from check_values(case.index)
+
+
+# --- what the declarations promise ----------------------------------------------------------------------------------------
+
+
+def invariances(case: IndexCase) -> Iterator[str]:
+    """What is declared harmless, to X and to Y, leaves the score as it is."""
+    for (side, name), (before, after) in case.moves.items():
+        if name in _kept(case, side) and case.differ(before, after):
+            yield f"declared invariant to {name} of {side}, but the score goes from {before:.9g} to {after:.9g}"
+
+
+def crosses(case: IndexCase) -> Iterator[str]:
+    """What is not declared harmless does change the score: an index that were invariant after all should say so."""
+    for (side, name), (before, after) in case.moves.items():
+        if name not in _kept(case, side) and not case.differ(before, after):
+            yield f"no random {name} of {side} changes the score, but {name} is not among the declared invariances"
+
+
+def _kept(case: IndexCase, side: str) -> frozenset[Any]:
+    return case.facts.invariances.x if side == "X" else case.facts.invariances.y
+
 
 def symmetry(case: IndexCase) -> Iterator[str]:
-    """score(X, Y) = score(Y, X) if declared symmetric, and otherwise not."""
-    gap = 0.0
+    """score(X, Y) = score(Y, X) where declared symmetric, and only there."""
+    symmetric = True
     for (X, Y), score in zip(case.pairs, case.reference, strict=True):
         turned = case.number(Y, X)
         if case.differ(score, turned):
-            gap = max(gap, abs(score - turned))
+            symmetric = False
             if case.facts.symmetric:
-                yield f"declared symmetric, but score(X, Y) = {score:.9g}, score(Y, X) = {turned:.9g} for widths {X.shape[1]}, {Y.shape[1]}"
-    if not gap and not case.facts.symmetric:
-        yield "score(X, Y) = score(Y, X) for all random layers, but symmetric is declared False"
+                widths = f"{X.shape[1]} and {Y.shape[1]} features"
+                yield f"declared symmetric, but score(X, Y) = {score:.9g} and score(Y, X) = {turned:.9g}, {widths}"
+    if symmetric and not case.facts.symmetric:
+        yield "score(X, Y) = score(Y, X) for all random layers, but symmetric=False is declared"
+
+
+def in_range(case: IndexCase) -> Iterator[str]:
+    """Scores of related, unrelated, opposite and equal layers are defined, and within the range."""
+    low, high = case.facts.range
+    slack = _ROUNDING * case.size
+    for what, X, Y in _of_all_kinds(case):
+        score = case.number(X, Y)
+        if math.isnan(score):
+            yield f"the score of {what} is nan"
+        elif not low - slack <= score <= high + slack:
+            yield f"the score of {what} is {score:.12g}, outside of the declared range [{low:g}, {high:g}]"
+
+
+def _of_all_kinds(case: IndexCase) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    for X, Y in case.pairs:
+        yield f"two layers of shapes {X.shape} and {Y.shape}", X, Y
+        yield f"unrelated layers of shapes {X.shape} and {Y.shape}", X, unrelated(Y, case.rng)
+        yield f"a layer of shape {X.shape} and itself", X, X
+        yield f"a layer of shape {X.shape} and its negative", X, -X
+        yield f"a layer of shape {X.shape} and a noisy copy", X, X + 0.1 * unrelated(X, case.rng)
 
 
 def identity(case: IndexCase) -> Iterator[str]:
-    """score(X, X) is the declared identity."""
-    for X, _ in case.pairs:
-        score = case.number(X, X)
-        if case.facts.identity is not None and case.differ(score, case.facts.identity):
-            yield f"identity is declared {case.facts.identity:g}, but score(X, X) = {score:.9g} for {X.shape}"
+    """score(X, X) is the declared identity, or depends on X where none is declared."""
+    found = [case.number(Z, Z) for X, Y in case.pairs for Z in (X, Y, np.concatenate([X[:3], X[:-3]]))]  # ties, too
+    declared = case.facts.identity
+    if declared is not None:
+        wrong = [score for score in found if case.differ(score, declared)]
+        if wrong:
+            yield f"identity={declared:g} is declared, but score(X, X) is {wrong[0]:.9g}"
+    elif math.isfinite(found[0]) and not any(case.differ(score, found[0]) for score in found):
+        yield f"score(X, X) is {found[0]:.6g} for every random layer, but identity=None is declared"
 
 
-INDEX_CHECKS: Mapping[str, Callable[[IndexCase], Iterator[str]]] = {check.__name__: check for check in (symmetry, identity)}
+def metric(case: IndexCase) -> Iterator[str]:
+    """Where declared a metric, distances to a layer in between add up to no less than the distance."""
+    if not case.facts.metric:
+        raise Skipped("not declared a metric")
+    for (X, Y), direct in zip(case.pairs, case.reference, strict=True):
+        for Z in between(X, Y, one_width=case.one_width):
+            detour = case.number(X, Z) + case.number(Z, Y)
+            if direct > detour + case.options.tolerance * case.size:
+                yield f"the triangle inequality fails: score(X, Y) = {direct:.9g}, and {detour:.9g} by way of a third"
+
+
+# --- inputs ---------------------------------------------------------------------------------------------------------------
+
+
+def fewest_examples(case: IndexCase) -> Iterator[str]:
+    """Defined for min_examples, refused with InvalidArrayError for one fewer."""
+    X, Y = case.pair(case.fewest, 3, 4)
+    yield from _problems_at_the_edge(case, f"{case.fewest} examples", X, Y)
+    try:
+        score = case.number(X[:-1], Y[:-1])
+    except InvalidArrayError:
+        return
+    yield f"{case.fewest - 1} examples give {score:.6g}; expected InvalidArrayError, since min_examples={case.fewest}"
+
+
+def degenerate(case: IndexCase) -> Iterator[str]:
+    """Layers at the edge give a score in the range, or nan with a warning: no exception, no silent nan."""
+    p1, p2 = case.widths(5, 4)
+    for what, X, Y in degenerate_pairs(max(20, case.fewest), p1, p2, case.options.seed):
+        yield from _problems_at_the_edge(case, what, X, Y)
+        yield from _problems_at_the_edge(case, f"{what}, as Y", Y, X)
+
+
+def _problems_at_the_edge(case: IndexCase, what: str, X: np.ndarray, Y: np.ndarray) -> Iterator[str]:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            score = float(case.index(X, Y))
+        except InvalidArrayError:  # a clear refusal
+            return
+        except Exception as error:
+            yield f"{what}: raised {type(error).__name__}: {' '.join(str(error).split())}"
+            return
+    low, high = case.facts.range
+    warned = any(issubclass(warning.category, ConstantInputWarning) for warning in caught)
+    if math.isnan(score) and not warned:
+        yield f"{what}: nan without a ConstantInputWarning"
+    elif not math.isnan(score) and not low - _ROUNDING * case.size <= score <= high + _ROUNDING * case.size:
+        yield f"{what}: {score:.12g}, outside of the declared range [{low:g}, {high:g}]"
+
+
+def constant(case: IndexCase) -> Iterator[str]:
+    """A layer that is the same for all examples gives nan with a ConstantInputWarning."""
+    X, Y = case.pair(20, 5, 4)
+    for what, x, y in (("X", np.full_like(X, 0.1), Y), ("Y", X, np.zeros_like(Y))):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            try:
+                score = float(case.index(x, y))
+            except Exception as error:
+                yield f"a constant {what} raised {type(error).__name__}: {error}; expected nan with a ConstantInputWarning"
+                continue
+        if not math.isnan(score):
+            yield f"a constant {what} gives {score:.6g}; expected nan"
+        if not any(issubclass(warning.category, ConstantInputWarning) for warning in caught):
+            yield f"a constant {what} gives no ConstantInputWarning"
+
+
+def not_finite(case: IndexCase) -> Iterator[str]:
+    """nan and inf are refused with InvalidArrayError, or give nan where the user turned the check off."""
+    X, Y = case.pair(20, 5, 4)
+    for value in (math.nan, math.inf):
+        bad = X.copy()
+        bad[3, 1] = value
+        for x, y in ((bad, Y), (Y, bad)):
+            try:
+                score = case.number(x, y)
+                yield f"{value} among the features gives {score:.6g}; expected InvalidArrayError"
+            except InvalidArrayError:
+                pass
+            unchecked = float(case.score(x, y, check_finite=False))
+            if not math.isnan(unchecked):
+                yield f"{value} among the features gives {unchecked:.6g} with check_finite=False; expected nan"
+
+
+def inputs_unchanged(case: IndexCase) -> Iterator[str]:
+    """Neither X nor Y is written to."""
+    for library in ("numpy", "torch"):
+        for dtype in ("float64", "float32"):
+            X, Y = (x.astype(dtype) for x in case.pair(25, 6, 5))
+            try:
+                x, y = LIBRARIES[library].asarray(X), LIBRARIES[library].asarray(Y)
+            except Skipped:
+                continue
+            case.score(x, y)
+            for name, before, after in (("X", X, x), ("Y", Y, y)):
+                if not np.array_equal(before, to_numpy(after)):
+                    yield f"{name}, a {dtype} array of {library}, was changed"
+
+
+def same_twice(case: IndexCase) -> Iterator[str]:
+    """The same layers give exactly the same score again."""
+    for (X, Y), first in zip(case.pairs, case.reference, strict=True):
+        again = case.number(X.copy(), Y.copy())
+        if again != first and not math.isnan(first):
+            yield f"the same layers gave {first!r} and then {again!r}"
+
+
+def all_pairs(case: IndexCase) -> Iterator[str]:
+    """simkit.pairwise, which prepares each layer once, gives the scores of single pairs."""
+    X, Y = case.pair(30, 6, 5)
+    layers = {"X": X, "Y": Y, "Z": np.tanh(X[:, : Y.shape[1]])}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with_itself = simkit.pairwise(layers, index=case.index, progress=False)
+        across = simkit.pairwise(layers, {"Y": Y, "Z": layers["Z"]}, case.index, progress=False)
+    for matrix in (with_itself, across):
+        for row in matrix.rows:
+            for column in matrix.columns:
+                alone, found = case.number(layers[row], layers[column]), float(matrix[row, column])
+                if case.differ(alone, found):
+                    yield f"pairwise gives {found:.9g} for {row} and {column}, a single comparison {alone:.9g}"
+
+
+# --- array libraries ------------------------------------------------------------------------------------------------------
+
+
+def _on(library: Library, case: IndexCase) -> Iterator[str]:
+    with library.active():
+        for dtype, tolerance in (("float64", case.options.tolerance), ("float32", case.options.tolerance_float32)):
+            X, Y = (x.astype(dtype) for x in next(case.pairs))
+            expected = case.number(X.astype(np.float64), Y.astype(np.float64))
+            x, y = library.asarray(X), library.asarray(Y)
+            yield from _problems_of_score(case, x, y, dtype)
+            score = case.score(x, y)
+            wrong = list(problems_of_array(score, x, (), (dtype,)))
+            yield from (f"the score of {dtype} arrays {problem}" for problem in wrong)
+            if not wrong and case.differ(float(score), expected, tolerance):
+                yield f"{dtype} arrays give {float(score):.9g}, NumPy in float64 {expected:.9g}"
+        if library.module == "numpy":
+            yield from _of_any_layout(library, case)
+
+
+def _problems_of_score(case: IndexCase, x: Array, y: Array, dtype: str) -> Iterator[str]:
+    """What `Index.score` itself returns: simkit converts its precision, but must not have to."""
+    xp, width = namespace_of(x, y), x.shape[1] + y.shape[1]
+    states = [case.index.prepare(Representation(z, width, name, xp=xp)) for z, name in ((x, "X"), (y, "Y"))]
+    raw = case.index.score(*states)
+    precise = ("float64",) if dtype == "float64" else ("float32", "float64")  # what was summed in float64 may stay so
+    yield from (f"`score` of {dtype} arrays {problem}" for problem in problems_of_array(raw, x, (), precise))
+
+
+def _of_any_layout(library: Library, case: IndexCase) -> Iterator[str]:
+    X, Y = next(case.pairs)
+    wide = np.zeros((X.shape[0], 2 * X.shape[1]))
+    wide[:, ::2] = X
+    for what, x in (("columns side by side", np.asfortranarray(X)), ("every other column", wide[:, ::2])):
+        if library.name == "numpy_readonly":
+            x.setflags(write=False)
+        score = case.number(x, Y)
+        if case.differ(score, case.reference[0]):
+            yield f"an array in memory as {what} gives {score:.9g}, and {case.reference[0]:.9g} row by row"
+
+
+def half_precision(case: IndexCase) -> Iterator[str]:
+    """Half precision is computed and returned in float32."""
+    for name, dtypes in (("numpy", ("float16",)), ("torch", ("float16", "bfloat16"))):
+        try:
+            module = LIBRARIES[name].require()
+        except Skipped:
+            continue
+        for dtype in dtypes:
+            halves: list[Any] = [
+                x.astype(np.float16) if name == "numpy" else module.asarray(x).to(getattr(module, dtype))
+                for x in next(case.pairs)
+            ]
+            whole = [np.asarray(x, dtype=np.float64) if name == "numpy" else x.double().numpy() for x in halves]
+            score = case.score(*halves)
+            if not str(score.dtype).endswith("float32"):
+                yield f"{dtype} arrays of {name} give a score in {score.dtype}; expected float32"
+            expected = case.number(*whole)
+            if case.differ(float(score), expected, case.options.tolerance_float32):
+                yield f"{dtype} arrays of {name} give {float(score):.6g}, the same values in float64 {expected:.6g}"
+
+
+def _gradient(name: str, gradient: Any, case: IndexCase) -> Iterator[str]:
+    if not case.facts.differentiable:
+        raise Skipped("differentiable=False is declared")
+    layers = next(case.pairs)
+    with LIBRARIES[name].active() as module:
+        gradients = gradient(module, case.score, *layers)
+    for side, found, expected in slopes(case.score, layers, gradients, case.rng):
+        if found is None:
+            yield f"no gradient flows to {side}, but differentiable=True is declared"
+        elif not abs(found - expected) <= 1e-3 * abs(expected) + 1e-5 * case.size:
+            yield f"the slope along a random direction of {side} is {expected:.6g}, but the gradient says {found:.6g}"
+
+
+def traced_by_jax(case: IndexCase) -> Iterator[str]:
+    """Under jax.jit no value is read: no bool, float or int of an array, no shape that depends on data."""
+    if case.facts.host:
+        raise Skipped("host=True is declared")
+    with LIBRARIES["jax"].active() as jax:
+        x, y = (jax.numpy.asarray(z) for z in next(case.pairs))
+        try:
+            score = jax.eval_shape(case.score, x, y)
+        except Exception as error:
+            told = str(error).strip().partition("\n")[0]
+            yield f"cannot be traced, {type(error).__name__}: {told} (a rank or a threshold must be a 0/1 mask)"
+            return
+        if tuple(score.shape) != () or str(score.dtype) != "float64":
+            yield f"traced by JAX the score has shape {tuple(score.shape)} and dtype {score.dtype}; expected () and float64"
+
+
+# --- without all examples in memory ---------------------------------------------------------------------------------------
+
+
+def dask(case: IndexCase) -> Iterator[str]:
+    """Where statistic claims it, Dask arrays are not computed before .compute(), and then give the score in memory."""
+    if case.facts.statistic == "examples":
+        raise Skipped("needs all examples at once, as declared")
+    LIBRARIES["dask"].require()
+    import dask.array as da
+
+    X, Y = case.pair(60, 6, 5)
+    expected = case.number(X, Y)
+    for rows, columns in (((17, 3, X.shape[0] - 20), -1), (X.shape[0], -1), (25, 3)):
+        computed: list[int] = []
+
+        def seen(block: np.ndarray, computed: list[int] = computed) -> np.ndarray:
+            computed.append(len(block))
+            return block
+
+        x, y = (
+            da.from_array(z, chunks=(rows, columns)).map_blocks(seen, dtype=z.dtype, meta=np.empty((0, 0))) for z in (X, Y)
+        )
+        try:
+            lazy = case.score(x, y)
+        except NeedsAllExamplesError as error:
+            _excuse(case, error)
+        if computed:
+            yield f"{sum(computed)} rows were computed before .compute() was called"
+        if not is_dask(lazy) or lazy.shape != () or lazy.dtype != np.float64:
+            yield f"the score of Dask arrays is {lazy!r}; expected a lazy 0-d array of float64"
+            continue
+        score = float(lazy.compute(scheduler="synchronous"))
+        if case.differ(score, expected):
+            yield _not_of(case, f"Dask arrays in {x.numblocks} chunks", score, expected)
+
+
+def stream(case: IndexCase) -> Iterator[str]:
+    """Where statistic claims it, batches give the score of all examples in memory."""
+    if case.facts.statistic == "examples":
+        raise Skipped("needs all examples at once, as declared")
+    for X, Y in case.pairs:
+        try:
+            batches = simkit.stream(case.index)
+        except NeedsAllExamplesError as error:
+            _excuse(case, error)
+        start = 0
+        for size in (7, 1, 11, len(X)):
+            batches.update(X[start : start + size], Y[start : start + size])
+            start += size
+        score, expected = float(batches.compute()), case.number(X, Y)
+        if case.differ(score, expected):
+            yield _not_of(case, "a stream", score, expected)
+
+
+def _excuse(case: IndexCase, error: NeedsAllExamplesError) -> None:
+    """Skip where simkit itself says that no statistic suffices; indexes of moments have no such excuse."""
+    if case.facts.statistic == "moments":
+        raise error
+    raise Skipped(" ".join(str(error).split())) from None
+
+
+def _not_of(case: IndexCase, what: str, score: float, expected: float) -> str:
+    return (
+        f"{what} give {score:.9g}, all examples in memory {expected:.9g}: the index is no function of "
+        f"{'second moments' if case.facts.statistic == 'moments' else 'the three sums of HSIC'}, or not the same one"
+    )
+
+
+def tiles(case: IndexCase) -> Iterator[str]:
+    """Scores over tiles of the Gram matrices are those of whole ones."""
+    if case.facts.statistic != "hsic sums":
+        raise Skipped("not a function of HSIC sums, as declared")
+    X, Y = case.pair(300, 4, 3)  # a tile has 256 rows
+    try:
+        score = float(simkit.compare(X, Y, case.index, tiles="exact"))
+    except NeedsAllExamplesError as error:
+        _excuse(case, error)
+    expected = case.number(X, Y)
+    if case.differ(score, expected):
+        yield _not_of(case, "tiles", score, expected)
+
+
+# --- the table ------------------------------------------------------------------------------------------------------------
+
+
+INDEX_CHECKS: Mapping[str, Check] = table(
+    definition,
+    facts,
+    values,
+    invariances,
+    crosses,
+    symmetry,
+    in_range,
+    identity,
+    metric,
+    fewest_examples,
+    degenerate,
+    constant,
+    not_finite,
+    inputs_unchanged,
+    same_twice,
+    all_pairs,
+    *on_each_library(_on, "A 0-d array on the device and in the precision of the input, with the score of NumPy in float64"),
+    half_precision,
+    Check("gradient_in_torch", "PyTorch's gradient is the slope", partial(_gradient, "torch", gradient_in_torch)),
+    Check("gradient_in_jax", "JAX's gradient is the slope", partial(_gradient, "jax", gradient_in_jax)),
+    traced_by_jax,
+    dask,
+    stream,
+    tiles,
+)

@@ -2,31 +2,323 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any
 
 import numpy as np
 
-from simkit.testing.case import KernelCase
+import simkit
+from simkit.arrays import is_dask, namespace_of, to_numpy
+from simkit.indexes import CKA
+from simkit.kernel import Kernel
+from simkit.testing.case import Check, KernelCase, on_each_library, table
+from simkit.testing.gradients import gradient_in_jax, gradient_in_torch, slopes
+from simkit.testing.layers import degenerate_pairs, pair
+from simkit.testing.libraries import LIBRARIES, Library, problems_of_array
+from simkit.testing.report import Skipped
+from simkit.testing.values import check_declared_invariances, check_definition, check_values
 
 __all__ = ["KERNEL_CHECKS"]
 
 
-def symmetry(case: KernelCase) -> Iterator[str]:
-    """K(X, X) is symmetric."""
+# --- what is declared -----------------------------------------------------------------------------------------------------
+
+
+def definition(case: KernelCase) -> Iterator[str]:
+    """A frozen dataclass with a name, a reference, a docstring and defaults."""
+    yield from check_definition(case.kernel, Kernel)
+
+
+def facts(case: KernelCase) -> Iterator[str]:
+    """Invariances, homogeneous and differentiable are declared and well formed."""
+    try:
+        declared = case.kernel.invariances
+    except Exception as error:
+        yield f"the declared invariances cannot be read: {type(error).__name__}: {error}"
+    else:
+        yield from check_declared_invariances(declared, "invariances")
+    for name in ("homogeneous", "differentiable"):
+        if not isinstance(getattr(case.kernel, name, None), bool):
+            yield f"{name} is {getattr(case.kernel, name, None)!r}; expected True or False"
+
+
+def values(case: KernelCase) -> Iterator[str]:
+    """Hashable, immutable, and the same after pickle, deepcopy, its spec string and the journey to a cluster."""
+    yield from check_values(case.kernel)
+
+
+# --- what the declarations promise ----------------------------------------------------------------------------------------
+
+
+def invariances(case: KernelCase) -> Iterator[str]:
+    """What is declared harmless to the features leaves the centred Gram matrix HKH as it is."""
+    for name, gap in case.moves.items():
+        if name in case.invariances and not gap <= case.options.tolerance:
+            yield f"declared invariant to {name}, but HKH changes by {gap:.3g} of its largest entry"
+
+
+def crosses(case: KernelCase) -> Iterator[str]:
+    """What is not declared harmless does change HKH: a kernel that were invariant after all should say so."""
+    for name, gap in case.moves.items():
+        if name not in case.invariances and gap <= case.options.tolerance:
+            yield f"no random {name} changes HKH, but {name} is not among the declared invariances"
+
+
+def homogeneous(case: KernelCase) -> Iterator[str]:
+    """Where declared homogeneous, and only there, scaling the features only multiplies HKH by a constant."""
+    if "isotropic_scaling" in case.invariances:
+        if case.kernel.homogeneous:
+            return
+        raise Skipped("scaling changes nothing at all, as declared")
+    worst = 0.0
     for X in case.layers:
-        K = case.kernel.fit(X)(X, X)
-        gap = float(np.max(np.abs(K - K.T)))
-        if gap > 1e-9 * float(np.max(np.abs(K))):
-            yield f"k(x, y) and k(y, x) differ by up to {gap:.3g} for X of shape {X.shape}"
+        before = case.centred(X)
+        for factor in (0.3, 4.0):
+            after = case.centred(factor * X)
+            multiple = np.sum(after * before) / np.sum(before**2)
+            worst = max(worst, float(np.max(np.abs(after - multiple * before)) / np.max(np.abs(after))))
+    if case.kernel.homogeneous and not worst <= case.options.tolerance:
+        yield f"declared homogeneous, but scaling X changes HKH by {worst:.3g} of its largest entry, besides a factor"
+    if not case.kernel.homogeneous and worst <= case.options.tolerance:
+        yield "scaling X only multiplies HKH by a constant, but homogeneous=False is declared"
+
+
+def symmetry(case: KernelCase) -> Iterator[str]:
+    """K(X, X) is symmetric, K(X, Z) is K(Z, X) transposed."""
+    for X in case.layers:
+        kernel = case.kernel.fit(X)
+        K, Z = kernel(X, X), X[:7] + 1.0
+        for what, found, mirrored in (("K(X, X)", K, K.T), ("K(X, Z)", kernel(X, Z), kernel(Z, X).T)):
+            gap = float(np.max(np.abs(found - mirrored)))
+            if not gap <= 1e-9 * float(np.max(np.abs(found))):
+                yield f"{what} and its mirror image differ by {gap:.3g} for X of shape {X.shape}"
+
+
+def positive_semidefinite(case: KernelCase) -> Iterator[str]:
+    """HKH, the centred Gram matrix, has no negative eigenvalue."""
+    for X in (*case.layers, *(wide for wide in pair(20, 30, 2, case.options.seed))):
+        centred = case.centred(X)
+        lowest, largest = float(np.linalg.eigvalsh((centred + centred.T) / 2)[0]), float(np.max(np.abs(centred)))
+        if not lowest >= -1e-9 * largest * X.shape[0]:
+            yield f"HKH has the eigenvalue {lowest:.3g}, with entries up to {largest:.3g}, for X of shape {X.shape}"
+
+
+# --- fit and tiles --------------------------------------------------------------------------------------------------------
+
+
+def fit(case: KernelCase) -> Iterator[str]:
+    """fit returns a kernel of the same class that no further data change."""
+    X, other = case.layer, 3 * next(iter(case.layers)) + 1
+    fitted = case.kernel.fit(X)
+    if type(fitted) is not type(case.kernel):
+        yield f"fit returns a {type(fitted).__name__}; expected a {type(case.kernel).__name__}"
+        return
+    K = fitted(X, X)
+    again = fitted.fit(other)(X, X)
+    if not _equal(again, K):
+        yield "a fitted kernel that is fitted again, to another layer, gives another K(X, X)"
+    fitted(other, other)
+    if not _equal(fitted(X, X), K):
+        yield "K(X, X) changes after the kernel has seen other examples"
 
 
 def tiles(case: KernelCase) -> Iterator[str]:
-    """The kernel of some rows is the part of K that belongs to them."""
+    """The fitted kernel of some rows is the part of K that belongs to them, whatever the other rows are."""
+    for X in case.layers:
+        fitted = case.kernel.fit(X)
+        K = fitted(X, X)
+        if tuple(K.shape) != (len(X), len(X)):
+            yield f"K(X, X) has shape {tuple(K.shape)} for {len(X)} examples; expected {(len(X), len(X))}"
+            continue
+        for rows, columns in ((slice(0, 3), slice(None)), (slice(2, 9), slice(9, 10)), (slice(3, 8), slice(3, 8))):
+            part, whole = fitted(X[rows], X[columns]), K[rows, columns]
+            if tuple(part.shape) != whole.shape:
+                yield f"K(X, Z) has shape {tuple(part.shape)} for {len(X[rows])} and {len(X[columns])} examples"
+            elif not _equal(part, whole):
+                gap = float(np.max(np.abs(part - whole)))
+                yield f"a tile of shape {whole.shape} differs from that part of K by {gap:.3g}: it depends on other rows"
+
+
+def _equal(found: np.ndarray, expected: np.ndarray) -> bool:
+    """Up to the root of rounding, where a distance is 0."""
+    return bool(np.allclose(found, expected, rtol=1e-9, atol=1e-6 * float(np.max(np.abs(expected)))))
+
+
+# --- inputs ---------------------------------------------------------------------------------------------------------------
+
+
+def degenerate(case: KernelCase) -> Iterator[str]:
+    """Layers at the edge give finite values: one feature, equal examples, zeros, more features than examples."""
+    layers = {what: X for what, X, _ in degenerate_pairs(20, 5, 4, case.options.seed)}
+    layers["two examples"] = case.layer[:2]
+    layers["an example of zeros"] = np.concatenate([case.layer, np.zeros((1, case.layer.shape[1]))])
+    layers["integers"] = np.round(3 * case.layer)
+    del layers["a single unit that is hardly ever active"]  # no bandwidth can be read off it
+    for what, X in layers.items():
+        try:
+            K = case.kernel.fit(X)(X, X)
+        except Exception as error:
+            yield f"{what}: raised {type(error).__name__}: {' '.join(str(error).split())}"
+            continue
+        if not np.all(np.isfinite(K)):
+            yield f"{what}: {np.count_nonzero(~np.isfinite(K))} entries of K are not finite"
+
+
+def inputs_unchanged(case: KernelCase) -> Iterator[str]:
+    """The examples are not written to, neither by fit nor by the kernel."""
+    for library in ("numpy", "torch"):
+        try:
+            x, z = LIBRARIES[library].asarray(case.layer), LIBRARIES[library].asarray(case.layer[:5])
+        except Skipped:
+            continue
+        case.kernel.fit(x)(x, z)
+        for name, before, after in (("X", case.layer, x), ("Y", case.layer[:5], z)):
+            if not np.array_equal(before, to_numpy(after)):
+                yield f"{name}, an array of {library}, was changed"
+
+
+def same_twice(case: KernelCase) -> Iterator[str]:
+    """The same examples give exactly the same values again."""
+    for X in case.layers:
+        first, again = (case.kernel.fit(Z)(Z, Z) for Z in (X, X.copy()))
+        if not np.array_equal(first, again, equal_nan=True):
+            yield f"values differ by up to {float(np.max(np.abs(first - again))):.3g} from one call to the next"
+
+
+# --- array libraries ------------------------------------------------------------------------------------------------------
+
+
+def _on(library: Library, case: KernelCase) -> Iterator[str]:
+    with library.active():
+        for dtype, tolerance in (("float64", case.options.tolerance), ("float32", case.options.tolerance_float32)):
+            X = case.layer.astype(dtype)
+            x, exact = library.asarray(X), X.astype(np.float64)
+            fitted, reference = case.kernel.fit(x), case.kernel.fit(exact)
+            K = reference(exact, exact)
+            for what, found, expected in (
+                ("K(X, X)", fitted(x, x), K),
+                ("K(X, Y)", fitted(x, x[:4, :]), K[:, :4]),
+            ):
+                wrong = list(problems_of_array(found, x, expected.shape, (dtype,)))
+                yield from (f"{what} of {dtype} arrays {problem}" for problem in wrong)
+                if not wrong:
+                    gap = float(np.max(np.abs(to_numpy(found) - expected)) / np.max(np.abs(expected)))
+                    if not gap <= tolerance:
+                        yield f"{what} of {dtype} arrays differs from NumPy in float64 by {gap:.3g} of its largest entry"
+
+
+def _gradient(name: str, gradient: Any, case: KernelCase) -> Iterator[str]:
+    if not case.kernel.differentiable:
+        raise Skipped("differentiable=False is declared")
     X = case.layer
-    fitted = case.kernel.fit(X)
-    K = fitted(X, X)
-    if not np.allclose(fitted(X[:3], X), K[:3], rtol=1e-9, atol=1e-6):
-        yield "differs"
+    weights = case.rng.standard_normal((len(X), len(X)))
+    with LIBRARIES[name].active() as module:
+
+        def weighted(x: Any) -> Any:
+            xp = namespace_of(x)
+            return xp.sum(case.kernel.fit(x)(x, x) * xp.asarray(weights))
+
+        gradients = gradient(module, weighted, X)
+    for _, found, expected in slopes(weighted, (X,), gradients, case.rng):
+        if found is None:
+            yield "no gradient flows to X, but differentiable=True is declared"
+        elif not abs(found - expected) <= 1e-3 * abs(expected) + 1e-5:
+            yield f"the slope of a weighted sum of K is {expected:.6g}, but the gradient says {found:.6g}"
 
 
-KERNEL_CHECKS: Mapping[str, Callable[[KernelCase], Iterator[str]]] = {check.__name__: check for check in (symmetry, tiles)}
+def traced_by_jax(case: KernelCase) -> Iterator[str]:
+    """Under jax.jit no value is read: no bool, float or int of an array, no shape that depends on data."""
+    with LIBRARIES["jax"].active() as jax:
+        x = jax.numpy.asarray(case.layer)
+        try:
+            K = jax.eval_shape(lambda z: case.kernel.fit(z)(z, z[:3, :]), x)
+        except Exception as error:
+            yield f"cannot be traced, {type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+            return
+        if tuple(K.shape) != (len(x), 3) or str(K.dtype) != "float64":
+            yield f"traced by JAX, K has shape {tuple(K.shape)} and dtype {K.dtype}; expected {(len(x), 3)} and float64"
+
+
+# --- with an index --------------------------------------------------------------------------------------------------------
+
+
+def cka(case: KernelCase) -> Iterator[str]:
+    """CKA with the kernel is 1 of a layer and itself, symmetric, and between 0 and 1."""
+    index = CKA(kernel=case.kernel)
+    for n, p1, p2 in case.options.shapes:
+        X, Y = pair(n, p1, p2, case.options.seed)
+        score, turned, own = float(index(X, Y)), float(index(Y, X)), float(index(X, X))
+        if not -1e-9 <= score <= 1 + 1e-9:
+            yield f"CKA of two layers is {score:.9g}; expected a number from 0 to 1"
+        if abs(own - 1) > case.options.tolerance:
+            yield f"CKA of a layer and itself is {own:.9g}; expected 1"
+        if abs(score - turned) > case.options.tolerance:
+            yield f"CKA(X, Y) = {score:.9g}, but CKA(Y, X) = {turned:.9g}"
+
+
+def cka_by_tiles(case: KernelCase) -> Iterator[str]:
+    """CKA over tiles of the Gram matrices, with the bandwidth of all examples, is that of whole ones."""
+    X, Y = pair(300, 4, 3, case.options.seed)  # a tile has 256 rows
+    for estimator in ("biased", "unbiased"):
+        index = CKA(kernel=case.kernel, estimator=estimator)
+        score, expected = float(simkit.compare(X, Y, index, tiles="exact")), float(index(X, Y))
+        if not abs(score - expected) <= case.options.tolerance:
+            yield f"{index} over tiles is {score:.9g}, in memory {expected:.9g}"
+
+
+def cka_on_dask(case: KernelCase) -> Iterator[str]:
+    """CKA of Dask arrays is not computed before .compute(), and then is that in memory."""
+    LIBRARIES["dask"].require()
+    import dask.array as da
+
+    X, Y = pair(2100, 4, 3, case.options.seed)  # so many that Gram matrices are cut into tiles
+    index = CKA(kernel=case.kernel)
+    computed: list[int] = []
+
+    def seen(block: np.ndarray) -> np.ndarray:
+        computed.append(len(block))
+        return block
+
+    x, y = (da.from_array(z, chunks=(1000, -1)).map_blocks(seen, dtype=z.dtype, meta=np.empty((0, 0))) for z in (X, Y))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        lazy = index(x, y)
+    if computed:
+        yield f"{sum(computed)} rows were computed before .compute() was called"
+    if not is_dask(lazy) or lazy.shape != () or lazy.dtype != np.float64:
+        yield f"the score of Dask arrays is {lazy!r}; expected a lazy 0-d array of float64"
+        return
+    score, expected = float(lazy.compute(scheduler="synchronous")), float(index(X, Y))
+    if not abs(score - expected) <= case.options.tolerance:
+        yield f"{index} of Dask arrays is {score:.9g}, in memory {expected:.9g}"
+
+
+# --- the table ------------------------------------------------------------------------------------------------------------
+
+
+KERNEL_CHECKS: Mapping[str, Check] = table(
+    definition,
+    facts,
+    values,
+    invariances,
+    crosses,
+    homogeneous,
+    symmetry,
+    positive_semidefinite,
+    fit,
+    tiles,
+    degenerate,
+    inputs_unchanged,
+    same_twice,
+    *on_each_library(_on, "An array (n, m) on the device and in the precision of the input, as NumPy in float64"),
+    Check(
+        "gradient_in_torch", "PyTorch's gradient is the slope", partial(_gradient, "torch", gradient_in_torch)
+    ),
+    Check("gradient_in_jax", "JAX's gradient is the slope", partial(_gradient, "jax", gradient_in_jax)),
+    traced_by_jax,
+    cka,
+    cka_by_tiles,
+    cka_on_dask,
+)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
-__all__ = ["pair", "transforms"]
+__all__ = ["between", "degenerate_pairs", "pair", "transforms", "unrelated"]
 
 
 def pair(n: int, p1: int, p2: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -33,3 +33,40 @@ def transforms(p: int, rng: np.random.Generator) -> dict[str, Callable[[np.ndarr
         "orthogonal": lambda x: x @ rotation,
         "invertible_linear": lambda x: x @ stretch,
     }
+
+
+def unrelated(like: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Noise of the same shape."""
+    return rng.standard_normal(like.shape)
+
+
+def between(X: np.ndarray, Y: np.ndarray, *, one_width: bool) -> Iterator[np.ndarray]:
+    """Layers on the way from X to Y, where a square of a distance would break the triangle inequality."""
+    p = max(X.shape[1], Y.shape[1])
+    A, B = (_unit(np.pad(Z - Z.mean(axis=0), ((0, 0), (0, p - Z.shape[1])))) for Z in (X, Y))
+    U, _, Vt = np.linalg.svd(B.T @ A)
+    yield A + B
+    yield A + B @ (U @ Vt)  # turned towards each other
+    if not one_width:
+        yield X[:, :1] + Y[:, :1]
+
+
+def _unit(X: np.ndarray) -> np.ndarray:
+    return X / np.linalg.norm(X)
+
+
+def degenerate_pairs(n: int, p1: int, p2: int, seed: int) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """Layers at the edge of what an index is defined for, the first of each pair at least, with what is wrong with it."""
+    X, Y = pair(n, p1, p2, seed)
+    rng = np.random.default_rng(seed)
+    yield "more features than examples", *pair(n, n + p1, n + p2, seed)
+    yield "one feature", *pair(n, 1, 1, seed)
+    yield "rank 2", X[:, :2] @ rng.standard_normal((2, p1)), Y
+    yield "a duplicated column", np.concatenate([X[:, :-1], X[:, :1]], axis=1), Y
+    yield "a constant column", np.concatenate([X[:, :-1], np.full((n, 1), 3.0)], axis=1), Y
+    yield "a column of zeros", np.concatenate([X[:, :-1], np.zeros((n, 1))], axis=1), Y
+    yield "three pairs of equal examples", np.concatenate([X[:3], X[:-3]]), Y
+    yield "columns of very different size", X * np.geomspace(1, 1e-12, p1), Y
+    sparse = np.zeros_like(X)
+    sparse[: p1 // 2 + 1, 0] = 1.0
+    yield "a single unit that is hardly ever active", sparse, Y

@@ -9,12 +9,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import array_api_compat
 import numpy as np
 
-from simkit.arrays import Array
+from simkit.arrays import Array, namespace_of
 from simkit.testing.report import Skipped
 
-__all__ = ["LIBRARIES", "Library"]
+__all__ = ["LIBRARIES", "Library", "problems_of_array"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,9 @@ class Library:
 
     name: str
     module: str
+
+    def __str__(self) -> str:
+        return self.name.replace("_cuda", " on a GPU").replace("numpy_readonly", "read-only numpy")
 
     def require(self) -> Any:
         """The module.
@@ -96,5 +100,26 @@ LIBRARIES = {
         "array_api_strict": "array_api_strict",
         "torch_cuda": "torch",
         "cupy": "cupy",
+        "dask": "dask",
     }.items()
 }
+
+
+def problems_of_array(found: Any, like: Array, shape: tuple[int, ...], dtypes: tuple[str, ...]) -> Iterator[str]:
+    """How a result differs from an array of the library and the device of `like`, of this shape and one of these dtypes."""
+    if not array_api_compat.is_array_api_obj(found):
+        yield f"is a {type(found).__name__}; expected an array of {_library_of(like)}"
+    elif namespace_of(found) is not namespace_of(like):
+        yield f"is an array of {_library_of(found)}; expected one of {_library_of(like)}"
+    else:
+        if tuple(found.shape) != shape:
+            yield f"has shape {tuple(found.shape)}; expected {shape}"
+        dtype = str(found.dtype).rpartition(".")[2]
+        if dtype not in dtypes:
+            yield f"has dtype {dtype}; expected {' or '.join(dtypes)}"
+        if array_api_compat.device(found) != array_api_compat.device(like):
+            yield f"is on {array_api_compat.device(found)}; expected {array_api_compat.device(like)}"
+
+
+def _library_of(x: Any) -> str:
+    return type(x).__module__.partition(".")[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,11 +72,10 @@ def _subject(thing: Any, kind: str | None, options: dict[str, Any]) -> Subject:
     known = {"index": index_checks, "kernel": kernel_checks}[kind]()
     others = {"index": kernel_checks, "kernel": index_checks}[kind]()
     mine = dict(options)
-    for option in ("only", "skip"):
-        given = mine.pop(option, ())
-        kept = [name for name in given if name in known or name not in others]
-        if kept or not given:
-            mine[option] = {name: given[name] for name in kept} if isinstance(given, Mapping) else kept
+    if options.get("only") is not None:
+        mine["only"] = [name for name in options["only"] if name in known or name not in others]
+    if options.get("skip"):
+        mine["skip"] = {name: why for name, why in options["skip"].items() if name in known or name not in others}
     return Subject(kind, thing, **mine)
 
 

@@ -1,0 +1,47 @@
+"""Slopes along random directions: by automatic differentiation, and by differences."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+__all__ = ["gradient_in_jax", "gradient_in_torch", "slopes"]
+
+_STEP = 1e-5
+_DIRECTIONS = 2
+
+
+def gradient_in_torch(torch: Any, function: Callable[..., Any], *arrays: np.ndarray) -> list[np.ndarray | None]:
+    """PyTorch's gradient with respect to each argument; None where none flows."""
+    inputs = [torch.tensor(array, requires_grad=True) for array in arrays]
+    value = function(*inputs)
+    if value.requires_grad:
+        value.backward()
+    return [None if x.grad is None else x.grad.numpy() for x in inputs]
+
+
+def gradient_in_jax(jax: Any, function: Callable[..., Any], *arrays: np.ndarray) -> list[np.ndarray | None]:
+    """JAX's gradient with respect to each argument."""
+    gradients = jax.grad(function, argnums=tuple(i for i, _ in enumerate(arrays)))(*map(jax.numpy.asarray, arrays))
+    return list(map(np.asarray, gradients))
+
+
+def slopes(
+    function: Callable[..., Any],
+    arrays: tuple[np.ndarray, ...],
+    gradients: list[np.ndarray | None],
+    rng: np.random.Generator,
+) -> Iterator[tuple[str, float | None, float]]:
+    """Along random directions of each argument: its name, the slope by its gradient, the slope by differences in NumPy."""
+    for i, (name, gradient) in enumerate(zip("XY", gradients, strict=False)):
+        for _ in range(_DIRECTIONS):
+            direction = rng.standard_normal(arrays[i].shape)
+            ends = []
+            for step in (_STEP, -_STEP):
+                points = list(arrays)
+                points[i] = points[i] + step * direction
+                ends.append(float(function(*points)))
+            slope = None if gradient is None else float(np.sum(gradient * direction))
+            yield name, slope, (ends[0] - ends[1]) / (2 * _STEP)

@@ -1,0 +1,101 @@
+"""What indexes and kernels have in common: they are values, written as specs, that travel between processes."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import functools
+import keyword
+import pickle
+from collections.abc import Callable, Iterator
+from typing import Any, get_args
+
+from simkit.errors import SimkitError
+from simkit.index import Index
+from simkit.properties import Invariance, implied
+from simkit.registry import Registry, indexes, kernels, problem_with
+from simkit.scale.cluster import Recipe
+from simkit.spec import Specified, build, parse
+
+__all__ = ["check_declared_invariances", "check_definition", "check_values"]
+
+KNOWN: tuple[str, ...] = get_args(Invariance)
+
+
+def check_definition(thing: Specified, base: type) -> Iterator[str]:
+    """Everything that a class must have besides its formulas."""
+    cls = type(thing)
+    problem = problem_with(cls, base)
+    if problem:
+        yield f"{cls.__name__}: {problem}"
+        return
+    name = cls.name
+    if not name.isidentifier() or keyword.iskeyword(name):
+        yield f"name is {name!r}, which no spec string can hold; expected an identifier"
+    reference = getattr(cls, "reference", "")
+    if not isinstance(reference, str) or not reference.strip():
+        yield f"reference is {reference!r}; expected where the {base.__name__.lower()} was defined"
+    if not (cls.__doc__ or "").strip() or (cls.__doc__ or "").startswith(f"{cls.__name__}("):
+        yield "the class has no docstring; its first line is what `simkit kernels` shows"
+    required = [
+        item.name
+        for item in dataclasses.fields(thing)  # type: ignore[arg-type]
+        if item.init and item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
+    ]
+    if required:
+        yield f"the parameters {', '.join(required)} have no default, so {name!r} alone is not a spec"
+
+
+def check_declared_invariances(facts: Any, where: str) -> Iterator[str]:
+    """A set of known invariances, with what follows from them."""
+    if not isinstance(facts, frozenset):
+        yield f"{where} is {facts!r}; expected a frozenset, such as simkit.properties.implied('orthogonal')"
+        return
+    unknown = facts - set(KNOWN)
+    if unknown:
+        yield f"{where} names {', '.join(sorted(map(repr, unknown)))}; known are {', '.join(KNOWN)}"
+    lacking = implied(*(facts & set(KNOWN))) - facts
+    if lacking:
+        yield f"{where} lacks {', '.join(sorted(lacking))}, which follow from the others; use simkit.properties.implied"
+
+
+def check_values(thing: Specified) -> Iterator[str]:
+    """Equal after every journey, with an equal hash and the same spec."""
+    try:
+        own_hash = hash(thing)
+    except TypeError as error:
+        yield f"it cannot be hashed ({error}); parameters must be hashable: tuples, not lists"
+        own_hash = None
+    journeys: dict[str, Callable[[], Any]] = {
+        "pickle": lambda: pickle.loads(pickle.dumps(thing)),
+        "copy.deepcopy": lambda: copy.deepcopy(thing),
+        "dataclasses.replace": lambda: dataclasses.replace(thing),  # type: ignore[type-var]
+        "its spec string": functools.partial(_read_back, thing),
+        "the recipe that a cluster is sent": lambda: pickle.loads(pickle.dumps(Recipe.of(thing))).make(),
+    }
+    for how, journey in journeys.items():
+        try:
+            back = journey()
+        except ImportError:  # cloudpickle, for a class that no module offers
+            continue
+        except Exception as error:
+            yield f"{how} fails: {type(error).__name__}: {' '.join(str(error).split())}"
+            continue
+        if back != thing:
+            yield f"{how} gives {back!r}, which is not equal to {thing!r}"
+        elif own_hash is not None and hash(back) != own_hash:
+            yield f"{how} gives an equal object with another hash"
+        elif str(back) != str(thing):
+            yield f"{how} turns {thing} into {back}"
+
+
+def _read_back(thing: Specified) -> Any:
+    """The thing that its spec string stands for; by its own class if the name is not registered, or not for it."""
+    spec = parse(str(thing))
+    registry: Registry[Any] = indexes if isinstance(thing, Index) else kernels
+    try:
+        if registry.find(spec.name).load() is type(thing):
+            return registry.get(spec)
+    except SimkitError:
+        pass
+    return build(type(thing), spec.name, spec.parameters)
