@@ -81,7 +81,7 @@ class Procrustes(Index[_State]):
             range=(0.0, {"similarity": 1.0, "distance": math.inf, "angular": math.pi / 2}[self.summary]),
             invariances=Invariances.both(*harmless),
             statistic="moments",
-            identity=1.0 if self.summary == "similarity" else 0.0 if self.summary == "angular" else None,
+            identity=1.0 if self.summary == "similarity" else 0.0,
             metric=self.summary == "angular",
         )
 
