@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from simkit.errors import PluginError
 from simkit.index import Index
 from simkit.kernel import Kernel
-from simkit.registry import get_index, get_kernel
+from simkit.registry import get_index, get_kernel, problem_with
 from simkit.spec import close_matches
 from simkit.testing.case import Case, IndexCase, KernelCase, Options
 from simkit.testing.index_checks import INDEX_CHECKS
@@ -140,6 +141,10 @@ class Subject:
     def case(self) -> Case:
         """The instance and its random layers; whatever goes wrong while it is made is raised."""
         if self._case is None:
+            base: type = Index if self.kind == "index" else Kernel
+            problem = problem_with(self.thing, base) if isinstance(self.thing, type) else None
+            if problem:
+                raise PluginError(problem)
             if self.kind == "index":
                 self._case = IndexCase(get_index(self.thing), self.options)
             else:

@@ -313,9 +313,7 @@ KERNEL_CHECKS: Mapping[str, Check] = table(
     inputs_unchanged,
     same_twice,
     *on_each_library(_on, "An array (n, m) on the device and in the precision of the input, as NumPy in float64"),
-    Check(
-        "gradient_in_torch", "PyTorch's gradient is the slope", partial(_gradient, "torch", gradient_in_torch)
-    ),
+    Check("gradient_in_torch", "PyTorch's gradient is the slope", partial(_gradient, "torch", gradient_in_torch)),
     Check("gradient_in_jax", "JAX's gradient is the slope", partial(_gradient, "jax", gradient_in_jax)),
     traced_by_jax,
     cka,
