@@ -271,7 +271,7 @@ def _state_of_block(
     if check_finite:
         for name, x in layers.items():
             check_values(x, name, start)
-    survey = Survey.of(layers)
+    survey = Survey.of(layers, finite=check_finite)
     # What is not finite has no score anyway; zeros keep it from spoiling the other layers.
     layers = {name: x if survey.finite[name] else namespace_of(x).zeros_like(x) for name, x in layers.items()}
     return boxed(Surveyed(survey, _PRODUCERS[statistic](layers)), (1, 1))

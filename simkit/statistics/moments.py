@@ -57,6 +57,8 @@ Products: TypeAlias = Literal["float64", "float32"]
 
 # Rows per matrix product: enough for its full speed, few enough to stay in the cache and for float32 sums.
 _ROWS = 4096
+# Mean squared lengths whose squares and cubes stay in the range of float32, also summed over a block.
+_ORDINARY = (1e-15, 1e15)
 _RESOLVED = 1e-9  # eigenvalues below this fraction of the largest carry an error of 1e-7 and more
 _FORMAT = 1  # of saved files
 _ARRAYS = ("_mean", "_scatter", "_third", "_fourth", "_nonfinite")
@@ -177,8 +179,14 @@ class Moments:
         self.given = tuple(map(_wider, self.given, map(_precision, batch.values())))
         m = first.shape[0]
         common = xp.result_type(*(x.dtype for x in batch.values()))
-        for start in range(0, m, _ROWS):
+        start = 0
+        while start < m:
+            many = slice(start, min(start + 2 * _ROWS, m))
+            if not self._pending and m - start >= _ROWS and self._take_plain([x[many, :] for x in batch.values()]):
+                start = many.stop
+                continue
             rows = slice(start, min(start + _ROWS, m))
+            start = rows.stop
             # A copy, since the caller may use the memory of the batch again.
             self._pending.append(xp.concat([xp.astype(x[rows, :], common, copy=False) for x in batch.values()], axis=1))
             if sum(part.shape[0] for part in self._pending) >= _ROWS:
@@ -286,6 +294,42 @@ class Moments:
             for start in range(0, rows.shape[0], _ROWS):
                 self._take(rows[start : min(start + _ROWS, rows.shape[0]), :], xp)
 
+    def _take_plain(self, parts: Sequence[Array]) -> bool:
+        """`_take` of float32 layers in NumPy of ordinary size, in few passes over them; False if they are anything else.
+
+        The mean in float64 serves for the first row of `_take`: rounded to float32 it is as near as an example, it is exact
+        for a constant feature, and what it lacks is known. That the sums stayed in range is seen afterwards.
+        """
+        if self.products == "float64" or self.whitened_by is not None:
+            return False
+        if not all(isinstance(x, np.ndarray) and x.dtype == np.float32 for x in parts):
+            return False
+        m, width = parts[0].shape[0], sum(self.widths)
+        mean, z = np.empty(width), np.empty((m, width), dtype=np.float32)
+        with np.errstate(invalid="ignore", over="ignore"):
+            for x, s in zip(parts, self.slices, strict=True):
+                np.sum(x, axis=0, dtype=np.float64, out=mean[s])
+            mean /= m
+            near = mean.astype(np.float32)
+            for x, s in zip(parts, self.slices, strict=True):
+                np.subtract(x, near[s], out=z[:, s])
+            missing = mean - near
+            if self.third_order:
+                z -= missing.astype(np.float32)
+                missing[:] = 0
+            scatter = (z.T @ z).astype(np.float64)
+        traces = np.add.reduceat(np.diagonal(scatter), [s.start for s in self.slices]) / m
+        if not np.all((traces > _ORDINARY[0]) & (traces < _ORDINARY[1])):
+            return False
+        scatter -= missing[:, None] * (m * missing)[None, :]
+        third = fourth = None
+        if self.third_order:
+            a = np.stack([np.vecdot(z[:, s], z[:, s]) for s in self.slices])
+            wide = a.astype(np.float64)
+            third, fourth = (a @ z).astype(np.float64), wide @ wide.T
+        self._add(m, mean, scatter, third, fourth)
+        return True
+
     def _take(self, x: Array, xp: Namespace) -> None:
         """Add the sums of a block of rows, which is written over."""
         m = x.shape[0]
@@ -334,6 +378,9 @@ class Moments:
         if m == 0:
             return
         n = self._n + m
+        if self._n == 0:
+            self._n, self._mean, self._scatter, self._third, self._fourth = m, mean, scatter, third, fourth
+            return
         d = mean - self._mean
         if self.third_order:
             ours = self._moved(self._n, self._scatter, self._third, self._fourth, -d * (m / n))

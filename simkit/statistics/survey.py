@@ -33,8 +33,8 @@ class Survey:
     finite: dict[str, bool]
 
     @classmethod
-    def of(cls, layers: Mapping[str, Array]) -> Survey:
-        """The survey of one batch: matrices (n, p) with the same n."""
+    def of(cls, layers: Mapping[str, Array], *, finite: bool = False) -> Survey:
+        """The survey of one batch: matrices (n, p) with the same n; `finite` if they are known to be."""
         n = next(iter(layers.values())).shape[0]
         if n == 0:
             return cls(0, {}, dict.fromkeys(layers, False), dict.fromkeys(layers, True))
@@ -42,7 +42,7 @@ class Survey:
             n,
             {name: x[:1, :] + 0 for name, x in layers.items()},  # a copy: a view would keep the batch in memory
             {name: not (bool(is_constant(x[:2, :])) and bool(is_constant(x))) for name, x in layers.items()},
-            {name: bool(namespace_of(x).all(namespace_of(x).isfinite(x))) for name, x in layers.items()},
+            {name: finite or bool(namespace_of(x).all(namespace_of(x).isfinite(x))) for name, x in layers.items()},
         )
 
     @classmethod
