@@ -168,7 +168,10 @@ class IndexCase(Case):
 
     def number(self, X: Any, Y: Any) -> float:
         """The score of NumPy arrays as a number."""
-        return float(self.score(X, Y))
+        score = self.score(X, Y)
+        if np.shape(score) != ():
+            raise ValueError(f"the score has shape {np.shape(score)}; expected ()")
+        return float(score)
 
     @cached_property
     def reference(self) -> tuple[float, ...]:

@@ -121,7 +121,7 @@ class Subject:
         for name in (*(self.only or ()), *self.skip):
             if name not in self.checks:
                 hint = close_matches(name, self.checks)
-                raise ValueError(f"There is no check {name!r} of an {kind}.{hint} There are: {', '.join(self.checks)}.")
+                raise ValueError(f"There is no check {name!r} for this {kind}.{hint} There are: {', '.join(self.checks)}.")
         self._case: Case | None = None
 
     def __str__(self) -> str:

@@ -132,7 +132,8 @@ def tiles(case: KernelCase) -> Iterator[str]:
         if tuple(K.shape) != (len(X), len(X)):
             yield f"K(X, X) has shape {tuple(K.shape)} for {len(X)} examples; expected {(len(X), len(X))}"
             continue
-        for rows, columns in ((slice(0, 3), slice(None)), (slice(2, 9), slice(9, 10)), (slice(3, 8), slice(3, 8))):
+        half = len(X) // 2
+        for rows, columns in ((slice(0, 3), slice(None)), (slice(0, half), slice(half, half + 1)), (slice(1, half),) * 2):
             part, whole = fitted(X[rows], X[columns]), K[rows, columns]
             if tuple(part.shape) != whole.shape:
                 yield f"K(X, Z) has shape {tuple(part.shape)} for {len(X[rows])} and {len(X[columns])} examples"
@@ -197,10 +198,8 @@ def _on(library: Library, case: KernelCase) -> Iterator[str]:
             x, exact = library.asarray(X), X.astype(np.float64)
             fitted, reference = case.kernel.fit(x), case.kernel.fit(exact)
             K = reference(exact, exact)
-            for what, found, expected in (
-                ("K(X, X)", fitted(x, x), K),
-                ("K(X, Y)", fitted(x, x[:4, :]), K[:, :4]),
-            ):
+            # Of other examples: where a distance is 0, a difference of float32 numbers leaves the root of rounding.
+            for what, found, expected in (("K(X, X)", fitted(x, x), K), ("K(X, Y)", fitted(x[4:, :], x[:4, :]), K[4:, :4])):
                 wrong = list(problems_of_array(found, x, expected.shape, (dtype,)))
                 yield from (f"{what} of {dtype} arrays {problem}" for problem in wrong)
                 if not wrong:
