@@ -458,3 +458,23 @@ def test_a_hard_limit_of_memory(n, p, chunk, index, limit):
     assert 0.3 < float(score) < 0.8
     if "rbf" not in index:
         assert fits == ["the data do not fit"]
+
+
+# --- sizes ------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("spec", ["cka", "cka(estimator=unbiased)", "cca", "cka(kernel=rbf)"])
+def test_dask_knows_how_large_a_state_is(rng, spec):
+    """A worker that takes a state of 100 kB for 8 bytes moves the wrong things and never spills."""
+    from dask.sizeof import sizeof
+
+    x = rng.standard_normal((6000, 100))
+    lazy = simkit.compare(da.from_array(x, chunks=(3000, 100)), da.from_array(x[:, :20] ** 2, chunks=(3000, 20)), spec)
+    graph = dict(lazy.__dask_graph__())
+    keys = [key for key in graph if str(key[0] if isinstance(key, tuple) else key).startswith("simkit-")]
+    states = dask.get(graph, keys)
+    sizes = [sizeof(state) for state in states]
+    floats = 120 * 120 if "rbf" not in spec else 2 * 2 * 6000  # the scatter matrix; row sums and diagonals of two layers
+    assert 8 * floats < max(sizes) < 8 * floats * 2 + 8 * 6000 * 120
+    if "rbf" not in spec:
+        assert sum(size > 8 * floats for size in sizes) >= 3  # of two chunks and of both together

@@ -33,6 +33,7 @@ from simkit.errors import SpecError
 from simkit.kernel import Kernel
 from simkit.linalg import squared_distances, total, widen
 from simkit.scale.cluster import Recipe
+from simkit.scale.sizes import tell_dask
 from simkit.statistics.survey import Survey, Surveyed, boxed
 from simkit.statistics.tiles import KernelSums, Tiles, level, tile
 
@@ -85,6 +86,9 @@ class Fit:
 
     kernels: tuple[Recipe, ...]
     levels: tuple[Array, ...]
+
+
+tell_dask(Frame, Fit)
 
 
 def kernel_sums(kernel: Kernel, layers: Mapping[str, Array], *, check_finite: bool) -> Array:

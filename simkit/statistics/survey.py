@@ -10,7 +10,7 @@ import numpy as np
 
 from simkit.arrays import Array, is_constant, namespace_of
 
-__all__ = ["Survey", "Surveyed", "boxed"]
+__all__ = ["Box", "Survey", "Surveyed", "boxed"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,8 +74,12 @@ class Surveyed(NamedTuple):
     statistic: Any
 
 
-def boxed(thing: Any, shape: tuple[int, ...]) -> np.ndarray:
-    """An array that holds one object, since what Dask passes between tasks are arrays."""
+class Box(np.ndarray):
+    """An array that holds one object; a class of its own, so that its size can be told."""
+
+
+def boxed(thing: Any, shape: tuple[int, ...]) -> Box:
+    """A box for `thing`, since what Dask passes between tasks are arrays."""
     box = np.empty(shape, dtype=object)
     box[(0,) * len(shape)] = thing
-    return box
+    return box.view(Box)
