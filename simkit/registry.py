@@ -148,7 +148,7 @@ class Entry(str):
             )
         try:
             loaded = self._point.load() if self._point is not None else None
-        except Exception as error:  # a plugin may fail in any way it likes
+        except (Exception, SystemExit) as error:  # a plugin may fail in any way it likes
             return f"Cannot import {where}: {type(error).__name__}: {error}"
         problem = problem_with(loaded, self._base)
         if problem:

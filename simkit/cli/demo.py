@@ -49,8 +49,8 @@ def demo(
         for spec in specs:
             try:
                 results.append(layer_accuracy(hidden, spec))
-            except SimkitError as error:  # a broken plugin must not spoil the rest
-                failed[spec] = str(error)
+            except Exception as error:  # a broken plugin must not spoil the rest, however it fails
+                failed[spec] = str(error) if isinstance(error, SimkitError) else f"{type(error).__name__}: {error}"
             advance()
     results.sort(key=lambda result: -result.accuracy)
     matrix = simkit.pairwise(networks[0], networks[1], "cka")

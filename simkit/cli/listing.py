@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from rich.markup import escape
@@ -19,33 +20,46 @@ _COLUMNS = {"invertible_linear": "invertible", "orthogonal": "orthogonal", "isot
 
 def describe_index(entry: Entry) -> dict[str, Any]:
     """One row: the declared facts of an index with default parameters, or its error."""
+    return _described(entry, _facts_of_index)
+
+
+def describe_kernel(entry: Entry) -> dict[str, Any]:
+    """One row: the declared facts of a kernel with default parameters, or its error."""
+    return _described(entry, _facts_of_kernel)
+
+
+def _described(entry: Entry, facts_of: Callable[[str], dict[str, Any]]) -> dict[str, Any]:
     row: dict[str, Any] = {"name": str(entry), "distribution": entry.distribution, "version": entry.version, "error": None}
     try:
-        index = get_index(f"{entry.distribution}:{entry}" if entry.point is not None else str(entry))
-        facts = index.facts
-    except (SimkitError, TypeError) as error:
+        return row | facts_of(f"{entry.distribution}:{entry}" if entry.point is not None else str(entry))
+    except SimkitError as error:
         return row | {"error": str(error)}
+    except Exception as error:  # a plugin may fail in any way it likes
+        return row | {"error": f"What it declares cannot be read: {type(error).__name__}: {error}"}
+
+
+def _facts_of_index(spec: str) -> dict[str, Any]:
+    index = get_index(spec)
+    facts = index.facts
+    row: dict[str, Any] = {}
     for invariance in _COLUMNS:
         in_x, in_y = invariance in facts.invariances.x, invariance in facts.invariances.y
         row[invariance] = "yes" if in_x and in_y else "X" if in_x else "Y" if in_y else "no"
+    low, high = facts.range
     return row | {
         "symmetric": facts.symmetric,
-        "range": [bound if math.isfinite(bound) else None for bound in facts.range],
+        "range": [bound if math.isfinite(bound) else None for bound in (low, high)],
         "statistic": facts.statistic,
         "reference": type(index).reference,
     }
 
 
-def describe_kernel(entry: Entry) -> dict[str, Any]:
-    """One row: the declared facts of a kernel with default parameters, or its error."""
-    row: dict[str, Any] = {"name": str(entry), "distribution": entry.distribution, "version": entry.version, "error": None}
-    try:
-        kernel = get_kernel(f"{entry.distribution}:{entry}" if entry.point is not None else str(entry))
-        kept = kernel.invariances
-    except (SimkitError, TypeError) as error:
-        return row | {"error": str(error)}
-    for invariance in ("orthogonal", "translation", "isotropic_scaling"):
-        row[invariance] = "yes" if invariance in kept else "no"
+def _facts_of_kernel(spec: str) -> dict[str, Any]:
+    kernel = get_kernel(spec)
+    row = {
+        invariance: "yes" if invariance in kernel.invariances else "no"
+        for invariance in ("orthogonal", "translation", "isotropic_scaling")
+    }
     return row | {"formula": (type(kernel).__doc__ or "").split("\n")[0], "reference": type(kernel).reference}
 
 

@@ -46,10 +46,11 @@ class Options:
 
 @dataclass(frozen=True)
 class Case:
-    """The thing under test, and the options."""
+    """The thing under test, the options, and the name that it was asked for by, if any."""
 
     thing: Any
     options: Options
+    asked: str = ""
 
     @property
     def rng(self) -> np.random.Generator:

@@ -13,7 +13,7 @@ from simkit.errors import PluginError
 from simkit.index import Index
 from simkit.kernel import Kernel
 from simkit.registry import get_index, get_kernel, problem_with
-from simkit.spec import close_matches
+from simkit.spec import close_matches, parse
 from simkit.testing.case import Case, IndexCase, KernelCase, Options
 from simkit.testing.index_checks import INDEX_CHECKS
 from simkit.testing.kernel_checks import KERNEL_CHECKS
@@ -141,14 +141,18 @@ class Subject:
     def case(self) -> Case:
         """The instance and its random layers; whatever goes wrong while it is made is raised."""
         if self._case is None:
+            made: Any
+            case: type[Case]
             base: type = Index if self.kind == "index" else Kernel
             problem = problem_with(self.thing, base) if isinstance(self.thing, type) else None
             if problem:
                 raise PluginError(problem)
             if self.kind == "index":
-                self._case = IndexCase(get_index(self.thing), self.options)
+                made, case = get_index(self.thing), IndexCase
             else:
-                self._case = KernelCase(get_kernel(self.thing), self.options)
+                made, case = get_kernel(self.thing), KernelCase
+            asked = parse(self.thing).name.rpartition(":")[2] if isinstance(self.thing, str) else ""
+            self._case = case(made, self.options, asked)
         return self._case
 
     def make(self, name: str) -> list[str]:

@@ -33,7 +33,7 @@ _ROUNDING = 1e-9
 
 def definition(case: IndexCase) -> Iterator[str]:
     """A frozen dataclass with a name, a reference, a docstring and defaults."""
-    yield from check_definition(case.index, Index)
+    yield from check_definition(case.index, Index, case.asked)
 
 
 def facts(case: IndexCase) -> Iterator[str]:

@@ -28,7 +28,7 @@ __all__ = ["KERNEL_CHECKS"]
 
 def definition(case: KernelCase) -> Iterator[str]:
     """A frozen dataclass with a name, a reference, a docstring and defaults."""
-    yield from check_definition(case.kernel, Kernel)
+    yield from check_definition(case.kernel, Kernel, case.asked)
 
 
 def facts(case: KernelCase) -> Iterator[str]:

@@ -13,7 +13,7 @@ from typing import Any, get_args
 from simkit.errors import SimkitError
 from simkit.index import Index
 from simkit.properties import Invariance, implied
-from simkit.registry import Registry, indexes, kernels, problem_with
+from simkit.registry import ALIASES, Registry, indexes, kernels, problem_with
 from simkit.scale.cluster import Recipe
 from simkit.spec import Specified, build, parse
 
@@ -22,8 +22,8 @@ __all__ = ["check_declared_invariances", "check_definition", "check_values"]
 KNOWN: tuple[str, ...] = get_args(Invariance)
 
 
-def check_definition(thing: Specified, base: type) -> Iterator[str]:
-    """Everything that a class must have besides its formulas."""
+def check_definition(thing: Specified, base: type, asked: str) -> Iterator[str]:
+    """Everything that a class must have besides its formulas; `asked` is the name that it was found by, if any."""
     cls = type(thing)
     problem = problem_with(cls, base)
     if problem:
@@ -32,6 +32,8 @@ def check_definition(thing: Specified, base: type) -> Iterator[str]:
     name = cls.name
     if not name.isidentifier() or keyword.iskeyword(name):
         yield f"name is {name!r}, which no spec string can hold; expected an identifier"
+    if asked and asked != name and asked not in ALIASES:
+        yield f"registered as {asked!r}, but name is {name!r}, so its spec string leads somewhere else"
     reference = getattr(cls, "reference", "")
     if not isinstance(reference, str) or not reference.strip():
         yield f"reference is {reference!r}; expected where the {base.__name__.lower()} was defined"
