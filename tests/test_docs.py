@@ -1,0 +1,104 @@
+"""What the pages under docs/ show is true: their links lead somewhere, and their Python runs."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from data import pair
+
+import simkit
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([*(ROOT / "docs").glob("*.md"), ROOT / "CHANGELOG.md", *(ROOT / "benchmarks").glob("*.md")])
+
+
+def blocks(page):
+    return re.findall(r"```python\n(.*?)```", (ROOT / "docs" / page).read_text(encoding="utf-8"), flags=re.DOTALL)
+
+
+def run(block, space):
+    exec(compile(block, "a page", "exec"), space)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    text = page.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\((?!http)([^)#\s]+)[^)]*\)", text):
+        assert (page.parent / target).exists(), target
+    assert "<!--" not in text  # nothing that was to be filled in
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_python_can_be_read(page):
+    for block in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL):
+        ast.parse(block)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_specs_and_commands_exist(page):
+    """Every spec in backticks that looks like an index with parameters can be made."""
+    for spec in re.findall(r"`((?:cka|hsic|cca|svcca|pwcca|procrustes|rsa)\([^`)]*\)+)`", page.read_text(encoding="utf-8")):
+        if "=k" not in spec:
+            simkit.get_index(spec)
+
+
+def test_streams(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    x, y = pair(200, 6, 5)
+    loader = [slice(start, start + 50) for start in range(0, 200, 50)]
+    space = {
+        "loader": loader,
+        "layers_of_a": lambda rows: {"conv1": x[rows], "conv2": x[rows, :3]},
+        "layers_of_b": lambda rows: {"conv1": y[rows]},
+        "X": lambda rows: x[rows],
+        "Y": lambda rows: y[rows],
+    }
+    first, projected, second, files, _ = blocks("streaming.md")
+    run(first, space)
+    expected = simkit.compare(x, y, "cka", estimator="unbiased")
+    assert space["cka"].compute()["conv1", "conv1"] == pytest.approx(float(expected), rel=1e-12)
+    run(projected.replace("4096", "4"), {"simkit": simkit})
+    space["cca"] = simkit.stream("cca")
+    for rows in loader:
+        space["cca"].update(x[rows], y[rows])
+    run(second, space)
+    assert float(space["again"].compute()) == pytest.approx(float(simkit.compare(x, y, "cca")), rel=1e-12)
+    space |= {"part_one": space["cka"], "part_two": space["cka"]}
+    run(files, space)
+    assert space["whole"].n == 400
+
+
+def test_scale(tmp_path, monkeypatch):
+    da, zarr = pytest.importorskip("dask.array"), pytest.importorskip("zarr")
+    monkeypatch.chdir(tmp_path)
+    arrays = dict(zip(("conv1", "conv2"), pair(300, 8, 6), strict=True))
+    for name, array in arrays.items():
+        zarr.save(f"{name}.zarr", array)
+        np.save(f"{name}.npy", array)
+    lazily, files, kernels = blocks("scale.md")
+    space = {}
+    run(lazily, space)
+    assert isinstance(space["lazy"], da.Array)
+    assert float(space["lazy"]) == pytest.approx(float(simkit.compare(*arrays.values(), "cca")), rel=1e-12)
+    run(files, space)
+    np.testing.assert_array_equal(space["x"], arrays["conv1"])
+    run(kernels, space)
+
+
+def test_the_cost_model_of_clusters():
+    """The table of docs/clusters.md is what its formula says."""
+    page = (ROOT / "docs" / "clusters.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d+) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|$", page, flags=re.MULTILINE)
+    assert len(rows) == 4
+    n, width, block, rate, disk, net = 1e8, 512, 8192, 1e11, 5e8, 1e9
+    for row in rows:
+        workers, *seconds = map(float, row)
+        chunks = n / block
+        products = chunks * block * width**2 / (workers * rate)
+        reading = chunks * block * width * 4 / (workers * disk)
+        states = 8 * width**2 * (chunks / workers + np.log2(workers)) / net if workers > 1 else 0
+        assert seconds == pytest.approx([products, reading, states, products + reading + states], rel=0.06, abs=0.6)
