@@ -30,6 +30,8 @@ def describe_kernel(entry: Entry) -> dict[str, Any]:
 
 def _described(entry: Entry, facts_of: Callable[[str], dict[str, Any]]) -> dict[str, Any]:
     row: dict[str, Any] = {"name": str(entry), "distribution": entry.distribution, "version": entry.version, "error": None}
+    if entry.error:
+        return row | {"error": entry.error}
     try:
         return row | facts_of(f"{entry.distribution}:{entry}" if entry.point is not None else str(entry))
     except SimkitError as error:

@@ -36,16 +36,16 @@ class Offer:
     ----------
     kind : {"index", "kernel"}
     entry : Entry
-    rivals : bool
-        Another distribution offers the same name.
+    rivals : tuple of Entry
+        All that offer the same name and may load, if they are several.
     spec : str
         What was asked for; the name, unless with parameters.
     """
 
     kind: str
     entry: Entry
-    rivals: bool
-    spec: str = ""
+    rivals: tuple[Entry, ...]
+    spec: str
 
     @property
     def qualified(self) -> str:
@@ -54,15 +54,24 @@ class Offer:
         name = f"{head.rpartition(':')[2]}{bracket}{parameters}"
         return f"{self.entry.distribution}:{name}" if self.rivals else name
 
+    @property
+    def clash(self) -> str | None:
+        """What the name alone leads to, where several distributions offer it."""
+        if not self.rivals:
+            return None
+        if OWN in {rival.distribution for rival in self.rivals}:
+            return f"the name alone means the one of {OWN}"
+        return f"the name alone is an error; say {' or '.join(f'{rival.distribution}:{rival}' for rival in self.rivals)}"
+
 
 def everything() -> list[Offer]:
     """All entries of all distributions."""
-    return [
-        Offer(kind, entry, len(same) > 1, str(entry))
-        for kind, registry in (("index", index_registry), ("kernel", kernel_registry))
-        for _, same in sorted(registry.entries().items())
-        for entry in same
-    ]
+    found = []
+    for kind, registry in (("index", index_registry), ("kernel", kernel_registry)):
+        for _, same in sorted(registry.entries().items()):
+            usable = tuple(entry for entry in same if not entry.blocked)
+            found += [Offer(kind, entry, usable if len(usable) > 1 else (), str(entry)) for entry in same]
+    return found
 
 
 @app.command()
@@ -138,6 +147,7 @@ def _row(offer: Offer) -> dict[str, Any]:
         "version": entry.version,
         "value": entry.value,
         "blocked": entry.blocked,
+        "clash": offer.clash if entry.distribution != OWN else None,
         "error": described["error"],
     }
 
@@ -219,6 +229,9 @@ def _print_distributions(distributions: list[dict[str, Any]], rows: list[dict[st
             what = "[yellow]may not load:[/]" if row["blocked"] else "[red]broken:[/]"
             told = f"{row['kind']} {row['name']} of {row['distribution']} {row['version']}: {row['error']}"
             console.print(f"{what} {escape(told)}", highlight=False)
+        elif row["clash"]:
+            told = f"{row['kind']} {row['name']} of {row['distribution']} {row['version']}: {row['clash']}"
+            console.print(f"[yellow]same name:[/] {escape(told)}", highlight=False)
     if all(record["distribution"] == OWN for record in distributions):
         console.print("No plugin is installed. `simkit new-plugin NAME --kind kernel` begins one.", highlight=False)
 

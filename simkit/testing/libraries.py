@@ -46,7 +46,10 @@ class Library:
         """
         if importlib.util.find_spec(self.module) is None:
             raise Skipped(f"{self.module} is not installed")
-        module = importlib.import_module(self.module)
+        try:
+            module = importlib.import_module(self.module)
+        except ImportError as error:
+            raise Skipped(f"{self.module} is installed, but cannot be imported: {error}") from None
         if self.name == "torch_cuda" and not module.cuda.is_available():
             raise Skipped("PyTorch sees no CUDA device")
         if self.name == "cupy":
