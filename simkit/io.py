@@ -22,7 +22,7 @@ from simkit.errors import InvalidArrayError
 from simkit.files import whole_file
 from simkit.matrix import SimilarityMatrix
 
-__all__ = ["Activations", "check_writable", "read_activations", "write_matrix"]
+__all__ = ["Activations", "check_writable", "read_activations", "write_matrix", "write_text"]
 
 
 @dataclass(frozen=True)
@@ -166,6 +166,24 @@ def write_matrix(matrix: SimilarityMatrix, path: str | os.PathLike[str], *, forc
     """
     check_writable(path, force=force)
     _WRITERS[Path(path).suffix.lower()](matrix, Path(path), force)
+
+
+def write_text(path: str | os.PathLike[str], records: Any, *, force: bool = False) -> None:
+    """Write what an analysis found as ``.json``, or records that are dictionaries of numbers as ``.csv``.
+
+    Raises
+    ------
+    FileExistsError
+        The file exists and `force` is false.
+    """
+    path = Path(path)
+    with whole_file(path, force=force) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        if path.suffix.lower() == ".csv":
+            writer = csv.DictWriter(file, list(records[0]))
+            writer.writeheader()
+            writer.writerows(records)
+        else:
+            file.write(json.dumps(records, indent=1, allow_nan=False) + "\n")
 
 
 def as_record(matrix: SimilarityMatrix) -> dict[str, Any]:

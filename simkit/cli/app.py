@@ -32,7 +32,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 
 def run() -> int:
     """Run the application on the command line's arguments; the exit code."""
-    from simkit.cli import compare, demo, listing, new_plugin, plugins  # noqa: F401  (each adds its commands to `app`)
+    # each adds its commands to `app`
+    from simkit.cli import compare, demo, listing, new_plugin, plugins, sanity, significance, subspace  # noqa: F401
 
     warnings.showwarning = _show_warning  # type: ignore[assignment]
     try:

@@ -66,7 +66,7 @@ def compare(  # noqa: PLR0917  (Typer passes by name)
     second = first if b is None else read(b)
     if b is None and first.single:
         raise ValueError(f"{a} holds one array, and there is nothing to compare it with; give a second file.")
-    _check_one_framework(first, second)
+    check_one_framework(first, second)
     door: dict[str, Any] = {"maps": maps, "channels": channels, "flatten": flatten}
     if first.single and second.single:
         (x,), (y,) = first.layers.values(), second.layers.values()
@@ -127,7 +127,7 @@ def _cluster(address: str) -> Any:
         raise OSError(f"No Dask scheduler answers at {address}: {error}") from None
 
 
-def _check_one_framework(first: Activations, second: Activations) -> None:
+def check_one_framework(first: Activations, second: Activations) -> None:
     """A .npy and a .pt file may be compared: both are on the host, so tensors become NumPy arrays."""
     kinds = {type(x).__module__.split(".")[0] for side in (first, second) for x in side.layers.values()}
     if len(kinds) > 1:

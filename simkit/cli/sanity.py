@@ -1,0 +1,134 @@
+"""`simkit sanity`: does an index find the corresponding layers of networks that differ in their seed only? Section 6.1."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+from rich.table import Table
+
+import simkit
+from simkit.analysis import LayerAccuracy, jackknife_test, layer_accuracy
+from simkit.cli.app import Json, app, console, print_json
+from simkit.files import whole_file
+from simkit.io import check_writable, read_activations, write_text
+from simkit.progress import track
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_SUFFIXES = (".csv", ".json", ".png")
+
+
+@app.command()
+def sanity(  # noqa: PLR0917  (Typer passes by name)
+    files: Annotated[
+        list[Path],
+        typer.Argument(help="Two or more networks: .npz, .safetensors or .pt.", show_default=False),
+    ],
+    index: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option("--index", "-i", help="Spec; repeat it for several indexes. Default: cka.", show_default=False),
+    ] = None,
+    symmetrise: Annotated[bool, typer.Option("--symmetrise", help="Use S + S' for asymmetric indexes.")] = False,
+    output: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--output", "-o", help="Write .csv, .json or .png.", show_default=False),
+    ] = None,
+    maps: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Rule for convolution maps: flatten, mean or spatial.", show_default=False),
+    ] = None,
+    channels: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Channel axis of maps: first or last.", show_default=False),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the output file if it exists.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Identify the layers of each network in every other one: how often is the most similar layer the corresponding one?"""
+    if output is not None:
+        if output.suffix.lower() not in _SUFFIXES:
+            raise ValueError(f"{output}: expected {', '.join(_SUFFIXES)}.")
+        check_writable(output, force=force)
+    indexes = [simkit.get_index(spec) for spec in index or ["cka"]]
+    networks = [read_activations(path).layers for path in files]
+    door: dict[str, Any] = {key: value for key, value in (("maps", maps), ("channels", channels)) if value is not None}
+    results = []
+    with track(len(indexes), "indexes") as advance:
+        for chosen in indexes:
+            results.append(layer_accuracy(networks, chosen, symmetrise=symmetrise, **door))
+            advance()
+    records = [_record(result, results[0]) for result in results]
+    if output is not None:
+        _write(results, records, output, force=force)
+    if as_json:
+        print_json(records)
+        return
+    table = Table(title=f"{len(files)} networks, n = {results[0].n}, by chance {1 / len(results[0].layers):.1%}")
+    for name in ("index", "found", "s.e.", f"z against {results[0].index}", "p", "missed most"):
+        table.add_column(name, justify="left" if name in ("index", "missed most") else "right")
+    for record in records:
+        worst = sorted((share, name) for name, share in record["by_layer"].items() if share < 1)[:3]
+        table.add_row(
+            record["index"],
+            f"{record['accuracy']:.1%}",
+            _shown(record["standard_error"], ".1%"),
+            _shown(record["z"], ".2f"),
+            _shown(record["p"], ".3g"),
+            ", ".join(f"{name} ({share:.0%})" for share, name in worst),
+        )
+    console.print(table)
+    if output is not None:
+        print(f"Written to {output}")
+
+
+def _record(result: LayerAccuracy, reference: LayerAccuracy) -> dict[str, Any]:
+    """One result in plain numbers; None where the jackknife needs more networks, or an index would be tested on itself."""
+    enough = result.networks > 2
+    z, p = jackknife_test(result, reference) if enough and result is not reference else (None, None)
+    return {
+        "index": result.index,
+        "accuracy": result.accuracy,
+        "standard_error": result.standard_error if enough else None,
+        "z": None if z is None or abs(z) == float("inf") else z,
+        "p": p,
+        "by_layer": result.by_layer,
+        "networks": result.networks,
+        "n": result.n,
+    }
+
+
+def _shown(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)
+
+
+def _write(results: list[LayerAccuracy], records: list[dict[str, Any]], output: Path, *, force: bool) -> None:
+    if output.suffix.lower() == ".png":
+        with whole_file(output, force=force) as temporary:
+            _draw(results).get_figure(root=True).savefig(temporary)  # type: ignore[union-attr]
+        return
+    flat = [{**{k: v for k, v in record.items() if k != "by_layer"}, **record["by_layer"]} for record in records]
+    write_text(output, records if output.suffix.lower() == ".json" else flat, force=force)
+
+
+def _draw(results: list[LayerAccuracy]) -> Axes:
+    """Share of networks in which each layer is found, a line for each index."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise ImportError('Plots need matplotlib: pip install "simkit-similarity[plot]"') from None
+    layers = results[0].layers
+    ax = Figure(figsize=(max(4.8, 0.45 * len(layers) + 2.2), 3.6), dpi=150, layout="constrained").add_subplot()
+    for result in results:
+        ax.plot(
+            range(len(layers)), list(result.by_layer.values()), marker="o", label=f"{result.index}: {result.accuracy:.1%}"
+        )
+    ax.axhline(1 / len(layers), color="gray", ls=":", label="by chance")
+    ax.set_xticks(range(len(layers)), layers, rotation=45, ha="right")
+    ax.set(ylabel="found in other networks", ylim=(-0.03, 1.03))
+    ax.set_title(f"{results[0].networks} networks, n = {results[0].n}")
+    ax.legend(frameon=False, fontsize=8)
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax

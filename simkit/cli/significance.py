@@ -1,0 +1,145 @@
+"""`simkit test`: how sure is a similarity? Permutation test, bootstrap or jackknife."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional, cast, get_args
+
+import numpy as np
+import typer
+
+import simkit
+from simkit.cli.app import Json, app, print_json
+from simkit.cli.compare import check_one_framework
+from simkit.files import whole_file
+from simkit.inference import BootstrapResult, JackknifeResult, Method, PermutationResult
+from simkit.io import check_writable, read_activations, write_text
+from simkit.spec import check_choice
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Result = BootstrapResult | JackknifeResult | PermutationResult
+
+_METHODS = ("permutation", "bootstrap", "jackknife")
+_SUFFIXES = (".json", ".png")
+
+
+@app.command(name="test")
+def significance(  # noqa: PLR0917  (Typer passes by name)
+    a: Annotated[Path, typer.Argument(help="One layer: .npy, or a file of layers with --layer.", show_default=False)],
+    b: Annotated[Path, typer.Argument(help="Another layer for the same examples.", show_default=False)],
+    index: Annotated[str, typer.Option("--index", "-i", help="Spec of the index.")] = "cka",
+    method: Annotated[str, typer.Option("--method", "-m", help="permutation, bootstrap or jackknife.")] = "permutation",
+    resamples: Annotated[int, typer.Option(help="Permutations or resamples.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Of the random draws.")] = 0,
+    confidence: Annotated[float, typer.Option(help="Of the interval of bootstrap and jackknife.")] = 0.95,
+    interval: Annotated[str, typer.Option(help="Of the bootstrap: bca, percentile or basic.")] = "bca",
+    groups: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(
+            help="A .npy of one label for each example: those with one label are drawn, or permuted, together or within.",
+            show_default=False,
+        ),
+    ] = None,
+    layer: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--layer", "-l", help="Which layer of files with several.", show_default=False),
+    ] = None,
+    maps: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Rule for convolution maps: flatten, mean or spatial.", show_default=False),
+    ] = None,
+    channels: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Channel axis of maps: first or last.", show_default=False),
+    ] = None,
+    output: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--output", "-o", help="Write .json, or a .png of the distribution.", show_default=False),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the output file if it exists.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Test a similarity against chance (permutation), or give its interval (bootstrap) or standard error (jackknife)."""
+    check_choice("simkit test", "method", method, _METHODS)
+    check_choice("simkit test", "interval", interval, get_args(Method))
+    if output is not None:
+        if output.suffix.lower() not in _SUFFIXES:
+            raise ValueError(f"{output}: expected {', '.join(_SUFFIXES)}.")
+        check_writable(output, force=force)
+    chosen = simkit.get_index(index)
+    first, second = read_activations(a), read_activations(b)
+    check_one_framework(first, second)
+    x, y = (_layer(side.layers, layer, path) for side, path in ((first, a), (second, b)))
+    labels = None if groups is None else next(iter(read_activations(groups).layers.values()))
+    door: dict[str, Any] = {key: value for key, value in (("maps", maps), ("channels", channels)) if value is not None}
+    result: Result
+    if method == "permutation":
+        result = simkit.permutation_test(x, y, chosen, permutations=resamples, within=labels, rng=seed, **door)
+    elif method == "bootstrap":
+        how = cast(Method, interval)
+        result = simkit.bootstrap(
+            x, y, chosen, resamples=resamples, confidence=confidence, method=how, groups=labels, rng=seed, **door
+        )
+    else:
+        result = simkit.jackknife(x, y, chosen, confidence=confidence, groups=labels, **door)
+    if output is not None and output.suffix.lower() == ".json":
+        write_text(output, _record(result, method), force=force)
+    elif output is not None:
+        with whole_file(output, force=force) as temporary:
+            _draw(result).get_figure(root=True).savefig(temporary)  # type: ignore[union-attr]
+    if as_json:
+        print_json(_record(result, method))
+        return
+    print(result)
+    if output is not None:
+        print(f"Written to {output}")
+
+
+def _layer(layers: dict[str, Any], name: str | None, path: Path) -> Any:
+    if name is None and len(layers) == 1:
+        return next(iter(layers.values()))
+    if name is None:
+        raise ValueError(f"{path} holds {len(layers)} layers; choose one with --layer: {', '.join(layers)}.")
+    if len(layers) == 1 and name not in layers:
+        return next(iter(layers.values()))
+    if name not in layers:
+        raise ValueError(f"{path} has no layer {name!r}; it holds {', '.join(layers)}.")
+    return layers[name]
+
+
+def _record(result: Result, method: str) -> dict[str, Any]:
+    """The result in plain numbers; None for nan."""
+    record: dict[str, Any] = {"method": method, "index": result.index, "n": result.n, "score": _plain(result.score)}
+    for name in ("p_value", "alternative", "exact", "chance", "standard_error", "bias", "confidence", "groups"):
+        if hasattr(result, name):
+            record[name] = _plain(getattr(result, name))
+    if hasattr(result, "interval"):
+        record["interval"] = [_plain(bound) for bound in result.interval]
+    return record
+
+
+def _plain(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _draw(result: Result) -> Axes:
+    """Histogram of the distribution, with the score."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise ImportError('Plots need matplotlib: pip install "simkit-similarity[plot]"') from None
+    ax = Figure(figsize=(4.8, 3.2), dpi=150, layout="constrained").add_subplot()
+    known = result.distribution[np.isfinite(result.distribution)]
+    what = {PermutationResult: "permutations", BootstrapResult: "resamples", JackknifeResult: "without one unit each"}
+    ax.hist(known, bins="auto", color="lightsteelblue", label=what[type(result)])
+    ax.axvline(result.score, color="tab:red", label=f"score {result.score:.3g}")
+    if not isinstance(result, PermutationResult) and all(map(math.isfinite, result.interval)):
+        ax.axvspan(*result.interval, color="tab:red", alpha=0.12, lw=0, label=f"{100 * result.confidence:g} % interval")
+    ax.set(xlabel=result.index, ylabel="count", title=str(result))
+    ax.title.set_fontsize(9)
+    ax.legend(frameon=False, fontsize=8)
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax

@@ -1,0 +1,123 @@
+"""`simkit subspace`: what two layers share, direction by direction. Section 6.4 and Figure 8."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+from rich.table import Table
+
+from simkit.analysis import SharedSubspace, shared_subspace
+from simkit.cli.app import Json, app, console, print_json
+from simkit.cli.compare import check_one_framework
+from simkit.files import whole_file
+from simkit.io import Activations, check_writable, read_activations, write_text
+
+_SUFFIXES = (".csv", ".json", ".png")
+
+
+@app.command()
+def subspace(  # noqa: PLR0917  (Typer passes by name)
+    a: Annotated[Path, typer.Argument(help="Activations: .npy, .npz, .safetensors or .pt.", show_default=False)],
+    b: Annotated[Path, typer.Argument(help="Activations for the same examples.", show_default=False)],
+    layer: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option("--layer", "-l", help="A layer that both files have; repeat it. Default: all.", show_default=False),
+    ] = None,
+    output: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--output", "-o", help="Write .csv, .json or .png (Figure 8).", show_default=False),
+    ] = None,
+    maps: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Rule for convolution maps: flatten, mean or spatial.", show_default=False),
+    ] = None,
+    channels: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Channel axis of maps: first or last.", show_default=False),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the output file if it exists.")] = False,
+    as_json: Json = False,
+) -> None:
+    """How many directions do corresponding layers share, and how alike do the two act on them?"""
+    if output is not None:
+        if output.suffix.lower() not in _SUFFIXES:
+            raise ValueError(f"{output}: expected {', '.join(_SUFFIXES)}.")
+        check_writable(output, force=force)
+    first, second = read_activations(a), read_activations(b)
+    check_one_framework(first, second)
+    door: dict[str, Any] = {key: value for key, value in (("maps", maps), ("channels", channels)) if value is not None}
+    found = {name: shared_subspace(x, y, **door) for name, (x, y) in _pairs(first, second, layer, (a, b)).items()}
+    if output is not None:
+        _write(found, output, force=force)
+    if as_json:
+        print_json([_record(name, result) for name, result in found.items()])
+        return
+    table = Table(title="Directions that two layers share")
+    for head in ("layer", "linear CKA", "effective rank", "rank", "cosines above 0.5", "n"):
+        table.add_column(head, justify="left" if head == "layer" else "right")
+    for name, result in found.items():
+        alike = int((result.cosines > 0.5).sum())
+        numbers = (f"{result.cka:.3f}", f"{result.effective_rank:.1f}", str(len(result.cosines)), str(alike), str(result.n))
+        table.add_row(name, *numbers)
+    console.print(table)
+    if output is not None:
+        print(f"Written to {output}")
+
+
+def _pairs(
+    first: Activations, second: Activations, layers: list[str] | None, paths: tuple[Path, Path]
+) -> dict[str, tuple[Any, Any]]:
+    """Layers of the same name; or the only layer of each file."""
+    if first.single and second.single:
+        ((name, x),), (y,) = first.layers.items(), second.layers.values()
+        return {name: (x, y)}
+    common = [name for name in first.layers if name in second.layers]
+    for name in layers or []:
+        if name not in common:
+            raise ValueError(
+                f"{paths[0]} and {paths[1]} do not both have the layer {name!r}; they share {', '.join(common)}."
+            )
+    chosen = layers or common
+    if not chosen:
+        raise ValueError(f"{paths[0]} and {paths[1]} have no layer of the same name.")
+    return {name: (first.layers[name], second.layers[name]) for name in chosen}
+
+
+def _record(name: str, result: SharedSubspace) -> dict[str, Any]:
+    return {
+        "layer": name,
+        "cka": result.cka,
+        "effective_rank": result.effective_rank,
+        "n": result.n,
+        "eigenvalues": result.eigenvalues.tolist(),
+        "scaling": result.scaling.tolist(),
+        "cosines": result.cosines.tolist(),
+        "contributions": result.contributions.tolist(),
+    }
+
+
+def _write(found: dict[str, SharedSubspace], output: Path, *, force: bool) -> None:
+    suffix = output.suffix.lower()
+    if suffix == ".json":
+        write_text(output, [_record(name, result) for name, result in found.items()], force=force)
+    elif suffix == ".csv":
+        columns = ("eigenvalues", "scaling", "cosines", "contributions")
+        lines = [
+            {"layer": name, "eigenvector": i + 1} | {column: float(getattr(result, column)[i]) for column in columns}
+            for name, result in found.items()
+            for i in range(len(result.cosines))
+        ]
+        write_text(output, lines, force=force)
+    else:
+        try:
+            from matplotlib.figure import Figure
+        except ImportError:
+            raise ImportError('Plots need matplotlib: pip install "simkit-similarity[plot]"') from None
+        figure = Figure(figsize=(7.2, 2.6 * len(found)), dpi=150, layout="constrained")
+        for axes, (name, result) in zip(figure.subplots(len(found), 2, squeeze=False), found.items(), strict=True):
+            left, _ = result.plot((axes[0], axes[1]))
+            left.set_title(name, fontsize=9)
+        with whole_file(output, force=force) as temporary:
+            figure.savefig(temporary)
