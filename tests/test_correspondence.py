@@ -115,3 +115,17 @@ def test_bundled_layers_belong_together():
     for network in (0, 1):
         layers = demo.load(network)
         assert simkit.compare(layers["logits"], layers["avgpool"], "linear_regression") > 0.9999
+
+
+@pytest.mark.parametrize(
+    ("distance", "similarity"),
+    [("procrustes(summary=angular)", "procrustes"), ("rsm_norm", None), ("gulp", None)],
+)
+def test_of_a_distance_the_nearest_layer_counts(distance, similarity):
+    rng = np.random.default_rng(0)
+    shared = {name: rng.standard_normal((60, 4)) for name in "abc"}
+    networks = [{name: x + 0.2 * rng.standard_normal(x.shape) for name, x in shared.items()} for _ in range(2)]
+    found = layer_accuracy(networks, distance)
+    assert found.accuracy == 1
+    if similarity:
+        np.testing.assert_array_equal(found.hits[0, 1], layer_accuracy(networks, similarity).hits[0, 1])

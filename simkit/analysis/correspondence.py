@@ -88,7 +88,7 @@ def layer_accuracy(
     networks : sequence of mappings of names to arrays (n, p)
         At least two networks with the same layer names in the same order.
     index : str or Index
-        As in `simkit.compare`.
+        As in `simkit.compare`. Of a distance (an index that is 0 for a layer and itself) the smallest counts.
     symmetrise : bool
         Use S + S' for an asymmetric index.
     **parameters
@@ -125,6 +125,8 @@ def layer_accuracy(
     hits = np.zeros((m, m, len(layers)), dtype=bool)
     for (a, b), forth in scores.items():
         similarity = forth + scores[b, a].T if symmetrise else forth
+        if chosen.facts.identity == 0:  # a distance: the most similar layer is the nearest
+            similarity = -similarity
         similarity = np.where(np.isnan(similarity), -np.inf, similarity)
         hits[a, b] = similarity.argmax(axis=1) == np.arange(len(layers))
     return LayerAccuracy(str(chosen), layers, hits, n)
