@@ -1,0 +1,104 @@
+"""Generalised shape metrics (Williams, Kunz, Kornblith & Linderman 2021)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import simkit
+from simkit.arrays import Array, Namespace
+from simkit.linalg import compact, cross, orthonormal_basis, ratio, root, singular_values, squared_norm, total
+from simkit.properties import Facts, Invariances
+from simkit.representation import Representation
+from simkit.spec import check_choice, check_number
+
+__all__ = ["ShapeMetric"]
+
+
+class _Shape(NamedTuple):
+    x: Array  # partly whitened, of norm 1
+    xp: Namespace
+
+
+@dataclass(frozen=True)
+class ShapeMetric(simkit.Index[_Shape]):
+    """Distance between two representations up to rotation, scale and, in part, whitening.
+
+    Each layer is centred, scaled to |X| = 1, partly whitened, phi(X) = X (alpha I + (1 - alpha) (X'X)^-1/2), and scaled to
+    norm 1 again. With s = max_Q <phi(X) Q, phi(Y)> = |phi(X)'phi(Y)|_*, the sum of singular values,
+
+    angular:    arccos(s), in [0, pi/2]
+
+    Euclidean:  min_Q |phi(X) Q - phi(Y)| = sqrt(2 - 2 s), in [0, sqrt(2)]
+
+    Both satisfy the triangle inequality, so layers and networks can be clustered or embedded by them. ``alpha=1`` is the
+    Procrustes angle, ``alpha=0`` compares column spaces, like CCA. Unlike `simkit.indexes.Procrustes` it scales before it
+    whitens, so that the units of the features never matter.
+
+    Parameters
+    ----------
+    alpha : float
+        In [0, 1]: 1 leaves the layers as they are, 0 whitens them.
+    angular : bool
+        The angle rather than the Euclidean distance.
+
+    Raises
+    ------
+    SpecError
+        A parameter is out of range.
+
+    References
+    ----------
+    Williams et al. 2021, Generalized shape metrics on neural representations.
+    """
+
+    alpha: float = 1.0
+    angular: bool = True
+
+    name: ClassVar[str] = "shape_metric"
+    reference: ClassVar[str] = "Williams et al. 2021"
+
+    def __post_init__(self) -> None:
+        check_number(self.name, "alpha", self.alpha, at_least=0, at_most=1)
+        check_choice(self.name, "angular", self.angular, (True, False))
+
+    @property
+    def facts(self) -> Facts:
+        """A metric on shapes; fully whitened ones keep their column space only."""
+        kept = "invertible_linear" if self.alpha == 0 else "orthogonal"
+        return Facts(
+            symmetric=True,
+            range=(0.0, math.pi / 2 if self.angular else math.sqrt(2)),
+            invariances=Invariances.both("translation", "isotropic_scaling", kept),  # type: ignore[arg-type]
+            statistic="moments",
+            identity=0.0,
+            metric=True,
+        )
+
+    def prepare(self, representation: Representation) -> _Shape:
+        """The partly whitened layer, of norm 1, in at most n columns."""
+        layer = representation
+        xp = layer.xp
+        if self.alpha == 1:
+            x = compact(layer.precise, xp)
+        elif self.alpha == 0:
+            x = orthonormal_basis(layer.precise, layer.rank_tolerance, xp).q
+        else:
+            narrow = compact(layer.precise, xp)
+            q = orthonormal_basis(narrow, layer.rank_tolerance, xp).q
+            u, s, _ = xp.linalg.svd(cross(q, narrow), full_matrices=False)
+            present = s > layer.rank_tolerance * xp.max(s)
+            whole = root(total(s * s, xp), xp)
+            mixed = self.alpha * ratio(s, whole, xp) + 1 - self.alpha
+            x = (q @ u) * xp.where(present, mixed, 0.0)[None, :]
+        return _Shape(ratio(x, root(squared_norm(x, xp), xp), xp), xp)
+
+    def score(self, x: _Shape, y: _Shape) -> Array:
+        """The angle or the distance."""
+        xp = x.xp
+        cosine = xp.clip(total(singular_values(cross(x.x, y.x), xp), xp), max=1.0)
+        # Near 1 the cosine has lost half of its digits: rounding counts as equal.
+        apart = 1 - cosine > 1e-14
+        distance = xp.acos(xp.where(apart, cosine, 0.0)) if self.angular else root(2 - 2 * cosine, xp)
+        return xp.where(xp.isnan(cosine), cosine, xp.where(apart, distance, 0.0))
