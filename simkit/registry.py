@@ -5,8 +5,10 @@ nothing; a plugin is imported when its name is asked for, and one that is broken
 nothing else. Of two distributions with one name, simkit's own wins; two plugins must be told apart as
 ``distribution:name``.
 
-The environment variable ``SIMKIT_PLUGINS`` limits which distributions may load: ``off`` for none but simkit itself, or their
-names, separated by commas. It is read when names are first looked up, and by `refresh`.
+A plugin is code that runs with the user's rights, so what may load is what was installed: metadata that lies in the current
+directory, which Python may have on its path, is listed and not loaded. The environment variable ``SIMKIT_PLUGINS`` limits it
+further: ``off`` for simkit itself alone, or the names of distributions, separated by commas. It is read when names are first
+looked up, and by `refresh`.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ import inspect
 import keyword
 import os
 import re
+import site
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from simkit import __version__
@@ -29,6 +33,7 @@ from simkit.spec import Spec, build, close_matches, parse
 __all__ = [
     "Entry",
     "Registry",
+    "distribution_of",
     "get_index",
     "get_kernel",
     "indexes",
@@ -53,7 +58,9 @@ OFFERED_ELSEWHERE = {
     "nngp": "simkit-nngp",
     "ntk": "simkit-nngp",
     "bures": "simkit-shape",
+    "riemannian": "simkit-shape",
     "shape_metric": "simkit-shape",
+    "stochastic_shape": "simkit-shape",
 }
 
 Kind = TypeVar("Kind", bound=Index[Any] | Kernel)
@@ -69,7 +76,7 @@ class Entry(str):
     value : str
         ``module:Class``.
     blocked : bool
-        ``SIMKIT_PLUGINS`` does not let it load.
+        It may not load; `error` says why.
     """
 
     __slots__ = ("_base", "_error", "_loaded", "_point", "blocked", "distribution", "value", "version")
@@ -116,11 +123,10 @@ class Entry(str):
         assert self._loaded is not None
         return self._loaded
 
-    def block(self) -> None:
+    def block(self, why: str) -> None:
         """Never load it; asking for it is an error that says why."""
         self.blocked = True
-        setting = f"{ALLOWED}={os.environ.get(ALLOWED, '')!r}"
-        self._error = f"{str(self)!r} of {self.distribution} may not load: {setting} does not name that distribution."
+        self._error = f"{str(self)!r} of {self.distribution} may not load: {why}"
 
     @property
     def point(self) -> importlib.metadata.EntryPoint | None:
@@ -209,7 +215,9 @@ class Registry(Generic[Kind]):
                 where, version = (_normalised(dist.name), dist.version) if dist else ("unknown", "")
                 entry = Entry(point.name, self.base, distribution=where, version=version, point=point)
                 if allowed is not None and where not in allowed:
-                    entry.block()
+                    entry.block(f"{ALLOWED}={os.environ.get(ALLOWED, '')!r} does not name that distribution.")
+                elif dist and where != OWN and _lies_here(dist):
+                    entry.block(f"it lies in the current directory, {Path.cwd()}, and is not installed: pip install it.")
                 same = found.setdefault(point.name, [])
                 if all((other.distribution, other.value) != (entry.distribution, entry.value) for other in same):
                     same.append(entry)  # a distribution can be seen twice on sys.path
@@ -296,6 +304,27 @@ def _allowed_distributions() -> set[str] | None:
         return None
     named = [] if setting.lower() == "off" else setting.split(",")
     return {OWN, *(_normalised(name.strip()) for name in named)}
+
+
+def _lies_here(dist: importlib.metadata.Distribution) -> bool:
+    """Whether a distribution was found only because the current directory is on Python's path."""
+    folder = Path(str(dist.locate_file(""))).resolve()
+    installed = [*site.getsitepackages(), site.getusersitepackages()]
+    return folder == Path.cwd().resolve() and folder not in [Path(place).resolve() for place in installed]
+
+
+def distribution_of(cls: type) -> tuple[str, str] | None:
+    """Name and version of the third-party distribution that registers something of a class's package, or None."""
+    package = cls.__module__.partition(".")[0]
+    for registry in (indexes, kernels):
+        for entry in (entry for same in registry.entries().values() for entry in same):
+            if (
+                re.split("[.:]", entry.value)[0] == package
+                and entry.distribution not in (OWN, SESSION)
+                and not entry.blocked
+            ):
+                return entry.distribution, entry.version
+    return None
 
 
 def _normalised(distribution: str) -> str:

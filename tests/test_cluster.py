@@ -9,6 +9,7 @@ import time
 
 import numpy as np
 import pytest
+from test_registry import distribution
 
 import simkit
 from simkit.errors import PluginError
@@ -134,6 +135,26 @@ def test_a_plugin_that_a_worker_lacks_when_it_is_too_late_to_ask(client, pair, p
         lazy.compute()
     assert time.monotonic() - begin < 15
     assert len(client.run(os.getpid)) == 2
+
+
+def test_a_worker_has_another_version_of_a_plugin(client, pair, tmp_path, monkeypatch):
+    """The number would come, and might be another one."""
+    for version, folder in (("1.0", tmp_path / "workers"), ("2.0", tmp_path / "here")):
+        distribution(folder, "in-two-versions", {"doubled": "in_two_versions:Doubled"}, version, "in_two_versions", PLUGIN)
+    client.run(exec, f"import sys; sys.path.insert(0, {str(tmp_path / 'workers')!r})")
+    monkeypatch.syspath_prepend(str(tmp_path / "here"))
+    simkit.registry.refresh()
+    x, y = (da.from_array(a, chunks=(100, 5)) for a in pair)
+    try:
+        with pytest.raises(PluginError, match=r"Worker tcp://.* has in-two-versions 1\.0; .* with 2\.0.*1 more worker"):
+            simkit.compare(x, y, "cka(kernel=doubled)")
+        client.run(exec, f"import sys, importlib; sys.path[0] = {str(tmp_path / 'here')!r}; importlib.invalidate_caches()")
+        assert float(simkit.compare(x, y, "hsic(kernel=doubled)")) == pytest.approx(4 * float(simkit.compare(*pair, "hsic")))
+    finally:
+        client.run(exec, f"import sys; sys.path.remove({str(tmp_path / 'here')!r}); sys.modules.pop('in_two_versions')")
+        sys.modules.pop("in_two_versions")
+        monkeypatch.undo()
+        simkit.registry.refresh()
 
 
 def test_an_index_written_in_a_notebook(client, pair):

@@ -221,6 +221,33 @@ def test_a_plugin_is_imported_when_it_is_asked_for(tmp_path):
     assert used.splitlines() == ["imported good_plugin", "hsic(kernel=doubled) doubled"]
 
 
+def test_nothing_loads_from_the_current_directory(tmp_path):
+    """Python may have it on its path: whoever can write there would otherwise run code."""
+    distribution(tmp_path, "here-by-chance", {"doubled": "by_chance:Doubled"}, module="by_chance", code=GOOD)
+    code = """
+    import simkit
+    print("doubled" in simkit.list_kernels())
+    try:
+        simkit.get_kernel("doubled")
+    except simkit.errors.PluginError as error:
+        print(error)
+    """
+    for path in ("", str(tmp_path)):
+        script = f"import sys; sys.path.insert(0, {path!r})\n{textwrap.dedent(code)}"
+        done = subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=100, cwd=tmp_path
+        )
+        assert done.stdout.startswith("False\n'doubled' of here-by-chance may not load: it lies in the current directory")
+        assert "imported" not in done.stdout
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n{textwrap.dedent(code)}"],
+        capture_output=True, text=True, check=True, timeout=100, cwd=elsewhere,
+    )  # fmt: skip
+    assert done.stdout.startswith("True\nimported by_chance")
+
+
 def test_broken_plugins_are_listed_and_break_nothing_else(tmp_path):
     distribution(
         tmp_path,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import tracemalloc
 from functools import reduce
@@ -203,6 +204,26 @@ def test_kernels_are_fitted_once_and_by_choice():
     assert fitted(RBF(sigma=2.0), X).sigma == 2.0
     assert fitted(simkit.get_kernel("linear"), X) == simkit.get_kernel("linear")
     assert np.isnan(fitted(RBF(), np.repeat(X[:2] - X[0], [49, 1], axis=0)).sigma)  # most examples coincide
+
+
+def test_a_subclass_of_the_linear_kernel_is_what_it_computes():
+    """Feature space is for x'y alone, and a subclass may compute something else."""
+
+    @dataclasses.dataclass(frozen=True)
+    class Cubed(simkit.kernels.Linear):
+        name = "cubed"
+
+        def __call__(self, X, Y):
+            return (X @ Y.mT) ** 3
+
+    x, y = layers()["x"], layers()["y"]
+    h = np.eye(len(x)) - 1 / len(x)
+    k, l = (h @ ((h @ z) @ (h @ z).T) ** 3 @ h for z in (x, y))
+    expected = np.sum(k * l) / np.linalg.norm(k) / np.linalg.norm(l)
+    assert simkit.compare(x, y, "cka", kernel=Cubed()) == pytest.approx(expected, rel=1e-10)
+    da = pytest.importorskip("dask.array")
+    lazy = simkit.compare(da.from_array(x, chunks=(7, 2)), da.from_array(y, chunks=(7, 2)), "cka", kernel=Cubed())
+    assert float(lazy) == pytest.approx(expected, rel=1e-10)
 
 
 # --- for the user ---------------------------------------------------------------------------------------------------------

@@ -121,7 +121,7 @@ def run(study: Study) -> Report:
             f"chance {chance:.1f}). Bold: not significantly different from the best of the column (jackknife z-test, "
             "p >= 0.05).",
             table,
-            "Checkerboard: mean similarity of sublayers of one kind (attention, feed-forward) minus that of different kinds:",
+            "Mean similarity of sublayers of one kind (attention, feed-forward) minus that of different kinds:",
             markdown(["index", *PLACES], checks),
         ]
     )

@@ -9,7 +9,7 @@ from simkit.arrays import Array
 from simkit.kernel import Kernel
 from simkit.properties import Invariance, implied
 
-__all__ = ["Linear"]
+__all__ = ["Linear", "is_linear"]
 
 
 @dataclass(frozen=True)
@@ -32,3 +32,8 @@ class Linear(Kernel):
     def __call__(self, X: Array, Y: Array) -> Array:
         """XY', shape (n, m)."""
         return X @ Y.mT
+
+
+def is_linear(kernel: object) -> bool:
+    """Whether a kernel is x'y, so that feature space will do; a subclass of `Linear` may compute something else."""
+    return isinstance(kernel, Linear) and type(kernel).__call__ is Linear.__call__

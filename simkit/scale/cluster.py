@@ -17,7 +17,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from simkit.errors import PluginError
-from simkit.registry import OWN
+from simkit.registry import OWN, distribution_of
 from simkit.spec import Specified
 
 __all__ = ["Recipe", "preflight"]
@@ -27,13 +27,15 @@ __all__ = ["Recipe", "preflight"]
 class Recipe:
     """An index or a kernel in terms that any worker can read: where its class is found, and its parameters.
 
-    A class that no module offers, written in a notebook say, travels as its own code (``source``, by cloudpickle).
+    A class that no module offers, written in a notebook say, travels as its own code (``source``, by cloudpickle). With what
+    comes from a plugin go the plugin's name and version (``distribution``): another version may give another number.
     """
 
     module: str
     qualname: str
     parameters: tuple[tuple[str, Any], ...]
     source: bytes | None = None
+    distribution: tuple[str, str] | None = None
 
     @classmethod
     def of(cls, thing: Specified) -> Recipe:
@@ -50,7 +52,7 @@ class Recipe:
             import cloudpickle
 
             source = cloudpickle.dumps(kind)
-        return cls(kind.__module__, kind.__qualname__, parameters, source)
+        return cls(kind.__module__, kind.__qualname__, parameters, source, distribution_of(kind))
 
     def make(self) -> Any:
         """The index or kernel.
@@ -58,7 +60,8 @@ class Recipe:
         Raises
         ------
         PluginError
-            Its class cannot be imported here; the message names the module, the distribution and the worker.
+            Its class cannot be imported here, or comes from another version of the distribution; the message names the
+            module, the distribution and the worker.
         """
         parameters = {name: value.make() if isinstance(value, Recipe) else value for name, value in self.parameters}
         return self._class()(**parameters)
@@ -72,6 +75,13 @@ class Recipe:
         return None
 
     def _class(self) -> Any:
+        name, version = self.distribution or ("", "")
+        found = _installed(name) if name else None
+        if found is not None and found != version:
+            raise PluginError(
+                f"{_here()} has {name} {found}; the work was prepared with {version}. Install the same version everywhere: "
+                f"pip install {name}=={version}"
+            )
         try:
             if self.source is not None:
                 import pickle
@@ -79,12 +89,19 @@ class Recipe:
                 return pickle.loads(self.source)
             return functools.reduce(getattr, self.qualname.split("."), importlib.import_module(self.module))
         except Exception as error:  # a plugin may fail in any way it likes
-            package = self.module.partition(".")[0]
+            wanted = f"{name}=={version}" if name else f"the distribution that provides {self.module.partition('.')[0]!r}"
             raise PluginError(
-                f"{_here()} cannot import {self.module}:{self.qualname} ({type(error).__name__}: {error}). Install the "
-                f"distribution that provides {package!r} in the environment of every worker, for example by "
-                "client.register_plugin(distributed.PipInstall([...])), and restart the workers."
+                f"{_here()} cannot import {self.module}:{self.qualname} ({type(error).__name__}: {error}). Install {wanted} "
+                "in the environment of every worker, for example by client.register_plugin(distributed.PipInstall([...])), and "
+                "restart the workers."
             ) from None
+
+
+def _installed(distribution: str) -> str | None:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def _here() -> str:
@@ -114,8 +131,8 @@ def preflight(client: Any, *things: Specified, needed: int = 0) -> None:
     Raises
     ------
     PluginError
-        A worker lacks simkit, has another version of it, or cannot import the module of an index or a kernel; the workers
-        and the module are named.
+        A worker lacks simkit or a plugin that is asked for, or has another version of it; the workers, the distribution and
+        the module are named.
     MemoryError
         A worker's memory limit is smaller than one task needs.
     """

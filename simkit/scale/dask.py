@@ -39,7 +39,7 @@ from simkit.arrays import Array, check_values, namespace_of, to_numpy, warn_call
 from simkit.errors import InvalidArrayError
 from simkit.index import NO_VARIATION, Index
 from simkit.kernel import Kernel
-from simkit.kernels.linear import Linear
+from simkit.kernels.linear import is_linear
 from simkit.representation import Representation
 from simkit.scale.cluster import Recipe, active_client, preflight
 from simkit.scale.kernels import kernel_sums
@@ -166,7 +166,7 @@ def _statistic_of(index: Index[Any], n: int, width: int) -> Statistic:
     """The state that the index is computed from."""
     if index.facts.statistic == "moments":
         return "roots"
-    if index.facts.statistic == "hsic sums" and not isinstance(getattr(index, "kernel", None), Linear):
+    if index.facts.statistic == "hsic sums" and not is_linear(getattr(index, "kernel", None)):
         return "kernel sums" if n > _SMALL else "examples"
     options = needs(index)
     if n <= width:  # the layers are smaller than their moments

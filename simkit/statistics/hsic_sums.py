@@ -22,7 +22,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 from simkit.arrays import Array, Namespace
 from simkit.errors import NeedsAllExamplesError
 from simkit.kernel import Kernel
-from simkit.kernels.linear import Linear
+from simkit.kernels.linear import is_linear
 from simkit.linalg import cross, double_centre, inner, reordered, squared_norm, total, without_diagonal
 from simkit.representation import Representation
 
@@ -147,11 +147,11 @@ def gather(layer: Representation, kernel: Kernel, estimator: Estimator) -> Prepa
 
     The two forms cost n p1 p2 and n^2 (p1 + p2) multiplications; they cross where n is the sum of all widths.
     """
-    if layer.is_centred and not (isinstance(kernel, Linear) and estimator == "biased"):
+    if layer.is_centred and not (is_linear(kernel) and estimator == "biased"):
         raise NeedsAllExamplesError(
             f"HSIC with kernel={kernel} and estimator={estimator} is not a function of second moments alone."
         )
-    if isinstance(kernel, Linear):
+    if is_linear(kernel):
         scale = total(layer.scale, layer.xp) ** 2
         if layer.is_centred or layer.n >= layer.joint_width:
             return Features(layer.unit, _diagonal(layer, estimator), scale, layer.n, layer.xp)

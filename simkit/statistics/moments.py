@@ -46,7 +46,7 @@ from simkit.arrays import (
 from simkit.errors import AccuracyWarning, InvalidArrayError, NeedsAllExamplesError
 from simkit.files import whole_file
 from simkit.index import NO_VARIATION, Index
-from simkit.kernels.linear import Linear
+from simkit.kernels.linear import is_linear
 from simkit.linalg import squared_norm, total, widen
 from simkit.representation import Representation
 from simkit.statistics.hsic_sums import Estimator, HSICSums
@@ -737,7 +737,7 @@ def needs(index: Index[Any]) -> dict[str, Any]:
             f"{index} is a mean over batches, not a function of moments: use simkit.stream, or "
             "simkit.statistics.minibatch.MinibatchHSIC batch by batch."
         )
-    if not isinstance(kernel, Linear):
+    if not is_linear(kernel):
         raise NeedsAllExamplesError(
             f"{index} compares all pairs of examples by the kernel {kernel}, also those of different batches, so one pass "
             "over batches is not enough. Use simkit.statistics.tiles or Dask arrays (all pairs, tile by tile), the linear "
