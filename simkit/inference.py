@@ -321,6 +321,15 @@ def _units(groups: Any, n: int, name: str = "groups") -> list[np.ndarray]:
     return [np.flatnonzero(member == unit) for unit in range(int(member.max()) + 1)]
 
 
+def _check_repeats(index: Index[Any], groups: Any) -> None:
+    size = index.facts.group
+    if size > 1 and groups is None:
+        raise InvalidArrayError(
+            f"{index} takes rows in consecutive groups of {size}, which must not be torn apart: pass "
+            f"groups=numpy.arange(n) // {size}."
+        )
+
+
 def _check_units(units: list[np.ndarray], least: int, what: str) -> None:
     if len(units) < least:
         raise InvalidArrayError(f"{what} needs at least {least} groups; got {len(units)}.")
@@ -408,6 +417,7 @@ def bootstrap(
     _check_confidence(confidence)
     check_choice("bootstrap", "method", method, get_args(Method))
     pair = _pair(X, Y, index, parameters, spare=method == "bca", flatten=flatten, maps=maps, channels=channels)
+    _check_repeats(pair.index, groups)
     units = _units(groups, pair.n)
     _check_units(units, 2, "The bootstrap")
     generator, m = np.random.default_rng(rng), len(units)
@@ -524,6 +534,7 @@ def jackknife(
     """
     _check_confidence(confidence)
     pair = _pair(X, Y, index, parameters, spare=1, flatten=flatten, maps=maps, channels=channels)
+    _check_repeats(pair.index, groups)
     units = _units(groups, pair.n)
     _check_units(units, 2, "The jackknife")
     largest = max(map(len, units))
@@ -608,7 +619,8 @@ def permutation_test(
         Which scores are extreme. By default ``"less"`` for a distance (an index with which every layer has 0 to itself),
         else ``"greater"``.
     within : sequence of n labels, optional
-        Permute only among examples with one label: is there similarity beyond what the labels explain?
+        Permute only among examples with one label: is there similarity beyond what the labels explain? Rows that an index
+        takes in groups (``facts.group``) are permuted as groups.
     rng : int or numpy.random.Generator, optional
         Seed.
     progress : bool, optional
@@ -638,7 +650,10 @@ def permutation_test(
         check_choice("permutation_test", "alternative", alternative, get_args(Alternative))
     pair = _pair(X, Y, index, parameters, flatten=flatten, maps=maps, channels=channels)
     chosen: Alternative = alternative or ("less" if pair.index.facts.identity == 0 else "greater")
-    strata = [np.arange(pair.n)] if within is None else _units(within, pair.n, "within")
+    size = pair.index.facts.group  # rows that stay together
+    strata = [np.arange(pair.n // size)] if within is None else _units(within, pair.n, "within")
+    if size > 1 and within is not None:
+        strata = _blocks(strata, size, pair.index)
     every = math.prod(math.factorial(min(len(stratum), 20)) for stratum in strata)
     if every == 1:
         raise InvalidArrayError("within has a label of its own for each example, so there is nothing to permute.")
@@ -650,7 +665,8 @@ def permutation_test(
     scores = []
     with track(every - 1 if exact else permutations, f"permutations of {pair.index}", progress) as advance:
         for order in orders:
-            scores.append(pair.index.score(permute(order), y))
+            rows = order if size == 1 else (order[:, None] * size + np.arange(size)).ravel()
+            scores.append(pair.index.score(permute(rows), y))
             advance()
     observed, null = float(score), _on_host(scores, pair.xp)
     return PermutationResult(
@@ -662,6 +678,18 @@ def permutation_test(
         exact=exact,
         n=pair.n,
     )
+
+
+def _blocks(strata: list[np.ndarray], size: int, index: Index[Any]) -> list[np.ndarray]:
+    """Strata of rows as strata of consecutive groups of `size` rows."""
+    for stratum in strata:
+        blocks, rows = np.unique(stratum // size, return_counts=True)
+        if (rows != size).any():
+            raise InvalidArrayError(
+                f"within changes inside a group of {size} rows (row {int(blocks[rows != size][0]) * size}); {index} takes "
+                "them together."
+            )
+    return [np.unique(stratum // size) for stratum in strata]
 
 
 def _permuted(pair: _Pair, state: Any) -> Callable[[np.ndarray], Any]:

@@ -56,6 +56,8 @@ class Facts:
         Gradients with respect to both arguments exist almost everywhere and flow.
     min_examples : int
         The fewest examples for which the index is defined.
+    group : int
+        Rows come in consecutive groups of this many, repeats of a condition say; the number of examples is a multiple of it.
     host : bool
         Part of the work runs in SciPy on the host, where the Array API standard has no such operation.
     """
@@ -68,4 +70,5 @@ class Facts:
     metric: bool = False
     differentiable: bool = True
     min_examples: int = 2
+    group: int = 1
     host: bool = False

@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+import simkit
+
+# What simkit itself registers. Plugins test their own with simkit.testing.
+OWN_INDEXES = [entry for entry in simkit.list_indexes() if entry.distribution == "simkit-similarity"]
+OWN_KERNELS = [entry for entry in simkit.list_kernels() if entry.distribution == "simkit-similarity"]
+
 
 def pair(n, p1, p2, seed=0, *, shared=3, noise=0.7, offset=0.5, dtype=np.float64):
     """Two layers that see the same latent variables through different weights."""

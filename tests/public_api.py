@@ -15,18 +15,19 @@ SNAPSHOT = Path(__file__).with_name("public_api.txt")
 COMPATIBILITY = Path(__file__).parents[1] / "docs" / "compatibility.md"
 
 
-def modules() -> list[str]:
-    """The public modules, as docs/compatibility.md lists them."""
+def modules() -> dict[str, list[str]]:
+    """The public names of the public modules, as docs/compatibility.md lists them: all, or those in brackets."""
     table = COMPATIBILITY.read_text(encoding="utf-8").split("## What is public")[1].split("\n## ")[0]
-    return re.findall(r"^\| `(simkit[\w.]*)` \|", table, flags=re.MULTILINE)
+    rows = re.findall(r"^\| `(simkit[\w.]*)`(?: \(([^)]*)\))? \|", table, flags=re.MULTILINE)
+    return {name: re.findall(r"\w+", some) if some else sorted(importlib.import_module(name).__all__) for name, some in rows}
 
 
 def signatures() -> dict[str, str]:
     """Qualified name to signature of every public function, class, method and property."""
     found: dict[str, str] = {}
-    for name in modules():
+    for name, items in modules().items():
         module = importlib.import_module(name)
-        for item in sorted(module.__all__):
+        for item in items:
             thing = getattr(module, item)
             where = f"{name}.{item}"
             if inspect.isclass(thing):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,7 @@ def test_links_lead_somewhere(page):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_python_can_be_read(page):
     for block in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL):
-        ast.parse(block)
+        ast.parse(textwrap.dedent(block))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -102,3 +103,32 @@ def test_the_cost_model_of_clusters():
         reading = chunks * block * width * 4 / (workers * disk)
         states = 8 * width**2 * (chunks / workers + np.log2(workers)) / net if workers > 1 else 0
         assert seconds == pytest.approx([products, reading, states, products + reading + states], rel=0.06, abs=0.6)
+
+
+def excerpts(page):
+    """The blocks of a page with the file that the text before them names last in brackets."""
+    path = None
+    for named, language, block in re.findall(r"\(`([\w/.-]+)`\)|```(python|toml)\n(.*?)```", page, flags=re.DOTALL):
+        path = named or path
+        if language and not block.startswith("import"):
+            yield path, block
+
+
+EXCERPTS = list(excerpts((ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")))
+
+
+@pytest.mark.parametrize(("path", "block"), EXCERPTS, ids=[f"{i}-{path}" for i, (path, _) in enumerate(EXCERPTS)])
+def test_excerpts_are_what_the_plugins_say(path, block):
+    source = (ROOT / path).read_text(encoding="utf-8")
+    place = 0
+    for part in re.split(r"^ *\.\.\.\n", block, flags=re.MULTILINE):
+        place = source.find(part, place)
+        assert place >= 0, part
+        assert place == 0 or source[place - 1] == "\n", part
+        place += len(part)
+
+
+def test_plugins_are_used_as_the_page_shows():
+    pytest.importorskip("simkit_nngp")
+    (use,) = [block for block in blocks("plugins.md") if block.startswith("import")]
+    run(use, {})

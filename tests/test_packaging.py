@@ -9,9 +9,9 @@ import subprocess
 import sys
 
 import pytest
+from data import OWN_INDEXES, OWN_KERNELS
 
 import simkit
-from simkit import registry
 
 DISTRIBUTION = importlib.metadata.distribution("simkit-similarity")
 REQUIREMENTS = DISTRIBUTION.requires or []
@@ -46,7 +46,7 @@ def test_types_are_shipped():
     assert (importlib.resources.files("simkit") / "py.typed").is_file()
 
 
-@pytest.mark.parametrize("entry", [*registry.list_indexes(), *registry.list_kernels()], ids=str)
+@pytest.mark.parametrize("entry", [*OWN_INDEXES, *OWN_KERNELS], ids=str)
 def test_every_entry_point_loads_and_is_called_by_its_name(entry):
     assert entry.error is None
     assert entry.load().name == entry

@@ -91,9 +91,9 @@ class Recipe:
         except Exception as error:  # a plugin may fail in any way it likes
             wanted = f"{name}=={version}" if name else f"the distribution that provides {self.module.partition('.')[0]!r}"
             raise PluginError(
-                f"{_here()} cannot import {self.module}:{self.qualname} ({type(error).__name__}: {error}). Install {wanted} in "
-                "the environment of every worker, for example by client.register_plugin(distributed.PipInstall([...])), and "
-                "restart the workers."
+                f"{_here()} cannot import {self.module}:{self.qualname} ({type(error).__name__}: {error}). Install {wanted} "
+                "in the environment of every worker, for example by client.register_plugin(distributed.PipInstall([...])), "
+                "and restart the workers."
             ) from None
 
 

@@ -153,7 +153,11 @@ class IndexCase(Case):
 
     def pair(self, n: int, p1: int, p2: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """Two random layers, of more examples if the index needs more."""
-        return pair(max(n, self.fewest), *self.widths(p1, p2), seed + self.options.seed)
+        return pair(self.examples(n), *self.widths(p1, p2), seed + self.options.seed)
+
+    def examples(self, n: int) -> int:
+        """At least `n`, and as many as the index can take."""
+        return -(-max(n, self.fewest) // self.facts.group) * self.facts.group
 
     @property
     def pairs(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:

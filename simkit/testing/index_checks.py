@@ -57,8 +57,7 @@ def facts(case: IndexCase) -> Iterator[str]:
         lacking = [name for name in ("kernel", "estimator", "from_sums") if not hasattr(case.index, name)]
         if lacking:
             yield f"statistic='hsic sums' is declared, for which {', '.join(lacking)} are needed, as CKA has them"
-    if not isinstance(declared.min_examples, int) or declared.min_examples < 2:
-        yield f"min_examples is {declared.min_examples!r}; expected a whole number of at least 2"
+    yield from _sizes(declared)
     if not isinstance(declared.invariances, Invariances):
         yield f"invariances is {declared.invariances!r}; expected simkit.properties.Invariances"
         return
@@ -68,6 +67,13 @@ def facts(case: IndexCase) -> Iterator[str]:
         yield "declared symmetric, with other invariances for X than for Y"
     if declared.host is True and declared.differentiable is True:
         yield "host=True with differentiable=True: what SciPy computes on the host has no gradient"
+
+
+def _sizes(declared: Facts) -> Iterator[str]:
+    if not isinstance(declared.min_examples, int) or declared.min_examples < 2:
+        yield f"min_examples is {declared.min_examples!r}; expected a whole number of at least 2"
+    elif not isinstance(declared.group, int) or declared.group < 1 or declared.min_examples % declared.group:
+        yield f"group is {declared.group!r}; expected a whole number of at least 1 that divides min_examples"
 
 
 def _range_and_identity(declared: Facts) -> Iterator[str]:
@@ -193,7 +199,7 @@ def fewest_examples(case: IndexCase) -> Iterator[str]:
 def degenerate(case: IndexCase) -> Iterator[str]:
     """Layers at the edge give a score in the range, or nan with a warning: no exception, no silent nan."""
     p1, p2 = case.widths(5, 4)
-    for what, X, Y in degenerate_pairs(max(20, case.fewest), p1, p2, case.options.seed):
+    for what, X, Y in degenerate_pairs(case.examples(20), p1, p2, case.options.seed):
         yield from _problems_at_the_edge(case, what, X, Y)
         yield from _problems_at_the_edge(case, f"{what}, as Y", Y, X)
 

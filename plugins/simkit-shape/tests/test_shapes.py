@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -21,6 +23,8 @@ METRICS = ["shape_metric", "shape_metric(angular=False)", "shape_metric(alpha=0.
     "bures",
     "bures(summary=distance)",
     "riemannian(shrinkage=0.5)",
+    "stochastic_shape",
+    "stochastic_shape(repeats=3, noise=0.5)",
 )
 def test_conformance(check):
     check()
@@ -163,6 +167,31 @@ def test_noise_counts():
     )
     rotation, _ = orthogonal_procrustes(b, a)
     assert means_only == pytest.approx(np.sum((a - b @ rotation) ** 2) / len(a), rel=1e-9)
+
+
+def test_repeats_are_resampled_together():
+    x, y = repeated(), repeated(1)
+    spec = "stochastic_shape(repeats=6)"
+    found = simkit.jackknife(x, y, spec, groups=np.arange(48) // 6)
+    without_first = float(simkit.compare(x[6:], y[6:], spec))
+    assert found.distribution[0] == pytest.approx(without_first, rel=1e-9)
+    for infer in (simkit.jackknife, simkit.bootstrap):
+        with pytest.raises(InvalidArrayError, match=r"pass groups=numpy.arange\(n\) // 6"):
+            infer(x, y, spec)
+
+
+def test_conditions_are_permuted_whole():
+    x, y = repeated(m=4), repeated(1, m=4)
+    spec = "stochastic_shape(repeats=6)"
+    found = simkit.permutation_test(x, y, spec, permutations=30)
+    orders = list(itertools.permutations(range(4)))[1:]
+    expected = [float(simkit.compare(x.reshape(4, 6, 3)[list(order)].reshape(24, 3), y, spec)) for order in orders]
+    assert found.exact
+    np.testing.assert_allclose(sorted(found.distribution), sorted(expected), rtol=1e-9)
+    halves = simkit.permutation_test(x, y, spec, within=np.repeat([0, 1], 12))
+    assert len(halves.distribution) == 3
+    with pytest.raises(InvalidArrayError, match=r"within changes inside a group of 6 rows \(row 6\)"):
+        simkit.permutation_test(x, y, spec, within=np.repeat([0, 1], [9, 15]))
 
 
 def test_bad_input():

@@ -91,6 +91,7 @@ class StochasticShape(simkit.Index[_Clouds]):
             identity=0.0,
             differentiable=False,
             min_examples=2 * self.repeats,
+            group=self.repeats,
             host=True,
         )
 
