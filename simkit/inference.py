@@ -44,7 +44,7 @@ from simkit.linalg import cross, root, squared_norm, total, widen
 from simkit.progress import track
 from simkit.registry import get_index
 from simkit.representation import Representation
-from simkit.spec import check_choice, check_number
+from simkit.spec import check_choice, check_number, check_whole
 
 __all__ = [
     "BootstrapResult",
@@ -298,9 +298,7 @@ def _on_host(scores: Sequence[Array], xp: Namespace) -> np.ndarray:
 
 
 def _whole(parameter: str, value: Any, least: int) -> int:
-    check_number("inference", parameter, value, at_least=least)
-    if value != int(value):
-        raise SpecError(f"inference: {parameter}={value!r}; expected a whole number.")
+    check_whole("inference", parameter, value, at_least=least)
     return int(value)
 
 

@@ -58,7 +58,10 @@ OFFERED_ELSEWHERE = {
     "nngp": "simkit-nngp",
     "ntk": "simkit-nngp",
     "bures": "simkit-shape",
+    "imd": "simkit-topology",
     "riemannian": "simkit-shape",
+    "rtd": "simkit-topology",
+    "rtd_lite": "simkit-topology",
     "shape_metric": "simkit-shape",
     "stochastic_shape": "simkit-shape",
 }

@@ -17,7 +17,7 @@ from typing import Any, ClassVar, TypeVar
 
 from simkit.errors import SpecError
 
-__all__ = ["Spec", "Specified", "build", "check_choice", "check_number", "close_matches", "parse"]
+__all__ = ["Spec", "Specified", "build", "check_choice", "check_number", "check_whole", "close_matches", "parse"]
 
 # "distribution:name" is not Python; the colon travels through `ast` as this marker.
 _MARK = "__from_distribution__"
@@ -145,3 +145,10 @@ def check_number(
     if not number or any(bound is not None and not holds(value, bound) for bound, _, holds in bounds):
         wanted = " and ".join(f"{sign} {bound:g}" for bound, sign, _ in bounds if bound is not None)
         raise SpecError(f"{owner}: {parameter}={value!r}; expected a number{' ' + wanted if wanted else ''}.")
+
+
+def check_whole(owner: str, parameter: str, value: Any, *, at_least: int) -> None:
+    """Raise `SpecError` unless `value` is a whole number, written as 5 or as 5.0, of at least `at_least`."""
+    check_number(owner, parameter, value, at_least=at_least)
+    if value != int(value):
+        raise SpecError(f"{owner}: {parameter}={value!r}; expected a whole number.")

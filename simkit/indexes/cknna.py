@@ -12,8 +12,8 @@ from simkit.index import Index
 from simkit.linalg import ratio, reordered, root, total, widen
 from simkit.properties import Facts
 from simkit.representation import Representation
-from simkit.spec import check_choice
-from simkit.statistics.neighbours import INVARIANCES, Neighbours, check_neighbours, neighbours, similarities
+from simkit.spec import check_choice, check_whole
+from simkit.statistics.neighbours import INVARIANCES, Neighbours, neighbours, similarities
 
 __all__ = ["CKNNA"]
 
@@ -86,7 +86,7 @@ class CKNNA(Index[_State]):
     reference: ClassVar[str] = "Huh et al. 2024"
 
     def __post_init__(self) -> None:
-        check_neighbours(self.name, self.k, at_least=2)
+        check_whole(self.name, "k", self.k, at_least=2)
         check_choice(self.name, "metric", self.metric, ("cosine", "inner"))
         check_choice(self.name, "form", self.form, get_args(Form))
 

@@ -9,8 +9,8 @@ from simkit.arrays import Array
 from simkit.index import Index
 from simkit.properties import Facts
 from simkit.representation import Representation
-from simkit.spec import check_choice
-from simkit.statistics.neighbours import INVARIANCES, METRICS, Metric, Neighbours, check_neighbours, neighbours
+from simkit.spec import check_choice, check_whole
+from simkit.statistics.neighbours import INVARIANCES, METRICS, Metric, Neighbours, neighbours
 
 __all__ = ["Jaccard"]
 
@@ -45,7 +45,7 @@ class Jaccard(Index[Neighbours]):
     reference: ClassVar[str] = "Schumacher et al. 2021; Klabunde et al. 2025"
 
     def __post_init__(self) -> None:
-        check_neighbours(self.name, self.k)
+        check_whole(self.name, "k", self.k, at_least=1)
         check_choice(self.name, "metric", self.metric, METRICS)
 
     @property

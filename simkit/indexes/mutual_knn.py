@@ -9,8 +9,8 @@ from simkit.arrays import Array
 from simkit.index import Index
 from simkit.properties import Facts
 from simkit.representation import Representation
-from simkit.spec import check_choice
-from simkit.statistics.neighbours import INVARIANCES, METRICS, Metric, Neighbours, check_neighbours, neighbours
+from simkit.spec import check_choice, check_whole
+from simkit.statistics.neighbours import INVARIANCES, METRICS, Metric, Neighbours, neighbours
 
 __all__ = ["MutualKNN"]
 
@@ -43,7 +43,7 @@ class MutualKNN(Index[Neighbours]):
     reference: ClassVar[str] = "Huh et al. 2024"
 
     def __post_init__(self) -> None:
-        check_neighbours(self.name, self.k)
+        check_whole(self.name, "k", self.k, at_least=1)
         check_choice(self.name, "metric", self.metric, METRICS)
 
     @property

@@ -15,7 +15,7 @@ from simkit.index import Index
 from simkit.linalg import cross, identity, ratio, root, total, widen
 from simkit.properties import Facts, Invariances, implied
 from simkit.representation import Representation
-from simkit.spec import check_choice, check_number
+from simkit.spec import check_choice, check_number, check_whole
 
 __all__ = ["RidgePredictivity"]
 
@@ -128,11 +128,8 @@ class RidgePredictivity(Index[_State]):
             check_number(self.name, "alpha", alpha, above=0)
         for parameter, least in (("folds", 2), ("seed", 0)):
             value = getattr(self, parameter)
-            if parameter == "seed" and value is None:
-                continue
-            check_number(self.name, parameter, value, at_least=least)
-            if value != int(value):
-                raise SpecError(f"{self.name}: {parameter}={value!r}; expected a whole number.")
+            if parameter != "seed" or value is not None:
+                check_whole(self.name, parameter, value, at_least=least)
         check_choice(self.name, "predict", self.predict, ("x", "y"))
 
     @property

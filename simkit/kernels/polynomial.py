@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from simkit.arrays import Array
-from simkit.errors import SpecError
 from simkit.kernel import Kernel
 from simkit.properties import Invariance, implied
-from simkit.spec import check_number
+from simkit.spec import check_number, check_whole
 
 __all__ = ["Polynomial"]
 
@@ -41,9 +40,7 @@ class Polynomial(Kernel):
     reference: ClassVar[str] = "Schoelkopf & Smola 2002, Learning with Kernels, section 2.3"
 
     def __post_init__(self) -> None:
-        check_number(self.name, "degree", self.degree, at_least=1)
-        if self.degree != int(self.degree):
-            raise SpecError(f"polynomial: degree={self.degree!r}; expected a whole number.")
+        check_whole(self.name, "degree", self.degree, at_least=1)
         if self.gamma is not None:
             check_number(self.name, "gamma", self.gamma, above=0)
         check_number(self.name, "coef0", self.coef0, at_least=0)

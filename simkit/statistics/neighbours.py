@@ -10,15 +10,13 @@ from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 import numpy as np
 
 from simkit.arrays import Array, Namespace, placement
-from simkit.errors import SpecError
 from simkit.kernels.cosine import Cosine
 from simkit.kernels.linear import Linear
 from simkit.linalg import reordered, squared_distances, widen
 from simkit.properties import Invariances
 from simkit.representation import Representation
-from simkit.spec import check_number
 
-__all__ = ["INVARIANCES", "METRICS", "Metric", "Neighbours", "check_neighbours", "nearest", "neighbours", "similarities"]
+__all__ = ["INVARIANCES", "METRICS", "Metric", "Neighbours", "nearest", "neighbours", "similarities"]
 
 Metric: TypeAlias = Literal["cosine", "inner", "euclidean"]
 METRICS: tuple[Metric, ...] = get_args(Metric)
@@ -53,13 +51,6 @@ class Neighbours(NamedTuple):
     def permuted(self, order: Array) -> Neighbours:
         """The same neighbours with the examples in another order."""
         return self._replace(chosen=reordered(self.chosen, order, self.xp))
-
-
-def check_neighbours(owner: str, k: Any, *, at_least: int = 1) -> None:
-    """Raise `SpecError` unless `k` is a whole number of neighbours."""
-    check_number(owner, "k", k, at_least=at_least)
-    if k != int(k):
-        raise SpecError(f"{owner}: k={k!r}; expected a whole number of neighbours.")
 
 
 def similarities(rows: Array, everyone: Array, metric: Metric, xp: Namespace) -> Array:

@@ -24,7 +24,7 @@ import simkit
 from simkit.arrays import Array, Namespace, namespace_of
 from simkit.linalg import root
 from simkit.properties import Invariance, implied
-from simkit.spec import check_choice, check_number
+from simkit.spec import check_choice, check_number, check_whole
 from simkit_nngp.angles import cosine_of, j0, j1, squared_lengths
 
 __all__ = ["NNGP", "NTK"]
@@ -50,9 +50,7 @@ class _InfiniteNetwork(simkit.Kernel):
     bias_variance: float = 0.0
 
     def __post_init__(self) -> None:
-        check_number(self.name, "depth", self.depth, at_least=1)
-        if self.depth != int(self.depth):
-            raise simkit.errors.SpecError(f"{self.name}: depth={self.depth!r}; expected a whole number of hidden layers.")
+        check_whole(self.name, "depth", self.depth, at_least=1)
         check_choice(self.name, "activation", self.activation, get_args(Activation))
         check_number(self.name, "weight_variance", self.weight_variance, above=0)
         check_number(self.name, "bias_variance", self.bias_variance, at_least=0)

@@ -14,7 +14,7 @@ from simkit.errors import InvalidArrayError
 from simkit.linalg import total
 from simkit.properties import Facts, Invariances
 from simkit.representation import Representation
-from simkit.spec import check_number
+from simkit.spec import check_number, check_whole
 
 __all__ = ["StochasticShape"]
 
@@ -73,12 +73,9 @@ class StochasticShape(simkit.Index[_Clouds]):
     reference: ClassVar[str] = "Duong et al. 2023"
 
     def __post_init__(self) -> None:
-        check_number(self.name, "repeats", self.repeats, at_least=2)
+        check_whole(self.name, "repeats", self.repeats, at_least=2)
+        check_whole(self.name, "steps", self.steps, at_least=1)
         check_number(self.name, "noise", self.noise, at_least=0)
-        check_number(self.name, "steps", self.steps, at_least=1)
-        for parameter in ("repeats", "steps"):
-            if getattr(self, parameter) != int(getattr(self, parameter)):
-                raise simkit.errors.SpecError(f"{self.name}: {parameter} must be a whole number.")
 
     @property
     def facts(self) -> Facts:

@@ -1,0 +1,195 @@
+"""Representation topology divergence: at which scales do two layers connect the same examples, and close the same loops?
+
+Both layers are reduced to distances between examples, w and v, in units of their 0.9 quantile. At scale t the Rips complex
+R_t(w) has an edge wherever w <= t and every triangle of edges. Where either layer connects two examples, min(w, v) does; so
+R_t(w) is a part of R_t(min(w, v)), and what the second has and the first has not is what v knows and w does not.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+
+import simkit
+from simkit.arrays import Array, Namespace, constant_of, to_numpy
+from simkit.linalg import total
+from simkit.properties import Facts, Invariances
+from simkit.representation import Representation
+from simkit.spec import check_whole
+
+__all__ = ["RTD", "RTDLite"]
+
+QUANTILE = 0.9
+
+
+class _Distances(NamedTuple):
+    w: np.ndarray  # (n, n), not yet in units of the quantile
+    like: Array  # a 0-d array of the user's library and device
+    xp: Namespace
+
+
+def _distances(layer: Representation) -> _Distances:
+    x = to_numpy(layer.precise).astype(np.float64)
+    squares = np.sum(x**2, axis=1)
+    w = np.sqrt(np.maximum(squares[:, None] + squares[None, :] - 2 * x @ x.T, 0.0))
+    np.fill_diagonal(w, 0.0)
+    return _Distances((w + w.T) / 2, total(layer.precise, layer.xp), layer.xp)
+
+
+def _in_units(w: np.ndarray) -> np.ndarray:
+    """Distances in units of their 0.9 quantile; nan if that is 0."""
+    quantile = np.quantile(w[np.triu_indices(len(w), 1)], QUANTILE)
+    return w / quantile if quantile > 0 else np.full_like(w, np.nan)
+
+
+_FACTS = Facts(
+    symmetric=True,
+    range=(0.0, math.inf),
+    invariances=Invariances.both("translation", "orthogonal", "isotropic_scaling"),
+    statistic="examples",
+    identity=0.0,
+    differentiable=False,
+    min_examples=3,
+    host=True,
+)
+
+
+@dataclass(frozen=True)
+class RTDLite(simkit.Index[_Distances]):
+    """RTD-Lite: the divergence of connected components at all scales.
+
+    (|T(w)| + |T(v)|) / 2 - |T(min(w, v))|, |T| the length of a minimum spanning tree
+
+    Each edge of a minimum spanning tree is the scale at which two components merge; the sum of differences is how much later
+    they do in one layer alone than in both together. It takes O(n^2) memory and time.
+
+    References
+    ----------
+    Tulchinskii et al. 2025, RTD-Lite: scalable topological analysis for comparing weighted graphs in learning tasks.
+    """
+
+    name: ClassVar[str] = "rtd_lite"
+    reference: ClassVar[str] = "Tulchinskii et al. 2025"
+
+    @property
+    def facts(self) -> Facts:
+        """A distance, though not one with a triangle inequality."""
+        return _FACTS
+
+    def prepare(self, representation: Representation) -> _Distances:
+        """Distances between examples."""
+        layer = _distances(representation)
+        return layer._replace(w=_in_units(layer.w))
+
+    def score(self, x: _Distances, y: _Distances) -> Array:
+        """The mean of both directions."""
+        both = tree_length(np.minimum(x.w, y.w))
+        gap = (tree_length(x.w) + tree_length(y.w)) / 2 - both
+        return constant_of(_without_rounding(gap, both), x.like, x.xp)
+
+
+def tree_length(w: np.ndarray) -> float:
+    """Length of a minimum spanning tree of a complete graph (Prim), (n, n) weights that may be 0."""
+    n, length, last = len(w), 0.0, 0
+    reach = w[0].copy()
+    outside = np.ones(n, dtype=bool)
+    for _ in range(n - 1):
+        outside[last] = False
+        last = int(np.argmin(np.where(outside, reach, np.inf)))
+        length += reach[last]
+        np.minimum(reach, w[last], out=reach)
+    return length
+
+
+def _without_rounding(gap: float, size: float) -> float:
+    return 0.0 if gap <= 1e-13 * size else gap
+
+
+@dataclass(frozen=True)
+class RTD(simkit.Index[_Distances]):
+    """Representation topology divergence: connected components and loops.
+
+    (d(w, v) + d(v, w)) / 2, d(w, v) the sum of lengths of the bars of H_1(R_t(min(w, v)), R_t(w)) for growing t
+
+    A bar of this relative homology is a pair of components that min(w, v) has joined and w has not, or a loop that
+    min(w, v) has closed and w cannot fill.
+
+    Parameters
+    ----------
+    examples : int
+        At least 3. Of more examples than this, random subsets are compared and the divergences averaged, as in the paper:
+        the triangles of n examples are n^3 / 6.
+    draws : int
+        Number of subsets.
+    seed : int
+        Of the draws. The same subsets are taken for every layer.
+
+    References
+    ----------
+    Barannikov, Trofimov, Balabin & Burnaev 2022, Representation topology divergence: a method for comparing neural
+    representations.
+    """
+
+    examples: int = 100
+    draws: int = 10
+    seed: int = 0
+
+    name: ClassVar[str] = "rtd"
+    reference: ClassVar[str] = "Barannikov et al. 2022"
+
+    def __post_init__(self) -> None:
+        check_whole(self.name, "examples", self.examples, at_least=3)
+        check_whole(self.name, "draws", self.draws, at_least=1)
+        check_whole(self.name, "seed", self.seed, at_least=0)
+
+    @property
+    def facts(self) -> Facts:
+        """A distance, though not one with a triangle inequality."""
+        return _FACTS
+
+    def prepare(self, representation: Representation) -> _Distances:
+        """Distances between examples."""
+        return _distances(representation)
+
+    def score(self, x: _Distances, y: _Distances) -> Array:
+        """The mean of both directions, and of the draws."""
+        n = len(x.w)
+        everything = [np.arange(n)]
+        rng = np.random.default_rng(self.seed)
+        subsets = everything if n <= self.examples else [rng.permutation(n)[: self.examples] for _ in range(self.draws)]
+        scores = []
+        for rows in subsets:
+            w, v = (_in_units(side.w[np.ix_(rows, rows)]) for side in (x, y))
+            if np.isnan(w).any() or np.isnan(v).any():
+                scores.append(math.nan)
+                continue
+            smaller = np.minimum(w, v)
+            scores.append((relative_bars(w, smaller) + relative_bars(v, smaller)) / 2)
+        return constant_of(_without_rounding(float(np.mean(scores)), n), x.like, x.xp)
+
+
+def relative_bars(w: np.ndarray, smaller: np.ndarray) -> float:
+    """Sum of the lengths of the bars of H_1(R(smaller), R(w)).
+
+    The homology of a complex relative to a part of it is that of the complex with a cone put on the part: one more vertex o,
+    and with each simplex of the part that simplex and o.
+    """
+    from gudhi import SimplexTree  # type: ignore[import-untyped]
+
+    n = len(w)
+    i, j = np.triu_indices(n, 1)
+    tree = SimplexTree()
+    tree.insert_batch(np.arange(n + 1)[None, :], np.zeros(n + 1))
+    tree.insert_batch(np.stack([i, j]), smaller[i, j])
+    tree.insert_batch(np.stack([np.arange(n), np.full(n, n)]), np.zeros(n))
+    tree.insert_batch(np.stack([i, j, np.full(len(i), n)]), w[i, j])
+    triples = np.array(list(itertools.combinations(range(n), 3)), dtype=np.int64).reshape(-1, 3).T
+    a, b, c = triples
+    tree.insert_batch(triples, np.maximum(np.maximum(smaller[a, b], smaller[a, c]), smaller[b, c]))
+    tree.compute_persistence(homology_coeff_field=2, persistence_dim_max=False)
+    bars = tree.persistence_intervals_in_dimension(1)
+    return float(np.sum(bars[:, 1] - bars[:, 0])) if len(bars) else 0.0
