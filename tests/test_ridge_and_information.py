@@ -39,12 +39,12 @@ def ridge_basis(x, kappa):
 def ridge_by_definition(x, y, kx, ky, normalization):
     a, b = ridge_basis(centred(x), kx), ridge_basis(centred(y), ky)
     top = np.linalg.svd(b.T @ a, compute_uv=False) ** 2
-    if normalization == "trace":
-        return top.sum() / min(np.trace(a.T @ a), np.trace(b.T @ b))
     if normalization == "cka":
         return top.sum() / np.linalg.norm(a @ a.T) / np.linalg.norm(b @ b.T)
     ranks = [np.linalg.matrix_rank(centred(z)) for z in (x, y)]
     ours, theirs = (np.sort(np.linalg.eigvalsh(z.T @ z))[::-1][: min(ranks)] for z in (a, b))
+    if normalization == "trace":
+        return top.sum() / np.sum(ours * theirs)
     return top.sum() / np.sqrt(np.sum(ours**2) * np.sum(theirs**2))
 
 
@@ -56,7 +56,24 @@ def test_canonical_ridge_by_its_definition(backend, shape, normalization):
     close(backend, f"canonical_ridge(kappa_x=3.0, kappa_y=0.5, normalization={normalization})", x, y, expected)
 
 
-def test_canonical_ridge_correlations_are_the_maxima_of_equation_22():
+def test_equations_22_and_25_to_27_in_eigenvectors():
+    """As the paper writes them: eigenvalues and eigenvectors of XX' and YY', p1 <= p2."""
+    x, y = map(centred, pair(30, 4, 6))
+    kx, ky = 2.0, 7.0
+    (u, s, _), (v, t, _) = (np.linalg.svd(z, full_matrices=False) for z in (x, y))
+    a, b = s**2 / (s**2 + kx), t**2 / (t**2 + ky)
+    numerator = a @ (u.T @ v) ** 2 @ b
+    bounds = {
+        "trace": np.sum(a * b[:4]),
+        "cauchy_schwarz": np.sqrt(np.sum(a**2)) * np.sqrt(np.sum(b[:4] ** 2)),
+        "cka": np.sqrt(np.sum(a**2)) * np.sqrt(np.sum(b**2)),
+    }
+    for normalization, bound in bounds.items():
+        found = simkit.compare(x, y, "canonical_ridge", kappa_x=kx, kappa_y=ky, normalization=normalization)
+        assert found == pytest.approx(numerator / bound, rel=1e-10)
+
+
+def test_canonical_ridge_correlations_are_the_maxima_of_equation_19():
     """sigma_1 is never exceeded by any pair of weights, and is reached."""
     x, y = map(centred, pair(40, 4, 3))
     top = np.linalg.svd(ridge_basis(y, 2.0).T @ ridge_basis(x, 5.0), compute_uv=False)
@@ -94,11 +111,12 @@ def test_the_rank_counts_where_columns_repeat():
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_equation_31_the_limit_of_regression(shape):
-    x, y = pair(*shape)
+    """Where X has no more features than Y, as appendix D.1 assumes."""
+    x, y = sorted(pair(*shape), key=lambda layer: layer.shape[1])
     forth = simkit.compare(x, y, "canonical_ridge(kappa_x=1e12, kappa_y=0)")
     assert forth == pytest.approx(simkit.compare(x, y, "linear_regression"), rel=1e-9)
-    back = simkit.compare(x, y, "canonical_ridge(kappa_x=0, kappa_y=1e12)")
-    assert back == pytest.approx(simkit.compare(y, x, "linear_regression"), rel=1e-9)
+    back = simkit.compare(y, x, "canonical_ridge(kappa_x=0, kappa_y=1e12)")
+    assert back == pytest.approx(simkit.compare(x, y, "linear_regression"), rel=1e-9)
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -134,8 +152,7 @@ def test_each_normalization_is_an_upper_bound(seed, kx, ky):
         simkit.compare(x, y, "canonical_ridge", kappa_x=kx, kappa_y=ky, normalization=n)
         for n in ("trace", "cauchy_schwarz", "cka")
     )
-    assert 0 <= cka <= cauchy + 1e-12 <= 1 + 2e-12
-    assert 0 <= trace <= 1 + 1e-12
+    assert 0 <= cka <= cauchy + 1e-12 <= trace + 2e-12 <= 1 + 3e-12
 
 
 def test_bad_penalties():

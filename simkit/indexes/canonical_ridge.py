@@ -21,7 +21,6 @@ class _State(NamedTuple):
     q: Array  # the partially orthogonalised basis, times sqrt(shrinkage)
     shrinkage: Array  # 1 + kappa / |X|^2: without it a large kappa would leave nothing but underflow
     squares: Array  # eigenvalues of q'q, descending, zero beyond the rank
-    trace: Array  # |q|^2
     norm: Array  # |q'q|
     xp: Namespace
 
@@ -30,21 +29,22 @@ class _State(NamedTuple):
 class CanonicalRidge(Index[tuple[_State, _State]]):
     """Canonical ridge: CCA in which combinations of neurons pay for the size of their weights.
 
-    sigma_i = max <X w, Y v> / sqrt((|X w|^2 + kappa_x |w|^2) (|Y v|^2 + kappa_y |v|^2))          (equation 22)
+    sigma_i = max <X w, Y v> / sqrt((|X w|^2 + kappa_x |w|^2) (|Y v|^2 + kappa_y |v|^2))          (equation 19)
 
     are the singular values of Q~_Y' Q~_X for the partially orthogonalised bases Q~_X = X (X'X + kappa_x I)^-1/2 and
-    Q~_Y = Y (Y'Y + kappa_y I)^-1/2. The score is sum_i sigma_i^2 = |Q~_Y' Q~_X|^2 divided by one of
+    Q~_Y = Y (Y'Y + kappa_y I)^-1/2. The score is sum_i sigma_i^2 = |Q~_Y' Q~_X|^2 (equation 22) divided by an upper bound of
+    it. With a_i and b_i the eigenvalues lambda / (lambda + kappa) of Q~_X'Q~_X and of Q~_Y'Q~_Y, largest first,
 
-    trace:           min(|Q~_X|^2, |Q~_Y|^2)                                                     (equation 25)
+    trace:           sum_i a_i b_i, von Neumann's trace inequality                                (equation 25)
 
-    cauchy_schwarz:  sqrt(sum_i a_i^2 sum_i b_i^2), a and b the largest eigenvalues of Q~_X'Q~_X and of Q~_Y'Q~_Y, as many
-    as the smaller rank: von Neumann's bound sum_i a_i b_i of the numerator, bounded in turn     (equation 26)
+    cauchy_schwarz:  sqrt(sum_i a_i^2 sum_i b_i^2), i up to the smaller rank                      (equation 26)
 
-    cka:             |Q~_X'Q~_X| |Q~_Y'Q~_Y|, so that the score is the linear CKA of the two bases (equation 27)
+    cka:             the same over all i, so that the score is the linear CKA of the two bases    (equation 27)
 
     Limits: with kappa_x = kappa_y = 0 the first two are the mean squared canonical correlation, `CCA`. With kappa_y = 0 and
-    kappa_x to infinity ``trace`` is `LinearRegression` of X from Y (equation 31). With both to infinity ``cka`` is linear
-    `CKA` (equation 36). In between, directions with much less variance than kappa count for little.
+    kappa_x to infinity ``trace`` is `LinearRegression` of X from Y (equation 31), if X has no higher rank than Y. With both
+    to infinity ``cka`` is linear `CKA` (equation 36). In between, directions with much less variance than kappa count for
+    little.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ class CanonicalRidge(Index[tuple[_State, _State]]):
     normalization: Normalization = "trace"
 
     name: ClassVar[str] = "canonical_ridge"
-    reference: ClassVar[str] = "Vinod 1976; Kornblith et al. 2019, eqs 22-27"
+    reference: ClassVar[str] = "Vinod 1976; Kornblith et al. 2019, eqs 19-27"
 
     def __post_init__(self) -> None:
         for parameter in ("kappa_x", "kappa_y"):
@@ -78,13 +78,12 @@ class CanonicalRidge(Index[tuple[_State, _State]]):
     def facts(self) -> Facts:
         """Without a penalty every invertible transform is harmless, as in CCA."""
         equal = self.kappa_x == self.kappa_y
-        whole = equal and (self.normalization != "trace" or self.kappa_x == 0)
         return Facts(
             symmetric=equal,
             range=(0.0, 1.0),
             invariances=Invariances(self._harmless(self.kappa_x), self._harmless(self.kappa_y)),
             statistic="moments",
-            identity=1.0 if whole else None,
+            identity=1.0 if equal else None,
         )
 
     def _harmless(self, kappa: float) -> frozenset[Invariance]:
@@ -118,7 +117,7 @@ class CanonicalRidge(Index[tuple[_State, _State]]):
         least = shrinkage * xp.clip(ratio(negligible, negligible + penalty, xp), max=0.5)
         rounding = q.shape[1] * float(xp.finfo(q.dtype).eps) * xp.max(squares)
         squares = xp.where(squares > least + rounding, squares, 0.0)
-        return _State(q, shrinkage, squares, squared_norm(q, xp), root(squared_norm(cross(q, q), xp), xp), xp)
+        return _State(q, shrinkage, squares, root(squared_norm(cross(q, q), xp), xp), xp)
 
     def _penalty(self, x: Array, kappa: float, layer: Representation) -> Array:
         """Kappa in the units of `x`, which is `layer.scale` times smaller than the features."""
@@ -133,13 +132,11 @@ class CanonicalRidge(Index[tuple[_State, _State]]):
         (a, _), (_, b) = x, y
         xp = a.xp
         overlap = squared_norm(cross(b.q, a.q), xp)
-        if self.normalization == "trace":
-            ours, theirs = a.trace * b.shrinkage, b.trace * a.shrinkage
-            return ratio(overlap, xp.where(ours < theirs, ours, theirs), xp)
         if self.normalization == "cka":
             return ratio(overlap, a.norm * b.norm, xp)
         k = min(a.squares.shape[0], b.squares.shape[0])
         ours, theirs = a.squares[:k], b.squares[:k]
+        if self.normalization == "trace":
+            return ratio(overlap, total(ours * theirs, xp), xp)
         both = xp.astype(xp.logical_and(ours > 0, theirs > 0), ours.dtype)
-        bound = root(total(both * ours**2, xp), xp) * root(total(both * theirs**2, xp), xp)
-        return ratio(overlap, bound, xp)
+        return ratio(overlap, root(total(both * ours**2, xp), xp) * root(total(both * theirs**2, xp), xp), xp)
