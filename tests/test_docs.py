@@ -90,6 +90,11 @@ def test_scale(tmp_path, monkeypatch):
     run(kernels, space)
 
 
+def test_equation_12():
+    (proof,) = [block for block in blocks("reproducing.md") if block.startswith("import")]
+    run(proof, {})
+
+
 def test_the_cost_model_of_clusters():
     """The table of docs/clusters.md is what its formula says."""
     page = (ROOT / "docs" / "clusters.md").read_text(encoding="utf-8")

@@ -55,7 +55,8 @@ INDEXES = {
     "Forgetful": {
         "facts": "missing 2 required keyword-only arguments: 'range', 'invariances'|'invariances', and 'statistic'"
     },
-    "Elsewhere": {"facts": "lacks invariances, identity, metric, differentiable, min_examples, host"},
+    "Elsewhere": {"facts": "lacks invariances, identity, metric, differentiable, min_examples, group, host"},
+    "OddGroups": {"facts": "group is 3; expected a whole number of at least 1 that divides min_examples"},
     "Contradicting": {
         "facts": "range is .1.0, 0.0.[^§]*statistic is 'some'[^§]*min_examples is 1[^§]*names 'rotation'[^§]*lacks permutation"
     },

@@ -317,6 +317,13 @@ class Contradicting(Congruence):
 
 
 @dataclass(frozen=True)
+class OddGroups(Congruence):
+    """Takes rows by threes, and is content with four."""
+
+    facts = changed(group=3, min_examples=4)
+
+
+@dataclass(frozen=True)
 class Fussy(Congruence):
     """Nothing is wrong with it but that it takes only layers of one width."""
 

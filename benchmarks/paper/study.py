@@ -48,7 +48,7 @@ class Size:
         ("plain18", "resnet32"),
         ("resnet14", "resnet32"),
     )
-    widths: tuple[int, ...] = (4, 8, 16, 32, 64, 128)  # Figure 6
+    widths: tuple[int, ...] = (4, 8, 16, 32, 64)  # Figure 6
     grid: int = GRID  # positions a side at which wider maps are taken, with all their channels
     draws: int = 4  # of the noise of held-out digits
     train_draws: int = 2  # of the noise of training digits
