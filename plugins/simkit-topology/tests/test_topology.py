@@ -179,6 +179,13 @@ def test_bad_parameters():
             simkit.get_index(spec)
 
 
+def test_whole_numbers_may_be_written_with_a_point():
+    x, y = pair(30)
+    for dotted, plain in (("rtd(examples=10.0, draws=2.0, seed=1.0)", "rtd(examples=10, draws=2, seed=1)"),
+                          ("imd(k=3.0, vectors=2.0, seed=1.0)", "imd(k=3, vectors=2, seed=1)")):  # fmt: skip
+        assert simkit.compare(x, y, dotted) == simkit.compare(x, y, plain)
+
+
 def test_a_plugin_may_bring_a_heavy_dependency():
     """Listing imports nothing of it."""
     import subprocess

@@ -15,33 +15,22 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 
 import simkit
-from simkit.arrays import Array, Namespace, constant_of, to_numpy
-from simkit.linalg import total
+from simkit.arrays import Array, Namespace, constant_of, namespace_of
+from simkit.linalg import squared_distances, total
 from simkit.properties import Facts, Invariances
 from simkit.representation import Representation
 from simkit.spec import check_whole
+from simkit_topology.host import host
 
 __all__ = ["RTD", "RTDLite"]
 
 QUANTILE = 0.9
 
 
-class _Distances(NamedTuple):
-    w: np.ndarray  # (n, n), not yet in units of the quantile
-    like: Array  # a 0-d array of the user's library and device
-    xp: Namespace
-
-
-def _distances(layer: Representation) -> _Distances:
-    x = to_numpy(layer.precise).astype(np.float64)
-    squares = np.sum(x**2, axis=1)
-    w = np.sqrt(np.maximum(squares[:, None] + squares[None, :] - 2 * x @ x.T, 0.0))
-    np.fill_diagonal(w, 0.0)
-    return _Distances((w + w.T) / 2, total(layer.precise, layer.xp), layer.xp)
-
-
-def _in_units(w: np.ndarray) -> np.ndarray:
-    """Distances in units of their 0.9 quantile; nan if that is 0."""
+def _distances(x: np.ndarray) -> np.ndarray:
+    """Distances of the rows in units of their 0.9 quantile, (n, n); nan if that is 0."""
+    w = np.sqrt(squared_distances(x, x, namespace_of(x)))
+    w = (w + w.T) / 2
     quantile = np.quantile(w[np.triu_indices(len(w), 1)], QUANTILE)
     return w / quantile if quantile > 0 else np.full_like(w, np.nan)
 
@@ -58,8 +47,15 @@ _FACTS = Facts(
 )
 
 
+class _Tree(NamedTuple):
+    w: np.ndarray  # distances, (n, n)
+    length: float  # of its minimum spanning tree
+    like: Array  # a 0-d array of the user's library and device
+    xp: Namespace
+
+
 @dataclass(frozen=True)
-class RTDLite(simkit.Index[_Distances]):
+class RTDLite(simkit.Index[_Tree]):
     """RTD-Lite: the divergence of connected components at all scales.
 
     (|T(w)| + |T(v)|) / 2 - |T(min(w, v))|, |T| the length of a minimum spanning tree
@@ -80,16 +76,16 @@ class RTDLite(simkit.Index[_Distances]):
         """A distance, though not one with a triangle inequality."""
         return _FACTS
 
-    def prepare(self, representation: Representation) -> _Distances:
-        """Distances between examples."""
-        layer = _distances(representation)
-        return layer._replace(w=_in_units(layer.w))
+    def prepare(self, representation: Representation) -> _Tree:
+        """Distances between examples, and the length of their tree."""
+        layer = representation
+        w = _distances(host(layer))
+        return _Tree(w, tree_length(w), total(layer.scale, layer.xp), layer.xp)
 
-    def score(self, x: _Distances, y: _Distances) -> Array:
+    def score(self, x: _Tree, y: _Tree) -> Array:
         """The mean of both directions."""
         both = tree_length(np.minimum(x.w, y.w))
-        gap = (tree_length(x.w) + tree_length(y.w)) / 2 - both
-        return constant_of(_without_rounding(gap, both), x.like, x.xp)
+        return constant_of(_without_rounding((x.length + y.length) / 2 - both, both), x.like, x.xp)
 
 
 def tree_length(w: np.ndarray) -> float:
@@ -109,8 +105,15 @@ def _without_rounding(gap: float, size: float) -> float:
     return 0.0 if gap <= 1e-13 * size else gap
 
 
+class _Samples(NamedTuple):
+    ws: list[np.ndarray]  # distances within each subset of the examples
+    n: int
+    like: Array  # a 0-d array of the user's library and device
+    xp: Namespace
+
+
 @dataclass(frozen=True)
-class RTD(simkit.Index[_Distances]):
+class RTD(simkit.Index[_Samples]):
     """Representation topology divergence: connected components and loops.
 
     (d(w, v) + d(v, w)) / 2, d(w, v) the sum of lengths of the bars of H_1(R_t(min(w, v)), R_t(w)) for growing t
@@ -151,25 +154,25 @@ class RTD(simkit.Index[_Distances]):
         """A distance, though not one with a triangle inequality."""
         return _FACTS
 
-    def prepare(self, representation: Representation) -> _Distances:
-        """Distances between examples."""
-        return _distances(representation)
+    def prepare(self, representation: Representation) -> _Samples:
+        """Distances between the examples of each subset; the subsets depend on n and the seed alone."""
+        layer = representation
+        x, n, size = host(layer), layer.n, int(self.examples)
+        rng = np.random.default_rng(int(self.seed))
+        subsets = [np.arange(n)] if n <= size else [rng.permutation(n)[:size] for _ in range(int(self.draws))]
+        return _Samples([_distances(x[rows]) for rows in subsets], n, total(layer.scale, layer.xp), layer.xp)
 
-    def score(self, x: _Distances, y: _Distances) -> Array:
-        """The mean of both directions, and of the draws."""
-        n = len(x.w)
-        everything = [np.arange(n)]
-        rng = np.random.default_rng(self.seed)
-        subsets = everything if n <= self.examples else [rng.permutation(n)[: self.examples] for _ in range(self.draws)]
-        scores = []
-        for rows in subsets:
-            w, v = (_in_units(side.w[np.ix_(rows, rows)]) for side in (x, y))
-            if np.isnan(w).any() or np.isnan(v).any():
-                scores.append(math.nan)
-                continue
-            smaller = np.minimum(w, v)
-            scores.append((relative_bars(w, smaller) + relative_bars(v, smaller)) / 2)
-        return constant_of(_without_rounding(float(np.mean(scores)), n), x.like, x.xp)
+    def score(self, x: _Samples, y: _Samples) -> Array:
+        """The mean of both directions, and of the subsets."""
+        mean = float(np.mean([self._divergence(w, v) for w, v in zip(x.ws, y.ws, strict=True)]))
+        return constant_of(_without_rounding(mean, x.n), x.like, x.xp)
+
+    @staticmethod
+    def _divergence(w: np.ndarray, v: np.ndarray) -> float:
+        smaller = np.minimum(w, v)
+        if np.isnan(smaller).any():
+            return math.nan
+        return (relative_bars(w, smaller) + relative_bars(v, smaller)) / 2
 
 
 def relative_bars(w: np.ndarray, smaller: np.ndarray) -> float:

@@ -9,11 +9,12 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 import simkit
-from simkit.arrays import Array, Namespace, constant_of, to_numpy
+from simkit.arrays import Array, Namespace, constant_of
 from simkit.linalg import total
 from simkit.properties import Facts, Invariances
 from simkit.representation import Representation
 from simkit.spec import check_whole
+from simkit_topology.host import host
 
 __all__ = ["IMD"]
 
@@ -74,20 +75,20 @@ class IMD(simkit.Index[_Trace]):
             statistic="examples",
             identity=0.0,
             differentiable=False,
-            min_examples=self.k + 1,
+            min_examples=int(self.k) + 1,
             host=True,
         )
 
     def prepare(self, representation: Representation) -> _Trace:
         """The heat trace of one layer."""
         layer = representation
-        laplacian = graph_laplacian(to_numpy(layer.precise).astype(np.float64), self.k)
+        laplacian = graph_laplacian(host(layer), int(self.k))
         if self.vectors:
-            heat = _by_quadrature(laplacian, self.vectors, np.random.default_rng(self.seed))
+            heat = _by_quadrature(laplacian, int(self.vectors), np.random.default_rng(int(self.seed)))
         else:
             values = np.linalg.eigvalsh(laplacian.toarray())
             heat = np.mean(np.exp(-TIMES[:, None] * values[None, :]), axis=1)
-        return _Trace(heat, total(layer.precise, layer.xp), layer.xp)
+        return _Trace(heat, total(layer.scale, layer.xp), layer.xp)
 
     def score(self, x: _Trace, y: _Trace) -> Array:
         """The largest weighted difference."""
