@@ -163,6 +163,13 @@ def test_parallel_examples_are_exact():
     assert simkit.get_kernel("arccos(order=2)")(x, x)[0, 0] == pytest.approx(3 * np.sum(x**2) ** 2, rel=1e-14)
 
 
+def test_whole_numbers_may_be_written_with_a_point():
+    x = np.random.default_rng(0).standard_normal((4, 3))
+    for name in ("nngp", "ntk"):
+        dotted, plain = (simkit.get_kernel(f"{name}(depth={depth})")(x, x) for depth in ("2.0", "2"))
+        np.testing.assert_array_equal(dotted, plain)
+
+
 @pytest.mark.parametrize(
     ("spec", "message"),
     [

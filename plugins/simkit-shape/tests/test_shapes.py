@@ -194,6 +194,12 @@ def test_conditions_are_permuted_whole():
         simkit.permutation_test(x, y, spec, within=np.repeat([0, 1], [9, 15]))
 
 
+def test_whole_numbers_may_be_written_with_a_point():
+    x, y = repeated(), repeated(1)
+    plain = simkit.compare(x, y, "stochastic_shape(repeats=6, steps=50)")
+    assert simkit.compare(x, y, "stochastic_shape(repeats=6.0, steps=50.0)") == plain
+
+
 def test_bad_input():
     with pytest.raises(InvalidArrayError, match="48 rows, not a multiple of repeats=5"):
         simkit.compare(repeated(), repeated(1), "stochastic_shape(repeats=5)")

@@ -128,7 +128,7 @@ class NNGP(_InfiniteNetwork):
         """Kernel values, shape (n, m)."""
         xp = namespace_of(X, Y)
         k = self._first(X, Y, xp)
-        for _ in range(self.depth):
+        for _ in range(int(self.depth)):
             k = self._through(k, xp)
         return k.xy
 
@@ -164,7 +164,7 @@ class NTK(_InfiniteNetwork):
         xp = namespace_of(X, Y)
         k = self._first(X, Y, xp)
         tangent = k.xy
-        for _ in range(self.depth):
+        for _ in range(int(self.depth)):
             through = self.weight_variance * self._slopes(k, xp) * tangent
             k = self._through(k, xp)
             tangent = k.xy + through

@@ -12,6 +12,7 @@ from simkit.linalg import compact, cross, ratio, root, singular_values, squared_
 from simkit.properties import Facts, Invariance, Invariances
 from simkit.representation import Representation
 from simkit.spec import check_choice
+from simkit_shape.angles import angle_of
 
 __all__ = ["Bures"]
 
@@ -91,8 +92,4 @@ class Bures(simkit.Index[_Root]):
             square = traces - 2 * x.scale * y.scale * fidelity
             return root(xp.where(square > 1e-14 * traces, square, 0.0), xp)  # rounding, whose root would be 1e-8
         similarity = xp.clip(ratio(fidelity, root(x.trace, xp) * root(y.trace, xp), xp), max=1.0)
-        if self.summary == "similarity":
-            return similarity
-        apart = 1 - similarity > 1e-14
-        angle = xp.where(apart, xp.acos(xp.where(apart, similarity, 0.0)), 0.0)
-        return xp.where(xp.isnan(similarity), similarity, angle)
+        return similarity if self.summary == "similarity" else angle_of(similarity, xp)

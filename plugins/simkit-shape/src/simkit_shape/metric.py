@@ -12,6 +12,7 @@ from simkit.linalg import compact, cross, orthonormal_basis, ratio, root, singul
 from simkit.properties import Facts, Invariances
 from simkit.representation import Representation
 from simkit.spec import check_choice, check_number
+from simkit_shape.angles import angle_of, differs
 
 __all__ = ["ShapeMetric"]
 
@@ -98,7 +99,7 @@ class ShapeMetric(simkit.Index[_Shape]):
         """The angle or the distance."""
         xp = x.xp
         cosine = xp.clip(total(singular_values(cross(x.x, y.x), xp), xp), max=1.0)
-        # Near 1 the cosine has lost half of its digits: rounding counts as equal.
-        apart = 1 - cosine > 1e-14
-        distance = xp.acos(xp.where(apart, cosine, 0.0)) if self.angular else root(2 - 2 * cosine, xp)
-        return xp.where(xp.isnan(cosine), cosine, xp.where(apart, distance, 0.0))
+        if self.angular:
+            return angle_of(cosine, xp)
+        euclidean = xp.where(differs(cosine), root(2 - 2 * cosine, xp), 0.0)
+        return xp.where(xp.isnan(cosine), cosine, euclidean)

@@ -87,8 +87,8 @@ class StochasticShape(simkit.Index[_Clouds]):
             statistic="examples",
             identity=0.0,
             differentiable=False,
-            min_examples=2 * self.repeats,
-            group=self.repeats,
+            min_examples=2 * int(self.repeats),
+            group=int(self.repeats),
             host=True,
         )
 
@@ -96,19 +96,20 @@ class StochasticShape(simkit.Index[_Clouds]):
         """Means and roots of covariances."""
         x = to_numpy(representation.precise).astype(np.float64)
         n, p = x.shape
-        if n % self.repeats:
+        repeats = int(self.repeats)
+        if n % repeats:
             raise InvalidArrayError(
-                f"{representation.name} has {n} rows, not a multiple of repeats={self.repeats}: give the repeats of each "
+                f"{representation.name} has {n} rows, not a multiple of repeats={repeats}: give the repeats of each "
                 "condition as consecutive rows, equally many of each."
             )
         size = np.sqrt(np.mean(np.sum(x**2, axis=1)))
         x = x / (size if size > 0 else 1.0)
-        groups = x.reshape(-1, self.repeats, p)
+        groups = x.reshape(-1, repeats, p)
         means = groups.mean(axis=1)
-        noise = (groups - means[:, None, :]) / np.sqrt(self.repeats)
+        noise = (groups - means[:, None, :]) / np.sqrt(repeats)
         values, vectors = np.linalg.eigh(noise.mT @ noise)
         roots = (vectors * np.sqrt(np.clip(values, 0, None))[:, None, :]) @ vectors.mT
-        return _Clouds(x, means, roots, total(representation.precise, representation.xp), representation.xp)
+        return _Clouds(x, means, roots, total(representation.scale, representation.xp), representation.xp)
 
     def score(self, x: _Clouds, y: _Clouds) -> Array:
         """The distance at the best rotation found."""
