@@ -2,30 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 
 import numpy as np
 
-import simkit
 from benchmarks.paper.drawing import markdown, percent, sheet
-from benchmarks.paper.study import Report, Study, same_layer
+from benchmarks.paper.study import Group, Report, Study, corresponding, same_layer
 
 __all__ = ["run"]
-
-
-def against(study: Study, narrow: int, wide: int) -> tuple[np.ndarray, np.ndarray]:
-    """Mean CKA of the same layers of narrow and wide networks from different seeds, and its jackknife standard error.
-
-    A seed is left out of both widths at once.
-    """
-    first, second = study.group(f"width{narrow}"), study.group(f"width{wide}")
-    m, names = len(first.recipes), first.names
-    scores = np.full((m, m, len(names), len(names)), np.nan)
-    for a, b in itertools.permutations(range(m), 2):
-        for i, name in enumerate(names):
-            scores[a, b, i, i] = float(simkit.compare(first.layers[a][name], second.layers[b][name]))
-    return same_layer(scores)
 
 
 def run(study: Study) -> Report:
@@ -37,13 +21,18 @@ def run(study: Study) -> Report:
         group = study.group(f"width{w}")
         same[w] = same_layer(group.between("cka"))
         names = [name for name in group.names if name.startswith("conv")]
-        settings = {"widths": [w, widest], "networks": [r.settings for r in group.recipes], "draws": study.size.draws}
+        others = study.group(f"width{widest}")
+        settings = {
+            "first": [recipe.settings for recipe in group.recipes],
+            "second": [recipe.settings for recipe in others.recipes],
+            "draws": study.size.draws,
+            "grid": study.size.grid,
+        }
 
-        def compute(w: int = w) -> dict[str, np.ndarray]:
-            return dict(zip(("mean", "error"), against(study, w, widest), strict=True))
+        def compute(group: Group = group, others: Group = others) -> dict[str, np.ndarray]:
+            return {"result": np.array(corresponding(group.layers, others.layers))}
 
-        kept = same[w] if w == widest else tuple(study.cache.arrays(f"width{w}-{widest}", settings, compute).values())
-        wide[w] = kept
+        wide[w] = same[w] if w == widest else study.cache.arrays(f"width{w}-{widest}", settings, compute)["result"]
         right[w] = group.accuracies().mean()
     figure, axes = sheet(1, 2, (3.3, 2.9), sharey=True)
     shades = [shade_of(i / max(1, len(names) - 1)) for i in range(len(names))]

@@ -6,13 +6,10 @@ which share neither images nor classes.
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 
-import simkit
 from benchmarks.paper.drawing import markdown, sheet
-from benchmarks.paper.study import Report, Study, same_layer
+from benchmarks.paper.study import Report, Study, corresponding
 from benchmarks.paper.train import Recipe
 
 __all__ = ["run"]
@@ -24,12 +21,7 @@ def same_layers(study: Study, first: list[Recipe], second: list[Recipe], task: s
     def compute() -> dict[str, np.ndarray]:
         a = [study.layers(recipe, task=task, trained=trained) for recipe in first]
         b = [study.layers(recipe, task=task) for recipe in second]
-        names = list(a[0])
-        scores = np.full((len(a), len(b), len(names), len(names)), np.nan)
-        for i, j in itertools.permutations(range(len(a)), 2):
-            for k, name in enumerate(names):
-                scores[i, j, k, k] = float(simkit.compare(a[i][name], b[j][name]))
-        return {"result": np.array(same_layer(scores))}
+        return {"result": np.array(corresponding(a, b))}
 
     settings = {
         "first": [recipe.settings for recipe in first],

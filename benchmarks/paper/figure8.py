@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-import simkit
 from benchmarks.paper.drawing import markdown, sheet
 from benchmarks.paper.study import Report, Study
 from simkit.analysis import shared_subspace
@@ -36,7 +35,7 @@ def run(study: Study) -> Report:
             (
                 name,
                 a.shape[1],
-                f"{float(simkit.compare(a, b)):.3f}",
+                f"{found.cka:.3f}",
                 f"{np.sum(eigenvalues) ** 2 / np.sum(eigenvalues**2):.1f}",
                 int(np.argmax(np.append(cosines, 0.0) < 0.5)),
                 f"{cosines[:10].mean():.2f}",

@@ -19,6 +19,7 @@ from benchmarks.paper.data import Images, load, sequences
 from benchmarks.paper.networks import representations
 from benchmarks.paper.train import Recipe, SequenceRecipe, accuracy, train, train_encoder
 from simkit.analysis import LayerAccuracy
+from simkit.analysis.correspondence import found_layers, jackknife_error
 from simkit.arrays import to_numpy
 from simkit.demo.train import GRID
 from simkit.representation import Representation
@@ -26,7 +27,20 @@ from simkit.representation import Representation
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["FULL", "SMALL", "Group", "Layers", "Report", "Size", "Study", "average", "identified", "same_layer", "symmetric"]
+__all__ = [
+    "FULL",
+    "SMALL",
+    "Group",
+    "Layers",
+    "Report",
+    "Size",
+    "Study",
+    "average",
+    "corresponding",
+    "identified",
+    "same_layer",
+    "symmetric",
+]
 
 Layers = dict[str, np.ndarray]  # name -> (n, p)
 _LARGE = 8192  # examples beyond which layers are prepared for one pair of networks at a time, and kernels tile by tile
@@ -287,8 +301,7 @@ def symmetric(scores: np.ndarray) -> np.ndarray:
 
 def identified(scores: np.ndarray, index: str, layers: Sequence[str], n: int) -> LayerAccuracy:
     """Section 6.1 from similarities that are there already; see `simkit.analysis.layer_accuracy`."""
-    hits = np.where(np.isnan(scores), -np.inf, scores).argmax(axis=3) == np.arange(len(layers))
-    return LayerAccuracy(index, tuple(layers), hits, n)
+    return LayerAccuracy(index, tuple(layers), found_layers(scores, simkit.get_index(index)), n)
 
 
 def average(scores: np.ndarray) -> np.ndarray:
@@ -304,5 +317,16 @@ def same_layer(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if m < 3:
         return mean, np.full_like(mean, np.nan)
     kept = [[a for a in range(m) if a != left] for left in range(m)]
-    without = np.array([diagonal[np.ix_(some, some)][~np.eye(m - 1, dtype=bool)].mean(axis=0) for some in kept])
-    return mean, np.sqrt((m - 1) / m * ((without - without.mean(axis=0)) ** 2).sum(axis=0))
+    return mean, jackknife_error(
+        np.array([diagonal[np.ix_(some, some)][~np.eye(m - 1, dtype=bool)].mean(axis=0) for some in kept])
+    )
+
+
+def corresponding(first: Sequence[Layers], second: Sequence[Layers]) -> tuple[np.ndarray, np.ndarray]:
+    """`same_layer` by linear CKA of networks of two kinds from different seeds; a seed is left out of both at once."""
+    m, names = len(first), list(first[0])
+    scores = np.full((m, m, len(names), len(names)), np.nan)
+    for a, b in itertools.permutations(range(m), 2):
+        for i, name in enumerate(names):
+            scores[a, b, i, i] = float(simkit.compare(first[a][name], second[b][name]))
+    return same_layer(scores)

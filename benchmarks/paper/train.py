@@ -100,12 +100,23 @@ def train(recipe: Recipe, images: Images, device: str = "cpu") -> nn.Module:
                 mirrored = (torch.rand(len(rows), generator=generator) < 0.5).to(device)
                 batch = torch.where(mirrored[:, None, None, None], batch.flip(-1), batch)
             loss = nn.functional.cross_entropy(network(batch), labels[rows.to(device)])
-            optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(network.parameters(), 5.0)
-            optimizer.step()
-            schedule.step()
+            _step(network, loss, optimizer, schedule, 5.0)
     return network.eval()
+
+
+def _step(
+    network: nn.Module,
+    loss: torch.Tensor,
+    optimizer: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+    longest: float,
+) -> None:
+    """Go down the gradient, shortened to `longest`."""
+    optimizer.zero_grad()
+    loss.backward()
+    nn.utils.clip_grad_norm_(network.parameters(), longest)
+    optimizer.step()
+    schedule.step()
 
 
 def train_encoder(recipe: SequenceRecipe, device: str = "cpu") -> Encoder:
@@ -117,11 +128,7 @@ def train_encoder(recipe: SequenceRecipe, device: str = "cpu") -> Encoder:
     for step in range(recipe.steps):
         tokens, ordered = sequences(BATCH, recipe.length, recipe.symbols, seed=(recipe.seed + 1) * 1_000_000 + step)
         loss = nn.functional.cross_entropy(network(tokens.to(device)), ordered.to(device))
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
+        _step(network, loss, optimizer, schedule, 1.0)
     return network.eval()
 
 

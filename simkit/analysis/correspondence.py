@@ -58,7 +58,7 @@ class LayerAccuracy:
     @property
     def standard_error(self) -> float:
         """Jackknife standard error over networks; nan for fewer than three."""
-        return _jackknife_error(self._without_each())
+        return float(jackknife_error(self._without_each()))
 
     def _over(self, networks: Sequence[int]) -> float:
         return float(np.mean([self.hits[a, b] for a, b in itertools.permutations(networks, 2)]))
@@ -124,12 +124,18 @@ def layer_accuracy(
         scores[a, b], n = matrix.to_numpy(), matrix.n
     hits = np.zeros((m, m, len(layers)), dtype=bool)
     for (a, b), forth in scores.items():
-        similarity = forth + scores[b, a].T if symmetrise else forth
-        if chosen.facts.identity == 0:  # a distance: the most similar layer is the nearest
-            similarity = -similarity
-        similarity = np.where(np.isnan(similarity), -np.inf, similarity)
-        hits[a, b] = similarity.argmax(axis=1) == np.arange(len(layers))
+        hits[a, b] = found_layers(forth + scores[b, a].T if symmetrise else forth, chosen)
     return LayerAccuracy(str(chosen), layers, hits, n)
+
+
+def found_layers(scores: np.ndarray, index: Index[Any]) -> np.ndarray:
+    """Whether the most similar layer is the one in the same place, (..., layers) from scores (..., layers, layers).
+
+    Of a distance, an index that is 0 for a layer and itself, the smallest score is the most similar; nan is the least.
+    """
+    similarity = -scores if index.facts.identity == 0 else scores
+    best = np.where(np.isnan(similarity), -np.inf, similarity).argmax(axis=-1)
+    return best == np.arange(scores.shape[-1])
 
 
 def jackknife_test(first: LayerAccuracy, second: LayerAccuracy) -> tuple[float, float]:
@@ -151,14 +157,16 @@ def jackknife_test(first: LayerAccuracy, second: LayerAccuracy) -> tuple[float, 
     if first.networks < 3:
         raise InvalidArrayError(f"The jackknife needs at least three networks; got {first.networks}.")
     difference = first.accuracy - second.accuracy
-    error = _jackknife_error(first._without_each() - second._without_each())
+    error = float(jackknife_error(first._without_each() - second._without_each()))
     if error == 0:
         return (0.0, 1.0) if difference == 0 else (math.copysign(math.inf, difference), 0.0)
     z = difference / error
     return z, math.erfc(abs(z) / math.sqrt(2))
 
 
-def _jackknife_error(left_out: np.ndarray) -> float:
-    """sqrt((m - 1)/m sum_i (t_i - mean t)^2) of the m estimates without one network each."""
+def jackknife_error(left_out: np.ndarray) -> np.ndarray:
+    """sqrt((m - 1)/m sum_i (t_i - mean t)^2) of the m estimates (m, ...) without one network each; nan for none."""
     m = len(left_out)
-    return math.sqrt((m - 1) / m * float(np.sum((left_out - left_out.mean()) ** 2))) if m else math.nan
+    if m == 0:
+        return np.full(left_out.shape[1:], np.nan)
+    return np.sqrt((m - 1) / m * np.sum((left_out - left_out.mean(axis=0)) ** 2, axis=0))
