@@ -649,9 +649,7 @@ def permutation_test(
     pair = _pair(X, Y, index, parameters, flatten=flatten, maps=maps, channels=channels)
     chosen: Alternative = alternative or ("less" if pair.index.facts.identity == 0 else "greater")
     size = pair.index.facts.group  # rows that stay together
-    strata = [np.arange(pair.n // size)] if within is None else _units(within, pair.n, "within")
-    if size > 1 and within is not None:
-        strata = _blocks(strata, size, pair.index)
+    strata = [np.arange(pair.n // size)] if within is None else _blocks(_units(within, pair.n, "within"), size, pair.index)
     every = math.prod(math.factorial(min(len(stratum), 20)) for stratum in strata)
     if every == 1:
         raise InvalidArrayError("within has a label of its own for each example, so there is nothing to permute.")
@@ -663,7 +661,7 @@ def permutation_test(
     scores = []
     with track(every - 1 if exact else permutations, f"permutations of {pair.index}", progress) as advance:
         for order in orders:
-            rows = order if size == 1 else (order[:, None] * size + np.arange(size)).ravel()
+            rows = (order[:, None] * size + np.arange(size)).ravel()
             scores.append(pair.index.score(permute(rows), y))
             advance()
     observed, null = float(score), _on_host(scores, pair.xp)
@@ -680,6 +678,7 @@ def permutation_test(
 
 def _blocks(strata: list[np.ndarray], size: int, index: Index[Any]) -> list[np.ndarray]:
     """Strata of rows as strata of consecutive groups of `size` rows."""
+    found = []
     for stratum in strata:
         blocks, rows = np.unique(stratum // size, return_counts=True)
         if (rows != size).any():
@@ -687,7 +686,8 @@ def _blocks(strata: list[np.ndarray], size: int, index: Index[Any]) -> list[np.n
                 f"within changes inside a group of {size} rows (row {int(blocks[rows != size][0]) * size}); {index} takes "
                 "them together."
             )
-    return [np.unique(stratum // size) for stratum in strata]
+        found.append(blocks)
+    return found
 
 
 def _permuted(pair: _Pair, state: Any) -> Callable[[np.ndarray], Any]:
