@@ -31,6 +31,7 @@ __all__ = [
     "rank_tolerance",
     "ratio",
     "reordered",
+    "robust_origin",
     "root",
     "singular_values",
     "squared_distances",
@@ -207,6 +208,17 @@ def double_centre(k: Array, xp: Namespace) -> Array:
     means = total(k, xp, axis=0) / n
     mean = total(means, xp) / n
     return k - xp.astype(means, k.dtype)[None, :] - xp.astype(means - mean, k.dtype)[:, None]
+
+
+def robust_origin(x: Array, xp: Namespace) -> Array:
+    """A point amid the rows of `x` (n, p), shape (1, p), to be subtracted before distances are computed.
+
+    Distances do not depend on the origin, their rounding does. This is the median, feature by feature, of at most 257 rows
+    at regular distances: outliers do not carry it away, as they would a mean or a first row, and whole numbers stay whole.
+    """
+    few = xp.sort(detach(x)[:: max(1, x.shape[0] // 256), :], axis=0)
+    middle = (few.shape[0] - 1) // 2
+    return few[middle : middle + 1, :]
 
 
 def squared_distances(a: Array, b: Array, xp: Namespace) -> Array:
