@@ -47,6 +47,7 @@ __all__ = [
     "namespace_of",
     "nan_if_constant",
     "placement",
+    "rounding_of",
     "to_numpy",
     "undefined_score",
     "warn_caller",
@@ -77,10 +78,21 @@ def is_lazy(x: Array) -> bool:
     if array_api_compat.is_dask_array(x):
         return True
     if array_api_compat.is_jax_array(x):
-        return isinstance(x, sys.modules["jax"].core.Tracer)
+        # Under jax.jit every operation is traced, also one of arrays that the traced function closes over.
+        tracer = sys.modules["jax"].core.Tracer
+        return isinstance(x, tracer) or isinstance(x[(0,) * x.ndim] if 0 not in x.shape else x, tracer)
     if array_api_compat.is_torch_array(x):
         torch = sys.modules["torch"]
-        return torch.compiler.is_compiling() or torch._C._functorch.is_batchedtensor(x) or x.is_meta
+        return torch.compiler.is_compiling() or x.is_meta or _is_batched(x, torch._C._functorch)
+    return False
+
+
+def _is_batched(x: Array, functorch: Any) -> bool:
+    """Whether a tensor stands for many under torch.func.vmap, perhaps inside another transform."""
+    while functorch.is_functorch_wrapped_tensor(x):
+        if functorch.is_batchedtensor(x):
+            return True
+        x = functorch.get_unwrapped(x)
     return False
 
 
@@ -186,6 +198,24 @@ def as_floating(x: Array, name: str, xp: Namespace) -> Array:
         "object": f"Convert it: numpy.asarray({name}, dtype=float).",
     }.get(dtype.rstrip("0123456789"), "Representations are matrices of numbers.")
     raise InvalidDtypeError(f"{name} has dtype {dtype}; expected real numbers (floating, integer or bool). {hint}")
+
+
+# Bits of the mantissa of the floating types that are brought to float32, the leading one not counted.
+_MANTISSA = {"float16": 10, "bfloat16": 7, "float8_e4m3": 3, "float8_e5m2": 2}
+
+
+def rounding_of(x: Any) -> float:
+    """The relative rounding error (eps) of values as they were given; 0 if unknown, or if they are exact (integers).
+
+    To be asked before `as_matrix`, which brings half precision to float32, and before layers are brought to one precision.
+    """
+    dtype = getattr(x, "dtype", None)
+    if dtype is None:
+        return 0.0
+    name = str(dtype).rpartition(".")[2]
+    if name in ("float32", "float64"):
+        return float(np.finfo(name).eps)
+    return next((2.0**-bits for start, bits in _MANTISSA.items() if name.startswith(start)), 0.0)
 
 
 def as_matrix(
@@ -382,7 +412,8 @@ def is_constant(x: Array) -> Array:
 def warn_caller(message: str, category: type[Warning] = ConstantInputWarning) -> None:
     """Give a warning that points at the first line outside simkit, so that each line of a user warns."""
     level, frame = 1, sys._getframe()
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "simkit":
+    # functools calls the cached properties of ours.
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in ("simkit", "functools"):
         level, frame = level + 1, frame.f_back
     warnings.warn(message, category, stacklevel=level)
 

@@ -22,6 +22,7 @@ from simkit.arrays import (
     is_lazy,
     is_undefined,
     namespace_of,
+    rounding_of,
     to_numpy,
     warn_caller,
 )
@@ -170,6 +171,7 @@ def pairwise(
     rule = {"flatten": flatten, "maps": maps, "channels": channels}
     rows = _matrices(A, "A", **rule)
     columns = rows if B is None else _matrices(B, "B", **rule)
+    rounding = _roundings(A, "A") | _roundings(B, "B")
     everything = {f"A[{name!r}]": x for name, x in rows.items()}
     if B is not None:
         everything |= {f"B[{name!r}]": x for name, x in columns.items()}
@@ -187,7 +189,7 @@ def pairwise(
     if is_dask(first):
         from simkit.scale import dask
 
-        values = dask.pairwise(chosen, rows, None if B is None else columns, check_finite=check_finite)
+        values = dask.pairwise(chosen, rows, None if B is None else columns, rounding=rounding, check_finite=check_finite)
         return SimilarityMatrix(values, tuple(rows), tuple(columns), str(chosen), first.shape[0])
     matrices = in_one_precision(*everything.values())
     rows = dict(zip(rows, matrices[: len(rows)], strict=True))
@@ -204,7 +206,8 @@ def pairwise(
             for name, x in layers.items():
                 label = f"{side}[{name!r}]"
                 if label not in undefined:
-                    states.append(chosen.prepare(Representation(x, width, label, xp=xp)))
+                    layer = Representation(x, width, label, rounding=rounding[label], xp=xp)
+                    states.append(chosen.prepare(layer))
                 advance()
             return states
 
@@ -257,6 +260,14 @@ def _place(block: Array | None, rows: list[bool], columns: list[bool], like: Arr
         lines.append(xp.stack([block[i, next(positions)] if row and column else nan for column in columns]))
         i += row
     return xp.stack(lines)
+
+
+def _roundings(layers: Any, side: str) -> dict[str, float]:
+    """The precision that each layer was given in, by its name in messages."""
+    if layers is None:
+        return {}
+    named = layers.items() if isinstance(layers, Mapping) else enumerate(layers)
+    return {f"{side}[{str(name)!r}]": rounding_of(x) for name, x in named}
 
 
 def _matrices(layers: Any, side: str, **rule: Any) -> dict[str, Array]:

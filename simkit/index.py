@@ -17,6 +17,7 @@ from simkit.arrays import (
     is_undefined,
     namespace_of,
     nan_if_constant,
+    rounding_of,
     undefined_score,
     warn_caller,
 )
@@ -102,16 +103,19 @@ class Index(Specified, ABC, Generic[State]):
             maps=maps,
             channels=channels,
         )
+        rounding = (rounding_of(X), rounding_of(Y))
         if is_dask(x):
             from simkit.scale import dask
 
-            return dask.compare(self, x, y, check_finite=check_finite)
+            return dask.compare(self, x, y, rounding=rounding, check_finite=check_finite)
         if is_undefined(x, checked=check_finite) or is_undefined(y, checked=check_finite):
             return self.finish(undefined_score(x, y), x, y)
         xp = namespace_of(x, y)
         width = x.shape[1] + y.shape[1]
-        state_x = self.prepare(Representation(x, width, "X", xp=xp))
-        state_y = self.prepare(Representation(y, width, "Y", xp=xp))
+        state_x, state_y = (
+            self.prepare(Representation(z, width, name, rounding=eps, xp=xp))
+            for z, name, eps in zip((x, y), "XY", rounding, strict=True)
+        )
         score = self.finish(nan_if_constant(self.score(state_x, state_y), x, y), x, y)
         if not is_lazy(score) and bool(xp.isnan(score)):
             warn_caller(f"{self} of X and Y is undefined (nan): {NO_VARIATION}")

@@ -28,14 +28,15 @@ __all__ = [
     "median_of_pairs",
     "orthonormal_basis",
     "principal_basis",
-    "rank_tolerance",
     "ratio",
     "reordered",
+    "ridge_root",
     "robust_origin",
     "root",
     "singular_values",
     "squared_distances",
     "squared_norm",
+    "symmetric_root",
     "total",
     "transport",
     "triangle",
@@ -278,29 +279,20 @@ class Basis(NamedTuple):
         Orthonormal columns; those beyond the rank are zero, so they add nothing to sums and singular values.
     rank : 0-d array
         The number of columns that are not zero.
+    squares : array, shape (m,), optional
+        Squared singular values; those that `orthonormal_basis` had no need to tell apart are missing or roughly right.
     """
 
     q: Array
     rank: Array
+    squares: Array | None = None
 
     def permuted(self, order: Array) -> Basis:
         """The same space with the rows in another order."""
-        return Basis(namespace_of(self.q).take(self.q, order, axis=0), self.rank)
+        return self._replace(q=namespace_of(self.q).take(self.q, order, axis=0))
 
 
-def rank_tolerance(shape: tuple[int, int], given: Array, wide: Array, xp: Namespace) -> float:
-    """Singular values below this fraction of the largest count as zero.
-
-    max(n, p) * eps of the precision that is computed in, as in NumPy's ``matrix_rank``; and where the data were given in
-    a lower precision, min(n, p) * eps of theirs: rounding the entries moves a singular value by about
-    eps * (1 + sqrt(p / n)) of the largest, whatever n is. (max(n, p) * eps of float32 would call every matrix of ten
-    million examples singular.)
-    """
-    eps_wide, eps_given = float(xp.finfo(wide.dtype).eps), float(xp.finfo(given.dtype).eps)
-    return max(max(shape) * eps_wide, min(shape) * eps_given)
-
-
-def orthonormal_basis(x: Array, tolerance: float, xp: Namespace) -> Basis:
+def orthonormal_basis(x: Array, tolerance: float, xp: Namespace, *, noise: float = 0.0) -> Basis:
     """Orthonormal basis of the column space of `x` (n, p), computed by products with p x p matrices.
 
     Two passes of whitening by Gram matrices: the first uses the eigenvectors of X'X with eigenvalues floored at rounding
@@ -315,28 +307,33 @@ def orthonormal_basis(x: Array, tolerance: float, xp: Namespace) -> Basis:
         Centred, in the accumulation precision.
     tolerance : float
         Singular values at or below this fraction of the largest count as zero.
+    noise : float
+        Singular values at or below this count as zero, too.
 
     Returns
     -------
     Basis
         ``q`` of shape (n, min(n, p)).
     """
-    n, p = x.shape
-    if p > n:
-        return _basis_of_wide(x, tolerance, xp)
-    rounding = p * float(xp.finfo(x.dtype).eps)  # below this share of the largest, eigenvalues of X'X are noise
+    x = compact(x, xp)
+    rounding = x.shape[1] * float(xp.finfo(x.dtype).eps)  # below this share of the largest, eigenvalues of X'X are noise
     squares, v = xp.linalg.eigh(detach(cross(x, x)))
     largest = xp.max(squares)
-    if tolerance**2 > rounding:
-        keep = squares > tolerance**2 * largest
-        return _corrected(x, _scaled(v, squares, keep, xp), keep, xp)
-    floor = rounding * largest
-    w = _scaled(v, xp.where(squares > floor, squares, floor), xp.ones_like(squares, dtype=xp.bool), xp)
-    z = x @ w
-    # Directions at the floor come back shorter than 1: their length says how far below the floor they were.
+    whole = xp.where(largest > 0, largest, 1.0)
+    lost = noise * noise / whole
+    lost = xp.where(lost > tolerance * tolerance, lost, tolerance * tolerance)  # as a share of the largest
+    floor = rounding * whole
+    # Where what is lost lies above rounding, X'X itself tells; else the second pass does.
+    present = xp.logical_or(squares > lost * whole, lost <= rounding)
+    z = x @ _scaled(v, xp.where(squares > floor, squares, floor), present, xp)
+    # Directions at the floor come back shorter than 1: their length says how far below the floor they were. The others
+    # have length 1 up to rounding, and must stay on one side of the threshold whatever it is.
     lengths, u = xp.linalg.eigh(detach(cross(z, z)))
-    keep = xp.logical_and(lengths * rounding > tolerance**2, largest > 0)
-    return _corrected(z, _scaled(u, lengths, keep, xp), keep, xp)
+    threshold = xp.where(lost < rounding / 2, lost / rounding, 0.5)
+    keep = xp.logical_and(lengths > threshold, largest > 0)
+    basis = _corrected(z, _scaled(u, lengths, keep, xp), keep, xp)
+    short = xp.where(xp.logical_and(lengths < 0.5, lost <= rounding), lengths * floor, 0.0)
+    return basis._replace(squares=xp.concat([xp.where(squares > floor, squares, 0.0), short]))
 
 
 def _corrected(z: Array, w: Array, keep: Array, xp: Namespace) -> Basis:
@@ -345,44 +342,75 @@ def _corrected(z: Array, w: Array, keep: Array, xp: Namespace) -> Basis:
     return Basis(z @ (w @ _inverse_root(w.mT @ gram @ w, keep, xp)), _count(keep, xp))
 
 
-def _basis_of_wide(x: Array, tolerance: float, xp: Namespace) -> Basis:
-    """Basis of the column space for p > n: by XX' where the tolerance lies above its rounding level, else by an SVD."""
-    if tolerance**2 > x.shape[1] * float(xp.finfo(x.dtype).eps):
-        squares, u = xp.linalg.eigh(detach(x @ x.mT))
-        keep = squares > tolerance**2 * xp.max(squares)
-        z = x @ (detach(x).mT @ _scaled(u, squares * squares, keep, xp))
-    else:  # by the right singular vectors: through XX' small directions would drown in the rounding of large ones
-        _, s, vh = xp.linalg.svd(detach(x), full_matrices=False)
-        keep = s > tolerance * xp.max(s)
-        z = x @ _scaled(vh.mT, s * s, keep, xp)
-    return Basis(z @ _inverse_root(cross(z, z), keep, xp), _count(keep, xp))
-
-
-def principal_basis(x: Array, threshold: float, tolerance: float, xp: Namespace) -> Basis:
+def principal_basis(x: Array, threshold: float, tolerance: float, xp: Namespace, *, noise: Array | float = 0.0) -> Basis:
     """Leading left singular vectors of `x` that together reach a share of its variance, the crossing one included.
 
-    Unlike `orthonormal_basis` this differentiates through the eigenvectors, since here the column space depends on them.
+    Unlike that of `orthonormal_basis` the space itself turns when `x` changes: to first order, an eigenvector v_j that is
+    kept moves by sum_i v_i (v_i' dS v_j) / (l_j - l_i) over those that are left out. Written with constant eigenvectors and
+    a variable S this has the right value and gradient, also where eigenvalues on the same side are equal.
 
     Parameters
     ----------
     x : array, shape (n, p)
         Centred, in the accumulation precision.
     threshold : float
-        Share of the sum of squared singular values, in (0, 1]; 1 keeps whatever the rank is.
+        Share of the sum of squared singular values, in (0, 1).
+    tolerance, noise : float
+        Singular values at or below this fraction of the largest, or at or below `noise`, are not counted.
     """
-    if threshold == 1:
-        return orthonormal_basis(x, tolerance, xp)
     n, p = x.shape
-    squares, v = xp.linalg.eigh(cross(x, x) if p <= n else x @ x.mT)
+    scatter = cross(x, x) if p <= n else x @ x.mT
+    squares, v = xp.linalg.eigh(detach(scatter))
     squares = xp.clip(squares, min=0.0)
     whole = xp.sum(squares)
     # eigh sorts ascending: what stands above entry i has been counted before it
     before = whole - xp.cumulative_sum(squares)
-    noise = max(tolerance**2, max(n, p) * float(xp.finfo(x.dtype).eps))  # of the eigenvalues, as a share of the largest
-    keep = xp.logical_and(before < threshold * whole, squares > noise * xp.max(squares))
+    rounding = max(tolerance**2, max(n, p) * float(xp.finfo(x.dtype).eps))  # of the eigenvalues, as a share of the largest
+    keep = xp.logical_and(squares > rounding * xp.max(squares), squares > noise * noise)
+    keep = xp.logical_and(keep, before < threshold * whole)
+    gaps = squares[None, :] - squares[:, None]
+    turns = xp.logical_and(xp.logical_and(keep[None, :], xp.logical_not(keep)[:, None]), gaps > 0)
+    v = v + v @ ((v.mT @ scatter @ v) * xp.where(turns, 1.0 / xp.where(turns, gaps, 1.0), 0.0))
     if p > n:
         return Basis(xp.where(keep[None, :], v, 0.0), _count(keep, xp))
     return _corrected(x, _scaled(v, squares, keep, xp), keep, xp)
+
+
+def symmetric_root(c: Array, xp: Namespace) -> Array:
+    """(CC')^1/2, differentiable also where singular values of `c` (k, m) are equal or 0.
+
+    Its derivative has the entries u_i' d(CC') u_j / (s_i + s_j) in the left singular vectors (Daleckii & Krein 1965). Those
+    are constants here, so that value and gradient are right; directions that C does not have stay 0.
+    """
+    u, s, _ = xp.linalg.svd(detach(c), full_matrices=False)
+    sums = s[:, None] + s[None, :]
+    present = sums > max(c.shape) * float(xp.finfo(c.dtype).eps) * xp.max(s)
+    turned = u.mT @ c
+    change = turned @ turned.mT
+    change = (change - detach(change)) * xp.where(present, 1.0 / xp.where(present, sums, 1.0), 0.0)
+    return (u * s[None, :] + u @ change) @ u.mT
+
+
+def ridge_root(q: Array, x: Array, penalty: Array, xp: Namespace) -> Array:
+    """Q~ with Q~Q~' = X (X'X + penalty I)^-1 X', the hat matrix of ridge regression, shape (n, k).
+
+    Ridge regression is least squares with the rows sqrt(penalty) I appended to X. So the upper part of an orthonormal basis
+    of [X; sqrt(penalty) I] is a root, accurate however small or large the penalty is.
+
+    Parameters
+    ----------
+    q : array, shape (n, k)
+        Orthonormal basis of the directions of `x` that count, such as ``Representation.basis.q``.
+    x : array, shape (n, p)
+        Centred features.
+    penalty : 0-d array
+        Positive.
+    """
+    inside = compact(cross(q, x), xp)
+    k = inside.shape[0]
+    tall = xp.concat([inside, xp.sqrt(penalty) * identity(inside.shape[1], inside, xp)])
+    tolerance = max(tall.shape) * float(xp.finfo(tall.dtype).eps)
+    return q @ orthonormal_basis(tall, tolerance, xp).q[:k, :]
 
 
 def _scaled(vectors: Array, squares: Array, keep: Array, xp: Namespace) -> Array:

@@ -2,18 +2,32 @@
 
 A `Representation` is what an index prepares from. It centres and scales on demand, so that an index that needs neither pays
 for neither.
+
+How many directions a layer has is decided here, for all indexes. A value x_ij is known up to rounding, eps |x_ij| with the
+eps of the precision in which it was *given*; so feature j carries noise of about eps times the root mean square of its raw
+values, whatever its variance is. When features are scaled so that this noise is the same for all, its singular values reach
+about eps (sqrt(n) + sqrt(p)) (Davidson & Szarek 2001), and what lies below is no direction of the data.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from simkit.arrays import Array, Namespace, accumulation_dtype, constant_of, detach, namespace_of
-from simkit.linalg import rank_tolerance, total
+import numpy as np
+
+from simkit.arrays import Array, Namespace, accumulation_dtype, constant_of, detach, is_lazy, namespace_of, warn_caller
+from simkit.errors import AccuracyWarning
+from simkit.linalg import Basis, orthonormal_basis, principal_basis, total, widen
 
 __all__ = ["Representation"]
+
+# Activations are sums of products, which rounds them several times.
+_SUMMED = 4.0
+# Singular values between these multiples of the noise may be noise or not; storing alone makes less than a third of it.
+_DOUBTFUL = (1 / 3, 4.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,8 +48,11 @@ class Representation:
     is_centred : bool
         The columns are centred already and must not be centred again: `features` is then the root of a scatter matrix,
         whose few rows stand for all `examples`.
-    given : dtype, optional
-        The precision that the data were given in, where `features` is a root in another. Default: that of `features`.
+    mean : array, shape (p,), optional
+        The column means of the data that a root stands for. Default: zeros.
+    rounding : float
+        The eps of the precision that the data were given in, before they were brought to that of `features`. Default (0):
+        that of `features`.
     noise : float
         Singular values at or below this fraction of the largest are rounding noise of the way in which a root was found.
     """
@@ -45,7 +62,8 @@ class Representation:
     name: str = "X"
     examples: int = 0
     is_centred: bool = False
-    given: Any = None
+    mean: Array | None = None
+    rounding: float = 0.0
     noise: float = 0.0
     xp: Namespace = field(default=None, repr=False)
 
@@ -56,6 +74,8 @@ class Representation:
             object.__setattr__(self, "joint_width", 2 * self.p)
         if not self.examples:
             object.__setattr__(self, "examples", self.features.shape[0])
+        if not self.rounding:
+            object.__setattr__(self, "rounding", float(self.xp.finfo(self.features.dtype).eps))
 
     @property
     def n(self) -> int:
@@ -72,53 +92,145 @@ class Representation:
         """float32 or float64: the precision of the score."""
         return self.features.dtype
 
+    # --- centred and scaled ---------------------------------------------------------------------------------------------
+
     @cached_property
     def centred(self) -> Array:
-        """The features minus their column means, in their own precision.
+        """The features minus their column means, in their own precision; a constant feature is exactly zero."""
+        return self.features if self.is_centred else self._centred(self.features)[0]
 
-        The first example is subtracted before the mean is taken. That makes a large common offset harmless in float32
-        (the difference of close numbers is exact) and a constant representation exactly zero.
-        """
-        return self.features if self.is_centred else self._centre(self.features)
-
-    @property
+    @cached_property
     def scale(self) -> Array:
-        """A power of two near the largest absolute centred value, a 0-d array; 1 if all are zero."""
-        return self._normalised[1]
+        """A power of two near half the largest range of a feature, a 0-d array; 1 if no feature varies.
 
-    @property
+        It is found once, from the values as they were given, so that everything that is scaled is scaled by one number.
+        """
+        xp = self.xp
+        if self.is_centred:
+            largest = widen(xp.max(xp.abs(detach(self.features))), xp)
+        else:
+            low, high = (widen(bound, xp) for bound in self._bounds)
+            largest = xp.max(high / 2 - low / 2)  # half of it: the difference of the largest numbers would overflow
+        exponent = xp.floor(xp.log2(xp.where(largest > 0, largest, 1.0)))
+        scale = xp.pow(constant_of(2.0, largest, xp), exponent)
+        return xp.astype(xp.clip(scale, min=float(xp.finfo(self.dtype).smallest_normal)), self.dtype)
+
+    @cached_property
     def unit(self) -> Array:
         """`centred` / `scale`: fourth powers of it neither overflow nor vanish. For indexes that ignore scale."""
-        return self._normalised[0]
+        return self.centred / self.scale
 
     @cached_property
     def precise(self) -> Array:
         """`unit`, centred and scaled in the accumulation precision (float64 where the device has it)."""
-        return self._normalise(self.xp.astype(self.features, accumulation_dtype(self.features, self.xp), copy=False))[0]
+        return self._precise[0]
+
+    @cached_property
+    def _precise(self) -> tuple[Array, Array]:
+        """`precise`, and the means of the features in the same units."""
+        xp, scale = self.xp, widen(self.scale, self.xp)
+        x = widen(self.features, xp)
+        if self.is_centred:
+            mean = xp.zeros_like(x[0, :]) if self.mean is None else widen(self.mean, xp)
+            return x / scale, mean / scale
+        y, mean = self._centred(x)
+        y /= scale  # an intermediate of our own: no second copy of the layer
+        return y, mean / scale
+
+    @cached_property
+    def _bounds(self) -> tuple[Array, Array]:
+        """The smallest and the largest value of each feature."""
+        x = detach(self.features)
+        return self.xp.min(x, axis=0), self.xp.max(x, axis=0)
+
+    def _centred(self, x: Array) -> tuple[Array, Array]:
+        """`x` without its column means, and these, in the accumulation precision.
+
+        A number of the precision of `x` near the mean is subtracted first, which is exact where there is a large common
+        offset, then what it lacks. Rounding cannot move a mean out of the range of the values, so the deviations of a
+        constant feature are exactly zero; and no example is special, whatever it holds.
+        """
+        xp, (low, high) = self.xp, self._bounds
+        mean = total(x, xp, axis=0) / x.shape[0]
+        within = xp.maximum(xp.minimum(detach(mean), widen(high, xp)), widen(low, xp))
+        near = xp.astype(within, x.dtype)
+        y = x - near
+        if x.dtype != mean.dtype:
+            y -= xp.astype(mean - widen(near, xp), x.dtype)
+        else:
+            y -= xp.sum(y, axis=0) / x.shape[0]
+        return y, within
+
+    # --- rank -----------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def equilibrated(self) -> Array:
+        """`precise` with each column divided by a power of two near the root mean square of its raw values.
+
+        The columns span the same space, and rounding of the values as given has put about equal noise on all of them.
+        """
+        xp = self.xp
+        return self.precise / xp.pow(constant_of(2.0, self._sizes, xp), xp.ceil(xp.log2(self._sizes)))
+
+    @cached_property
+    def _sizes(self) -> Array:
+        """Root mean squares of the raw features, in units of `scale`; 1 for a feature that does not vary."""
+        xp = self.xp
+        x, mean = detach(self._precise[0]), detach(self._precise[1])
+        squares = total(x * x, xp, axis=0)
+        return xp.where(squares > 0, xp.sqrt(mean * mean + squares / self.n), 1.0)
+
+    @property
+    def noise_level(self) -> float:
+        """Singular values of `equilibrated` at or below this may be made by the rounding of the values as given."""
+        return self._noise_per_value * (math.sqrt(self.n) + math.sqrt(self.p))
+
+    @property
+    def _noise_per_value(self) -> float:
+        """Rounding of a value as it was given, relative to the root mean square of its feature."""
+        double = float(np.finfo(np.float64).eps)
+        computed_in = double if self.rounding <= double else float(np.finfo(np.float32).eps)
+        return max(self.rounding, _SUMMED * computed_in)
 
     @property
     def rank_tolerance(self) -> float:
-        """Singular values at or below this fraction of the largest count as zero."""
-        given = self.features if self.given is None else self.xp.empty(0, dtype=self.given)
-        return max(self.noise, rank_tolerance((self.n, self.p), given, self.precise, self.xp))
+        """Singular values at or below this fraction of the largest are lost in the precision that is computed in."""
+        return max(self.noise, max(self.n, self.p) * float(self.xp.finfo(accumulation_dtype(self.features, self.xp)).eps))
 
     @cached_property
-    def _normalised(self) -> tuple[Array, Array]:
-        return self._normalise(self.features)
+    def basis(self) -> Basis:
+        """Orthonormal basis of the space that the centred features span, without directions that rounding may have made.
 
-    def _normalise(self, x: Array) -> tuple[Array, Array]:
-        xp = self.xp
-        y = x if self.is_centred else self._centre(x)
-        largest = detach(xp.max(xp.stack([xp.max(y), -xp.min(y)])))
-        exponent = xp.floor(xp.log2(xp.where(largest > 0, largest, 1.0)))
-        scale = xp.clip(xp.pow(constant_of(2.0, x, xp), exponent), min=float(xp.finfo(x.dtype).smallest_normal))
-        if self.is_centred:
-            return y / scale, scale
-        y /= scale  # an intermediate of our own: no second copy of the layer
-        return y, scale
+        Singular values of `equilibrated` count as zero at or below the larger of max(n, p) eps of the largest, eps of the
+        precision that is computed in, and e (sqrt(n) + sqrt(p)), e the rounding of a value as given: the eps of half
+        precision, or 4 eps of float32 or float64.
 
-    def _centre(self, x: Array) -> Array:
-        shifted = x - x[:1, :]
-        mean = total(shifted, self.xp, axis=0) / x.shape[0]
-        shifted -= self.xp.astype(mean, x.dtype)
-        return shifted
+        Warns
+        -----
+        AccuracyWarning
+            Some directions are of the size of the rounding of the values, so that their number is uncertain.
+        """
+        noise = self.noise_level
+        basis = orthonormal_basis(self.equilibrated, self.rank_tolerance, self.xp, noise=noise)
+        squares = basis.squares
+        if squares is not None and self.rounding > float(self.xp.finfo(squares.dtype).eps) and not is_lazy(squares):
+            low, high = (factor * noise for factor in _DOUBTFUL)
+            doubtful = int(self.xp.count_nonzero((squares > low * low) & (squares < high * high)))
+            if doubtful:
+                warn_caller(
+                    f"{self.name} has {doubtful} direction{'s' * (doubtful > 1)} of about the size of the rounding of its "
+                    f"values (eps = {self.rounding:.2g}), so its rank, {int(basis.rank)} here, is uncertain, and an index "
+                    "that weighs all directions alike with it. Compute the layer in float64, or take an index that weighs "
+                    "directions by their variance, such as cka, procrustes or svcca(threshold=0.99).",
+                    AccuracyWarning,
+                )
+        return basis
+
+    def principal_basis(self, threshold: float) -> Basis:
+        """Leading left singular vectors of the centred features that reach `threshold` of their variance, in (0, 1]."""
+        if threshold == 1:
+            return self.basis
+        xp, sizes = self.xp, self._sizes
+        # The noise of all features is at most that of one with the largest values, and at most that of all together.
+        noise = self._noise_per_value * (math.sqrt(self.n) * xp.max(sizes) + xp.sqrt(xp.sum(sizes * sizes)))
+        return principal_basis(self.precise, threshold, self.rank_tolerance, xp, noise=noise)

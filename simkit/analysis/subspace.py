@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from simkit.arrays import Channels, Maps, as_pair, is_constant, is_lazy, namespace_of, to_numpy
+from simkit.arrays import Channels, Maps, as_pair, is_constant, is_lazy, namespace_of, rounding_of, to_numpy
 from simkit.errors import InvalidArrayError, NeedsAllExamplesError
 from simkit.linalg import compact
 from simkit.representation import Representation
@@ -134,13 +134,13 @@ def shared_subspace(
         if bool(is_constant(layer)):
             raise InvalidArrayError(f"{name} is constant: all its examples are the same, so it has no eigenvectors.")
     xp = namespace_of(x, y)
-    first, second = (Representation(layer, xp=xp) for layer in (x, y))
+    first, second = (Representation(x, name="X", rounding=rounding_of(X), xp=xp), Representation(y, name="Y", xp=xp))
     a, b = compact(first.precise, xp), compact(second.precise, xp)
     u, s, _ = xp.linalg.svd(a, full_matrices=False)
     turned = b @ (b.mT @ u)
     along, lengths = xp.sum(u * turned, axis=0), xp.sqrt(xp.sum(turned**2, axis=0))
     spectrum, whole = to_numpy(s).astype(np.float64) ** 2, float(xp.linalg.matrix_norm(b.mT @ b))
-    kept = np.sqrt(spectrum / spectrum[0]) > first.rank_tolerance
+    kept = np.arange(len(spectrum)) < int(first.basis.rank)
     eigenvalues = (spectrum / np.linalg.norm(spectrum))[kept]
     projected, scaling = (to_numpy(v).astype(np.float64)[kept] / whole for v in (along, lengths))
     present = scaling > np.finfo(np.float64).eps * scaling.max()

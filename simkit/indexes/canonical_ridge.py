@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple, TypeAlias, get_args
 
-from simkit.arrays import Array, Namespace
+from simkit.arrays import Array, Namespace, placement
 from simkit.index import Index
-from simkit.linalg import compact, cross, identity, orthonormal_basis, ratio, root, squared_norm, total
+from simkit.linalg import compact, cross, ratio, ridge_root, root, squared_norm, total
 from simkit.properties import Facts, Invariance, Invariances, implied
 from simkit.representation import Representation
 from simkit.spec import check_choice, check_number
@@ -19,8 +19,8 @@ Normalization: TypeAlias = Literal["trace", "cauchy_schwarz", "cka"]
 
 class _State(NamedTuple):
     q: Array  # the partially orthogonalised basis, times sqrt(shrinkage)
-    shrinkage: Array  # 1 + kappa / |X|^2: without it a large kappa would leave nothing but underflow
     squares: Array  # eigenvalues of q'q, descending, zero beyond the rank
+    rank: Array
     norm: Array  # |q'q|
     xp: Namespace
 
@@ -98,26 +98,16 @@ class CanonicalRidge(Index[tuple[_State, _State]]):
         return first, first if self.kappa_x == self.kappa_y else self._partly_orthogonal(representation, self.kappa_y)
 
     def _partly_orthogonal(self, layer: Representation, kappa: float) -> _State:
-        """Least squares with the rows sqrt(kappa) I appended to X is ridge regression.
-
-        So the upper part of an orthonormal basis of [X; sqrt(kappa) I] is Q~_X, up to a rotation that no score notices.
-        """
-        xp = layer.xp
-        x = compact(layer.precise, xp)
-        rows, power = x.shape[0], squared_norm(x, xp)
-        tolerance = layer.rank_tolerance
-        negligible = tolerance**2 * power  # eigenvalues of X'X at or below this are rounding
-        penalty = xp.zeros_like(power)
+        """Q~_X, up to a rotation that no score notices."""
+        xp, q, x = layer.xp, layer.basis.q, layer.precise
         if kappa > 0:
-            penalty = self._penalty(x, kappa, layer)
-            x = xp.concat([x, xp.sqrt(penalty) * identity(x.shape[1], x, xp)])
-        shrinkage = 1 + ratio(penalty, power, xp)
-        q = orthonormal_basis(x, tolerance, xp).q[:rows, :] * xp.sqrt(shrinkage)
+            penalty = self._penalty(compact(x, xp), kappa, layer)
+            # Without the factor a large kappa would leave nothing but underflow; every normalisation divides by it.
+            q = ridge_root(q, x, penalty, xp) * xp.sqrt(1 + ratio(penalty, squared_norm(x, xp), xp))
         squares = xp.flip(xp.linalg.eigvalsh(cross(q, q)))
-        least = shrinkage * xp.clip(ratio(negligible, negligible + penalty, xp), max=0.5)
-        rounding = q.shape[1] * float(xp.finfo(q.dtype).eps) * xp.max(squares)
-        squares = xp.where(squares > least + rounding, squares, 0.0)
-        return _State(q, shrinkage, squares, root(squared_norm(cross(q, q), xp), xp), xp)
+        counted = xp.arange(squares.shape[0], **placement(squares)) < layer.basis.rank
+        squares = xp.where(counted, xp.clip(squares, min=0.0), 0.0)
+        return _State(q, squares, layer.basis.rank, root(squared_norm(cross(q, q), xp), xp), xp)
 
     def _penalty(self, x: Array, kappa: float, layer: Representation) -> Array:
         """Kappa in the units of `x`, which is `layer.scale` times smaller than the features."""
@@ -138,5 +128,6 @@ class CanonicalRidge(Index[tuple[_State, _State]]):
         ours, theirs = a.squares[:k], b.squares[:k]
         if self.normalization == "trace":
             return ratio(overlap, total(ours * theirs, xp), xp)
-        both = xp.astype(xp.logical_and(ours > 0, theirs > 0), ours.dtype)
+        smaller = xp.where(a.rank < b.rank, a.rank, b.rank)
+        both = xp.astype(xp.arange(k, **placement(ours)) < smaller, ours.dtype)
         return ratio(overlap, root(total(both * ours**2, xp), xp) * root(total(both * theirs**2, xp), xp), xp)

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal, NamedTuple, TypeAlias, get_args
 
 from simkit.arrays import Array, Namespace, namespace_of, placement
 from simkit.index import Index
-from simkit.linalg import Basis, cross, orthonormal_basis, principal_basis, ratio, singular_values, squared_norm, total
+from simkit.linalg import Basis, cross, ratio, singular_values, squared_norm, total
 from simkit.properties import Facts, Invariances
 from simkit.representation import Representation
 from simkit.spec import check_choice, check_number
@@ -59,8 +59,8 @@ class CCA(Index[Basis]):
 
     Notes
     -----
-    The rank counts singular values above max(n, p) * eps of the largest, in float64; for float32 data above
-    min(n, p) * eps of float32.
+    The rank is that of `simkit.representation.Representation.basis`: it counts directions that are larger than the rounding
+    of the values in the precision in which they were given, with an `AccuracyWarning` where that cannot be told.
 
     References
     ----------
@@ -89,7 +89,7 @@ class CCA(Index[Basis]):
 
     def prepare(self, representation: Representation) -> Basis:
         """Orthonormal basis of the centred columns."""
-        return orthonormal_basis(representation.precise, representation.rank_tolerance, representation.xp)
+        return representation.basis
 
     def score(self, x: Basis, y: Basis) -> Array:
         """Summary of the canonical correlations."""
@@ -140,8 +140,7 @@ class SVCCA(Index[Basis]):
 
     def prepare(self, representation: Representation) -> Basis:
         """Left singular vectors up to the threshold."""
-        layer = representation
-        return principal_basis(layer.precise, self.threshold, layer.rank_tolerance, layer.xp)
+        return representation.principal_basis(self.threshold)
 
     def score(self, x: Basis, y: Basis) -> Array:
         """Summary of the canonical correlations of the kept components."""
@@ -211,8 +210,7 @@ class PWCCA(Index[_Weighted]):
     def prepare(self, representation: Representation) -> _Weighted:
         """Orthonormal basis, and the neurons in its coordinates."""
         layer = representation
-        basis = orthonormal_basis(layer.precise, layer.rank_tolerance, layer.xp)
-        return _Weighted(basis, cross(basis.q, layer.precise), layer.xp)
+        return _Weighted(layer.basis, cross(layer.basis.q, layer.precise), layer.xp)
 
     def score(self, x: _Weighted, y: _Weighted) -> Array:
         """Weighted mean of the canonical correlations."""

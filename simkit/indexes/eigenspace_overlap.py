@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from simkit.arrays import Array, namespace_of
 from simkit.index import Index
-from simkit.linalg import Basis, cross, orthonormal_basis, ratio, squared_norm
+from simkit.linalg import Basis, cross, ratio, squared_norm
 from simkit.properties import Facts, Invariance, Invariances
 from simkit.representation import Representation
 from simkit.spec import check_choice
@@ -57,7 +57,7 @@ class EigenspaceOverlap(Index[Basis]):
     def prepare(self, representation: Representation) -> Basis:
         """Orthonormal basis of the columns."""
         layer = representation if self.centre else replace(representation, is_centred=True)
-        return orthonormal_basis(layer.precise, layer.rank_tolerance, layer.xp)
+        return layer.basis
 
     def score(self, x: Basis, y: Basis) -> Array:
         """Sum of the squared cosines of the principal angles over the larger rank."""

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from simkit.arrays import Array, Namespace
 from simkit.index import Index
-from simkit.linalg import compact, cross, identity, orthonormal_basis, root, squared_norm
+from simkit.linalg import cross, ridge_root, root, squared_norm
 from simkit.properties import Facts, Invariances
 from simkit.representation import Representation
 from simkit.spec import check_number
@@ -83,19 +83,12 @@ class GULP(Index[_State]):
         )
 
     def prepare(self, representation: Representation) -> _State:
-        """A root of the hat matrix, without forming it.
-
-        Ridge regression is least squares with the rows sqrt(n lam) I appended to X, so the hat matrix is a block of a
-        projection: its root is the upper part of an orthonormal basis, accurate however small the penalty is.
-        """
+        """A root of the hat matrix, without forming it."""
         layer = representation
-        xp = layer.xp
-        x = compact(layer.precise, xp)
-        rows = x.shape[0]
+        xp, q, x = layer.xp, layer.basis.q, layer.precise
         if self.lam > 0:
-            penalty = root(squared_norm(x, xp), xp) * math.sqrt(self.lam)  # E |x|^2 = 1 makes n lam into lam |X|^2
-            x = xp.concat([x, penalty * identity(x.shape[1], x, xp)])
-        return _State(orthonormal_basis(x, layer.rank_tolerance, xp).q[:rows, :], xp)
+            q = ridge_root(q, x, self.lam * squared_norm(x, xp), xp)  # E |x|^2 = 1 makes n lam into lam |X|^2
+        return _State(q, xp)
 
     def score(self, x: _State, y: _State) -> Array:
         """The Frobenius norm of the difference of the hat matrices."""

@@ -18,8 +18,9 @@ __all__ = ["MaximumMatch"]
 
 
 class _State(NamedTuple):
-    x: Array  # centred neurons, the columns
-    tolerance: float
+    x: Array  # centred neurons, the columns, each in units of its own
+    tolerance: float  # singular values at or below this share of the largest are no directions
+    noise: float  # nor those at or below this
     xp: Namespace
 
 
@@ -72,39 +73,40 @@ class MaximumMatch(Index[_State]):
 
     def prepare(self, representation: Representation) -> _State:
         """Centred neurons."""
-        return _State(representation.precise, representation.rank_tolerance, representation.xp)
+        layer = representation
+        return _State(layer.equilibrated, layer.rank_tolerance, layer.noise_level, layer.xp)
 
     def score(self, x: _State, y: _State) -> Array:
         """Share of neurons in the maximum match."""
         a, b = to_numpy(x.x), to_numpy(y.x)
         if len(a) > a.shape[1] + b.shape[1]:  # the root of the joint scatter has the same inner products
             a, b = np.split(np.linalg.qr(np.concatenate([a, b], axis=1), mode="r"), [a.shape[1]], axis=1)
-        share = _matched(a, b, self.epsilon, max(x.tolerance, y.tolerance))
+        share = _matched((a, b), self.epsilon, max(x.tolerance, y.tolerance), (x.noise, y.noise))
         return constant_of(share, total(x.x, x.xp), x.xp)
 
 
-def _matched(x: np.ndarray, y: np.ndarray, epsilon: float, tolerance: float) -> float:
+def _matched(layers: tuple[np.ndarray, np.ndarray], epsilon: float, tolerance: float, noise: tuple[float, float]) -> float:
     """Algorithm 1: alternate until no neuron is removed."""
-    sides = [side / np.where(length > 0, length, 1) for side in (x, y) for length in [np.linalg.norm(side, axis=0)]]
-    kept = [np.any(side != 0, axis=0) for side in sides]
+    unit = [x / np.where(length > 0, length, 1) for x in layers for length in [np.linalg.norm(x, axis=0)]]
+    kept = [np.any(x != 0, axis=0) for x in layers]
     count = sum(int(side.sum()) for side in kept)
     if min(side.sum() for side in kept) == 0:
         return float("nan")
     settled = 0
     side = 0
     while settled < 2:
-        mine, others = sides[side], sides[1 - side][:, kept[1 - side]]
-        close = kept[side] & (_distance_to_span(mine, others, tolerance) <= epsilon)
+        others = layers[1 - side][:, kept[1 - side]]
+        close = kept[side] & (_distance_to_span(unit[side], others, tolerance, noise[1 - side]) <= epsilon)
         settled = settled + 1 if np.array_equal(close, kept[side]) else 0
         kept[side] = close
         side = 1 - side
     return sum(int(side.sum()) for side in kept) / count
 
 
-def _distance_to_span(vectors: np.ndarray, spanning: np.ndarray, tolerance: float) -> np.ndarray:
+def _distance_to_span(vectors: np.ndarray, spanning: np.ndarray, tolerance: float, noise: float) -> np.ndarray:
     """Distance of each column of `vectors` to the span of the columns of `spanning`."""
     if spanning.shape[1] == 0:
         return np.linalg.norm(vectors, axis=0)
     u, s, _ = np.linalg.svd(spanning, full_matrices=False)
-    u = u[:, s > tolerance * s[0]]
+    u = u[:, s > max(tolerance * s[0], noise)]
     return np.asarray(np.linalg.norm(vectors - u @ (u.T @ vectors), axis=0))

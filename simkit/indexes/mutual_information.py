@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from simkit.arrays import Array, namespace_of
 from simkit.index import Index
-from simkit.linalg import Basis, cross, orthonormal_basis, singular_values, total
+from simkit.linalg import Basis, cross, singular_values, total
 from simkit.properties import Facts, Invariances
 from simkit.representation import Representation
 
@@ -48,7 +48,7 @@ class MutualInformation(Index[Basis]):
 
     def prepare(self, representation: Representation) -> Basis:
         """Orthonormal basis of the centred columns."""
-        return orthonormal_basis(representation.precise, representation.rank_tolerance, representation.xp)
+        return representation.basis
 
     def score(self, x: Basis, y: Basis) -> Array:
         """Minus half the sum of log(1 - rho^2)."""

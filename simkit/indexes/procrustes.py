@@ -6,9 +6,19 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple, TypeAlias, get_args
 
-from simkit.arrays import Array, Namespace
+from simkit.arrays import Array, Namespace, detach
 from simkit.index import Index
-from simkit.linalg import compact, cross, orthonormal_basis, ratio, root, singular_values, squared_norm, total
+from simkit.linalg import (
+    compact,
+    cross,
+    identity,
+    ratio,
+    root,
+    singular_values,
+    squared_norm,
+    symmetric_root,
+    total,
+)
 from simkit.properties import Facts, Invariance, Invariances
 from simkit.representation import Representation
 from simkit.spec import check_choice, check_number
@@ -82,7 +92,8 @@ class Procrustes(Index[_State]):
             invariances=Invariances.both(*harmless),
             statistic="moments",
             identity=1.0 if self.summary == "similarity" else 0.0,
-            metric=self.summary == "angular",
+            # A mixture gives singular values s and 2s + (1 - alpha) / alpha the same shape
+            metric=self.summary == "angular" and self.alpha in (0, 1),
         )
 
     def prepare(self, representation: Representation) -> _State:
@@ -90,23 +101,20 @@ class Procrustes(Index[_State]):
         layer = representation
         xp, scale = layer.xp, total(layer.scale, layer.xp)
         if self.alpha == 1:
-            x = compact(layer.unit, xp)
+            x = compact(layer.precise, xp)  # close layers differ where float32 has no digits
         else:
             x, scale = self._whitened(layer, scale)
         return _State(x, squared_norm(x, xp), scale, xp)
 
     def _whitened(self, layer: Representation, scale: Array) -> tuple[Array, Array]:
         """Partly whitened features and their scale: singular values s become alpha s + 1 - alpha."""
-        xp = layer.xp
+        xp, q = layer.xp, layer.basis.q
         if self.alpha == 0:  # any orthonormal basis, up to a rotation
-            return orthonormal_basis(layer.precise, layer.rank_tolerance, xp).q, xp.ones_like(scale)
-        x = compact(layer.precise, xp)
-        q = orthonormal_basis(x, layer.rank_tolerance, xp).q
-        u, s, _ = xp.linalg.svd(cross(q, x), full_matrices=False)  # x = (q u) s v', and v is a rotation
-        present = s > layer.rank_tolerance * xp.max(s)
-        largest = self.alpha * xp.max(s) * scale + 1 - self.alpha
-        shape = xp.where(present, (self.alpha * s * scale + 1 - self.alpha) / largest, 0.0)
-        return (q @ u) * shape[None, :], largest
+            return q, xp.ones_like(scale)
+        root_of_gram = symmetric_root(cross(q, layer.precise), xp)  # X = Q (Q'XX'Q)^1/2, up to a rotation
+        sizes = self.alpha * scale * root_of_gram + (1 - self.alpha) * identity(q.shape[1], q, xp)
+        largest = detach(xp.max(xp.abs(sizes)))
+        return q @ (sizes / largest), largest
 
     def score(self, x: _State, y: _State) -> Array:
         """One of the three functions of the nuclear norm of X'Y."""

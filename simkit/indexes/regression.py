@@ -3,30 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import ClassVar
 
 from simkit.arrays import Array
 from simkit.index import Index
-from simkit.linalg import Basis, cross, orthonormal_basis, ratio, squared_norm
+from simkit.linalg import cross, ratio, squared_norm
 from simkit.properties import Facts, Invariances, implied
 from simkit.representation import Representation
 
 __all__ = ["LinearRegression"]
 
 
-@dataclass(frozen=True, eq=False)
-class _State:
-    layer: Representation
-
-    @cached_property
-    def basis(self) -> Basis:
-        """Needed of the second argument only, so it is not computed before."""
-        return orthonormal_basis(self.layer.precise, self.layer.rank_tolerance, self.layer.xp)
-
-
 @dataclass(frozen=True)
-class LinearRegression(Index[_State]):
+class LinearRegression(Index[Representation]):
     """Proportion of the variance of X that is explained by Y: R^2 of the regression of all columns of X on Y.
 
     R^2 = 1 - min_B |X - Y B|^2 / |X|^2 = |Q_Y' X|^2 / |X|^2                                     (equation 5)
@@ -56,12 +45,12 @@ class LinearRegression(Index[_State]):
             identity=1.0,
         )
 
-    def prepare(self, representation: Representation) -> _State:
+    def prepare(self, representation: Representation) -> Representation:
         """Nothing yet: which of basis and norm is needed depends on the side."""
-        return _State(representation)
+        return representation
 
-    def score(self, x: _State, y: _State) -> Array:
+    def score(self, x: Representation, y: Representation) -> Array:
         """R^2 of X from Y."""
-        xp = x.layer.xp
-        explained = squared_norm(cross(y.basis.q, x.layer.precise), xp)
-        return xp.where(y.basis.rank == 0, float("nan"), ratio(explained, squared_norm(x.layer.precise, xp), xp))
+        xp = x.xp
+        explained = squared_norm(cross(y.basis.q, x.precise), xp)
+        return xp.where(y.basis.rank == 0, float("nan"), ratio(explained, squared_norm(x.precise, xp), xp))

@@ -15,7 +15,6 @@ from simkit.kernels.cosine import Cosine
 from simkit.linalg import (
     concordance,
     double_centre,
-    orthonormal_basis,
     ratio,
     reordered,
     root,
@@ -132,8 +131,7 @@ class RSA(Index[_State]):
         layer = representation
         xp = layer.xp
         if self.dissimilarity == "mahalanobis":
-            q = orthonormal_basis(layer.precise, layer.rank_tolerance, xp).q
-            return root(_squares(q, xp), xp) * math.sqrt(layer.n - 1)
+            return root(_squares(layer.basis.q, xp), xp) * math.sqrt(layer.n - 1)
         x = widen(layer.features, xp)
         if self.dissimilarity in ("euclidean", "squared_euclidean"):
             # An offset and a power of two, so that the distances of whole numbers are exact and their ties stay ties.

@@ -65,21 +65,30 @@ class Question:
     rows: tuple[str, ...]
     columns: tuple[str, ...]
     dtype: str
+    rounding: tuple[float, ...]  # of the layers in their order, as they were given
     scalar: bool
 
 
-def compare(index: Index[Any], x: Array, y: Array, *, check_finite: bool) -> Array:
-    """Similarity of two Dask matrices with the same, known number of rows, as a lazy 0-d array."""
-    return _scores(index, {"X": x}, {"Y": y}, check_finite, scalar=True)
+def compare(index: Index[Any], x: Array, y: Array, *, rounding: tuple[float, float], check_finite: bool) -> Array:
+    """Similarity of two Dask matrices with the same, known number of rows, as a lazy 0-d array.
+
+    `rounding` is that of the values as they were given (`simkit.arrays.rounding_of`).
+    """
+    return _scores(index, {"X": x}, {"Y": y}, dict(zip("XY", rounding, strict=True)), check_finite, scalar=True)
 
 
 def pairwise(
-    index: Index[Any], rows: Mapping[str, Array], columns: Mapping[str, Array] | None, *, check_finite: bool
+    index: Index[Any],
+    rows: Mapping[str, Array],
+    columns: Mapping[str, Array] | None,
+    *,
+    rounding: Mapping[str, float],
+    check_finite: bool,
 ) -> Array:
     """Similarities of all pairs of Dask matrices as a lazy array, shape (rows, columns)."""
     left = {f"A[{name!r}]": x for name, x in rows.items()}
     right = left if columns is None else {f"B[{name!r}]": x for name, x in columns.items()}
-    return _scores(index, left, right, check_finite, scalar=False)
+    return _scores(index, left, right, rounding, check_finite, scalar=False)
 
 
 def compute(*lazy: Array, progress: bool = True) -> tuple[Any, ...]:
@@ -131,7 +140,13 @@ def mapped_with(x: Array, landmarks: Array, kernel: Kernel, width: int) -> Array
 
 
 def _scores(
-    index: Index[Any], left: Mapping[str, Array], right: Mapping[str, Array], check_finite: bool, *, scalar: bool
+    index: Index[Any],
+    left: Mapping[str, Array],
+    right: Mapping[str, Array],
+    rounding: Mapping[str, float],
+    check_finite: bool,
+    *,
+    scalar: bool,
 ) -> Array:
     layers: dict[str, Array] = {}
     first_name: dict[str, str] = {}
@@ -146,6 +161,7 @@ def _scores(
         tuple(first_name[x.name] for x in left.values()),
         tuple(first_name[x.name] for x in right.values()),
         dtype.name,
+        tuple(rounding[name] for name in layers),
         scalar,
     )
     n, width = next(iter(layers.values())).shape[0], sum(x.shape[1] for x in layers.values())
@@ -322,7 +338,7 @@ def _score_all(state: np.ndarray, *, question: Question) -> Array:
     rows, columns = ([name for name in names if name not in undefined] for names in (question.rows, question.columns))
     dtype = getattr(xp, question.dtype)
     if rows and columns:
-        values = xp.astype(_score_defined(index, whole, rows, columns), dtype, copy=False)
+        values = xp.astype(_score_defined(index, whole, rows, columns, question.rounding), dtype, copy=False)
         for axis, (names, kept) in enumerate(((question.rows, rows), (question.columns, columns))):
             values = xp.take(values, xp.asarray([kept.index(name) if name in kept else 0 for name in names]), axis=axis)
     else:
@@ -332,7 +348,9 @@ def _score_all(state: np.ndarray, *, question: Question) -> Array:
     return values[0, 0] if question.scalar else values
 
 
-def _score_defined(index: Index[Any], whole: Surveyed, rows: list[str], columns: list[str]) -> Array:
+def _score_defined(
+    index: Index[Any], whole: Surveyed, rows: list[str], columns: list[str], rounding: tuple[float, ...]
+) -> Array:
     """Scores of layers that vary and are finite, shape (rows, columns)."""
     if isinstance(whole.statistic, Moments):
         return score_pairs(index, whole.statistic, rows, columns)
@@ -340,12 +358,15 @@ def _score_defined(index: Index[Any], whole: Surveyed, rows: list[str], columns:
         place = {name: k for k, name in enumerate(whole.survey.finite)}
         sums = whole.statistic.sums([place[name] for name in rows], [place[name] for name in columns], index.estimator)  # type: ignore[attr-defined]
         return _warned(index, index.from_sums(*sums), rows, columns)  # type: ignore[attr-defined]
-    given = {name: x.dtype for name, x in whole.survey.first.items()}
+    given = {
+        name: eps or float(namespace_of(x).finfo(x.dtype).eps)
+        for (name, x), eps in zip(whole.survey.first.items(), rounding, strict=True)
+    }
     if isinstance(whole.statistic, Roots):
         layers = whole.statistic.representations(given)
     else:
         width = sum(x.shape[1] for x in whole.statistic.values())
-        layers = {name: Representation(x, width, name) for name, x in whole.statistic.items()}
+        layers = {name: Representation(x, width, name, rounding=given[name]) for name, x in whole.statistic.items()}
     states = {name: index.prepare(layers[name]) for name in dict.fromkeys((*rows, *columns))}
     xs = [states[name] for name in rows]
     return _warned(index, index.scores(xs, xs if rows == columns else [states[name] for name in columns]), rows, columns)

@@ -544,8 +544,17 @@ class Moments:
             start += self.widths[k]
             if self.whitened_by is not None:
                 columns = self.whitened_by.back(k, columns)
-            given, noise = getattr(xp, self.given[k]), self._noise(width)
-            result[name] = Representation(columns, width, name, self.n, is_centred=True, given=given, noise=noise, xp=xp)
+            result[name] = Representation(
+                columns,
+                width,
+                name,
+                self.n,
+                is_centred=True,
+                mean=(self.mean if self.whitened_by is None else self.whitened_by.mean)[self.slices[k]],
+                rounding=float(np.finfo(self.given[k]).eps),
+                noise=self._noise(width),
+                xp=xp,
+            )
         return result
 
     def ill_conditioned(self, names: Sequence[str]) -> list[str]:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -96,19 +95,25 @@ class Roots:
         rows = _reduced(xp.concat([*(state.rows for state in full), between]), xp)
         return cls(first.names, first.widths, n, mean, rows)
 
-    def representations(self, given: Mapping[str, Any]) -> dict[str, Representation]:
+    def representations(self, rounding: Mapping[str, float]) -> dict[str, Representation]:
         """Small matrices that stand for the layers in every index that depends on second moments only.
 
         Parameters
         ----------
-        given : mapping of names to dtypes
-            The precision of the data, which decides what counts as rank.
+        rounding : mapping of names to float
+            The eps of the precision that the data were given in, which decides what counts as rank.
         """
         width = 2 * sum(self.widths)
         ends = np.cumsum(self.widths).tolist()
         return {
             name: Representation(
-                self.rows[:, end - p : end], width, name, examples=self.n, is_centred=True, given=given[name]
+                self.rows[:, end - p : end],
+                width,
+                name,
+                examples=self.n,
+                is_centred=True,
+                mean=self.mean[end - p : end],
+                rounding=rounding[name],
             )
             for name, p, end in zip(self.names, self.widths, ends, strict=True)
         }

@@ -8,7 +8,17 @@ from typing import ClassVar, NamedTuple
 
 import simkit
 from simkit.arrays import Array, Namespace
-from simkit.linalg import compact, cross, orthonormal_basis, ratio, root, singular_values, squared_norm, total
+from simkit.linalg import (
+    compact,
+    cross,
+    identity,
+    ratio,
+    root,
+    singular_values,
+    squared_norm,
+    symmetric_root,
+    total,
+)
 from simkit.properties import Facts, Invariances
 from simkit.representation import Representation
 from simkit.spec import check_choice, check_number
@@ -84,15 +94,12 @@ class ShapeMetric(simkit.Index[_Shape]):
         if self.alpha == 1:
             x = compact(layer.precise, xp)
         elif self.alpha == 0:
-            x = orthonormal_basis(layer.precise, layer.rank_tolerance, xp).q
+            x = layer.basis.q
         else:
-            narrow = compact(layer.precise, xp)
-            q = orthonormal_basis(narrow, layer.rank_tolerance, xp).q
-            u, s, _ = xp.linalg.svd(cross(q, narrow), full_matrices=False)
-            present = s > layer.rank_tolerance * xp.max(s)
-            whole = root(total(s * s, xp), xp)
-            mixed = self.alpha * ratio(s, whole, xp) + 1 - self.alpha
-            x = (q @ u) * xp.where(present, mixed, 0.0)[None, :]
+            q = layer.basis.q
+            whole = root(squared_norm(layer.precise, xp), xp)
+            sizes = ratio(symmetric_root(cross(q, layer.precise), xp), whole, xp)  # X = Q (Q'XX'Q)^1/2, up to a rotation
+            x = q @ (self.alpha * sizes + (1 - self.alpha) * identity(q.shape[1], q, xp))
         return _Shape(ratio(x, root(squared_norm(x, xp), xp), xp), xp)
 
     def score(self, x: _Shape, y: _Shape) -> Array:
