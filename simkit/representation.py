@@ -3,10 +3,11 @@
 A `Representation` is what an index prepares from. It centres and scales on demand, so that an index that needs neither pays
 for neither.
 
-How many directions a layer has is decided here, for all indexes. A value x_ij is known up to rounding, eps |x_ij| with the
-eps of the precision in which it was *given*; so feature j carries noise of about eps times the root mean square of its raw
-values, whatever its variance is. When features are scaled so that this noise is the same for all, its singular values reach
-about eps (sqrt(n) + sqrt(p)) (Davidson & Szarek 2001), and what lies below is no direction of the data.
+How many directions a layer has is decided here, for all indexes. Storing a value x_ij rounds it by up to eps |x_ij| / 2,
+with the eps of the precision in which it was *given*; so feature j carries noise of up to eps times the root mean square of its
+raw values, whatever its variance is. Computing it as a sum of products in that precision adds a few eps of its deviations.
+When features are scaled so that the noise is the same for all, its singular values reach about eps (sqrt(n) + sqrt(p))
+(Davidson & Szarek 2001), and what lies below is no direction of the data.
 """
 
 from __future__ import annotations
@@ -24,8 +25,7 @@ from simkit.linalg import Basis, orthonormal_basis, principal_basis, total, wide
 
 __all__ = ["Representation"]
 
-# Activations are sums of products, which rounds them several times.
-_SUMMED = 4.0
+_SUMMED = 4.0  # roundings of a sum of products, as activations are; in float32 or more also where they are stored in less
 # Singular values between these multiples of the noise may be noise or not; storing alone makes less than a third of it.
 _DOUBTFUL = (1 / 3, 4.0)
 
@@ -165,32 +165,28 @@ class Representation:
 
     @cached_property
     def equilibrated(self) -> Array:
-        """`precise` with each column divided by a power of two near the root mean square of its raw values.
+        """`precise` with each column divided by a power of two, so that rounding has put equal noise, about eps, on all.
 
-        The columns span the same space, and rounding of the values as given has put about equal noise on all of them.
+        The columns span the same space.
         """
         xp = self.xp
         return self.precise / xp.pow(constant_of(2.0, self._sizes, xp), xp.ceil(xp.log2(self._sizes)))
 
     @cached_property
     def _sizes(self) -> Array:
-        """Root mean squares of the raw features, in units of `scale`; 1 for a feature that does not vary."""
+        """The noise of each feature over eps, in units of `scale`: see the head of this file; 1 if it does not vary."""
         xp = self.xp
         x, mean = detach(self._precise[0]), detach(self._precise[1])
-        squares = total(x * x, xp, axis=0)
-        return xp.where(squares > 0, xp.sqrt(mean * mean + squares / self.n), 1.0)
+        variance = total(x * x, xp, axis=0) / self.n
+        double, single = (float(np.finfo(dtype).eps) for dtype in (np.float64, np.float32))
+        summed = _SUMMED * (double if self.rounding <= double else single) / self.rounding
+        stored, computed = xp.sqrt(mean * mean + variance), summed * xp.sqrt(variance)
+        return xp.where(variance > 0, xp.maximum(stored, computed), 1.0)
 
     @property
     def noise_level(self) -> float:
         """Singular values of `equilibrated` at or below this may be made by the rounding of the values as given."""
-        return self._noise_per_value * (math.sqrt(self.n) + math.sqrt(self.p))
-
-    @property
-    def _noise_per_value(self) -> float:
-        """Rounding of a value as it was given, relative to the root mean square of its feature."""
-        double = float(np.finfo(np.float64).eps)
-        computed_in = double if self.rounding <= double else float(np.finfo(np.float32).eps)
-        return max(self.rounding, _SUMMED * computed_in)
+        return self.rounding * (math.sqrt(self.n) + math.sqrt(self.p))
 
     @property
     def rank_tolerance(self) -> float:
@@ -202,8 +198,7 @@ class Representation:
         """Orthonormal basis of the space that the centred features span, without directions that rounding may have made.
 
         Singular values of `equilibrated` count as zero at or below the larger of max(n, p) eps of the largest, eps of the
-        precision that is computed in, and e (sqrt(n) + sqrt(p)), e the rounding of a value as given: the eps of half
-        precision, or 4 eps of float32 or float64.
+        precision that is computed in, and eps (sqrt(n) + sqrt(p)), eps that of the values as they were given.
 
         Warns
         -----
@@ -232,5 +227,5 @@ class Representation:
             return self.basis
         xp, sizes = self.xp, self._sizes
         # The noise of all features is at most that of one with the largest values, and at most that of all together.
-        noise = self._noise_per_value * (math.sqrt(self.n) * xp.max(sizes) + xp.sqrt(xp.sum(sizes * sizes)))
+        noise = self.rounding * (math.sqrt(self.n) * xp.max(sizes) + xp.sqrt(xp.sum(sizes * sizes)))
         return principal_basis(self.precise, threshold, self.rank_tolerance, xp, noise=noise)
