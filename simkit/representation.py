@@ -4,8 +4,9 @@ A `Representation` is what an index prepares from. It centres and scales on dema
 for neither.
 
 How many directions a layer has is decided here, for all indexes. Storing a value x_ij rounds it by up to eps |x_ij| / 2,
-with the eps of the precision in which it was *given*; so feature j carries noise of up to eps times the root mean square of its
-raw values, whatever its variance is. Computing it as a sum of products in that precision adds a few eps of its deviations.
+with the eps of the precision in which it was *given*; so feature j carries noise of up to eps times the root mean square
+of its raw values, whatever its variance is. Computing it as a sum of products in that precision adds a few eps of its
+deviations.
 When features are scaled so that the noise is the same for all, its singular values reach about eps (sqrt(n) + sqrt(p))
 (Davidson & Szarek 2001), and what lies below is no direction of the data.
 """
@@ -97,69 +98,68 @@ class Representation:
     @cached_property
     def centred(self) -> Array:
         """The features minus their column means, in their own precision; a constant feature is exactly zero."""
-        return self.features if self.is_centred else self._centred(self.features)[0]
+        return self.features if self.is_centred else self._centred(self.features)
 
-    @cached_property
+    @property
     def scale(self) -> Array:
-        """A power of two near half the largest range of a feature, a 0-d array; 1 if no feature varies.
+        """A power of two near the largest absolute centred value, a 0-d array; 1 if all are zero.
 
-        It is found once, from the values as they were given, so that everything that is scaled is scaled by one number.
+        It is found once, in the precision of the features, so that everything that is scaled is scaled by one number.
         """
-        xp = self.xp
-        if self.is_centred:
-            largest = widen(xp.max(xp.abs(detach(self.features))), xp)
-        else:
-            low, high = (widen(bound, xp) for bound in self._bounds)
-            largest = xp.max(high / 2 - low / 2)  # half of it: the difference of the largest numbers would overflow
-        exponent = xp.floor(xp.log2(xp.where(largest > 0, largest, 1.0)))
-        scale = xp.pow(constant_of(2.0, largest, xp), exponent)
-        return xp.astype(xp.clip(scale, min=float(xp.finfo(self.dtype).smallest_normal)), self.dtype)
+        return self._normalised[1]
 
-    @cached_property
+    @property
     def unit(self) -> Array:
         """`centred` / `scale`: fourth powers of it neither overflow nor vanish. For indexes that ignore scale."""
-        return self.centred / self.scale
+        return self._normalised[0]
+
+    @cached_property
+    def _normalised(self) -> tuple[Array, Array]:
+        xp = self.xp
+        y = self.features if self.is_centred else self._centred(self.features)
+        largest = detach(xp.max(xp.stack([xp.max(y), -xp.min(y)])))
+        exponent = xp.floor(xp.log2(xp.where(largest > 0, largest, 1.0)))
+        scale = xp.clip(xp.pow(constant_of(2.0, y, xp), exponent), min=float(xp.finfo(y.dtype).smallest_normal))
+        if self.is_centred:
+            return y / scale, scale
+        y /= scale  # an intermediate of our own: no second copy of the layer
+        return y, scale
 
     @cached_property
     def precise(self) -> Array:
         """`unit`, centred and scaled in the accumulation precision (float64 where the device has it)."""
-        return self._precise[0]
+        x = widen(self.features, self.xp)
+        if self.is_centred or x.dtype == self.dtype:
+            return widen(self.unit, self.xp)
+        y = self._centred(x)
+        y /= widen(self.scale, self.xp)  # an intermediate of our own: no second copy of the layer
+        return y
 
     @cached_property
-    def _precise(self) -> tuple[Array, Array]:
-        """`precise`, and the means of the features in the same units."""
-        xp, scale = self.xp, widen(self.scale, self.xp)
-        x = widen(self.features, xp)
-        if self.is_centred:
-            mean = xp.zeros_like(x[0, :]) if self.mean is None else widen(self.mean, xp)
-            return x / scale, mean / scale
-        y, mean = self._centred(x)
-        y /= scale  # an intermediate of our own: no second copy of the layer
-        return y, mean / scale
+    def _means(self) -> Array:
+        """Means of the features in the accumulation precision; zeros if nothing is known of those of a root."""
+        if not self.is_centred:
+            return total(self.features, self.xp, axis=0) / self.n
+        return widen(self.features[0, :] * 0 if self.mean is None else self.mean, self.xp)
 
-    @cached_property
-    def _bounds(self) -> tuple[Array, Array]:
-        """The smallest and the largest value of each feature."""
-        x = detach(self.features)
-        return self.xp.min(x, axis=0), self.xp.max(x, axis=0)
-
-    def _centred(self, x: Array) -> tuple[Array, Array]:
-        """`x` without its column means, and these, in the accumulation precision.
+    def _centred(self, x: Array) -> Array:
+        """`x` without its column means.
 
         A number of the precision of `x` near the mean is subtracted first, which is exact where there is a large common
-        offset, then what it lacks. Rounding cannot move a mean out of the range of the values, so the deviations of a
-        constant feature are exactly zero; and no example is special, whatever it holds.
+        offset, then what it lacks. No example is special: an outlier must not take the digits of the others.
         """
-        xp, (low, high) = self.xp, self._bounds
-        mean = total(x, xp, axis=0) / x.shape[0]
-        within = xp.maximum(xp.minimum(detach(mean), widen(high, xp)), widen(low, xp))
-        near = xp.astype(within, x.dtype)
-        y = x - near
-        if x.dtype != mean.dtype:
+        xp, mean = self.xp, self._means
+        if x.dtype != mean.dtype:  # the mean of equal float32 numbers in float64 is that number
+            near = xp.astype(detach(mean), x.dtype)
+            y = x - near
             y -= xp.astype(mean - widen(near, xp), x.dtype)
-        else:
-            y -= xp.sum(y, axis=0) / x.shape[0]
-        return y, within
+            return y
+        # Anything as near as this will do; of equal numbers the first is exactly all of them, their mean is not.
+        first, near = detach(x[0, :]), detach(mean)
+        near = xp.where(xp.abs(first - near) <= float(xp.finfo(x.dtype).eps) ** (1 / 3) * xp.abs(near), first, near)
+        y = x - near
+        y -= xp.sum(y, axis=0) / x.shape[0]
+        return y
 
     # --- rank -----------------------------------------------------------------------------------------------------------
 
@@ -176,7 +176,7 @@ class Representation:
     def _sizes(self) -> Array:
         """The noise of each feature over eps, in units of `scale`: see the head of this file; 1 if it does not vary."""
         xp = self.xp
-        x, mean = detach(self._precise[0]), detach(self._precise[1])
+        x, mean = detach(self.precise), detach(self._means) / widen(self.scale, xp)
         variance = total(x * x, xp, axis=0) / self.n
         double, single = (float(np.finfo(dtype).eps) for dtype in (np.float64, np.float32))
         summed = _SUMMED * (double if self.rounding <= double else single) / self.rounding

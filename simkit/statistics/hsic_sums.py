@@ -23,7 +23,7 @@ from simkit.arrays import Array, Namespace
 from simkit.errors import NeedsAllExamplesError
 from simkit.kernel import Kernel
 from simkit.kernels.linear import is_linear
-from simkit.linalg import cross, double_centre, inner, reordered, squared_norm, total, without_diagonal
+from simkit.linalg import double_centre, inner, reordered, squared_norm, tall_cross, total, without_diagonal
 from simkit.representation import Representation
 
 __all__ = [
@@ -119,7 +119,7 @@ class Features:
     def sums(self, other: Features) -> HSICSums:
         """The three sums with another layer's Gram matrix, exactly, in O(p1 p2) memory."""
         xp = self.xp
-        whole = squared_norm(cross(self.x, other.x), xp)
+        whole = squared_norm(tall_cross(self.x, other.x, xp), xp)
         if self.diagonal is None or other.diagonal is None:
             return HSICSums(whole, xp.zeros_like(whole), xp.zeros_like(whole), self.n)
         shared = xp.sum(self.diagonal * other.diagonal)
