@@ -40,6 +40,7 @@ __all__ = [
     "describe",
     "detach",
     "in_one_precision",
+    "is_compiling",
     "is_constant",
     "is_dask",
     "is_lazy",
@@ -83,8 +84,13 @@ def is_lazy(x: Array) -> bool:
         return isinstance(x, tracer) or isinstance(x[(0,) * x.ndim] if 0 not in x.shape else x, tracer)
     if array_api_compat.is_torch_array(x):
         torch = sys.modules["torch"]
-        return torch.compiler.is_compiling() or x.is_meta or _is_batched(x, torch._C._functorch)
+        return is_compiling() or x.is_meta or _is_batched(x, torch._C._functorch)
     return False
+
+
+def is_compiling() -> bool:
+    """Whether torch.compile is tracing the caller."""
+    return "torch" in sys.modules and bool(sys.modules["torch"].compiler.is_compiling())
 
 
 def _is_batched(x: Array, functorch: Any) -> bool:

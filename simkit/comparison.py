@@ -199,7 +199,7 @@ def pairwise(
 
     xp = namespace_of(first)
     width = sum(x.shape[1] for x in everything.values())
-    with track(len(everything) + len(rows), f"{chosen}", progress) as advance:
+    with track(len(everything) + len(rows), f"{chosen}", False if is_lazy(first) else progress) as advance:
 
         def prepare(layers: dict[str, Array], side: str) -> list[Any]:
             states = []

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+import array_api_compat
 import numpy as np
 
 from simkit.arrays import Array, Namespace, accumulation_dtype, detach, namespace_of, placement, to_numpy
@@ -41,6 +42,7 @@ __all__ = [
     "total",
     "transport",
     "triangle",
+    "vecdot",
     "widen",
     "without_diagonal",
 ]
@@ -62,9 +64,16 @@ def widen(x: Array, xp: Namespace) -> Array:
     return xp.astype(x, accumulation_dtype(x, xp), copy=False)
 
 
+def vecdot(a: Array, b: Array, xp: Namespace) -> Array:
+    """Dot products along the last axis."""
+    if array_api_compat.is_torch_namespace(xp):  # that of the compatibility layer cannot be mapped by torch.func.vmap
+        return (a[..., None, :] @ b[..., None])[..., 0, 0]
+    return xp.vecdot(a, b)
+
+
 def inner(a: Array, b: Array, xp: Namespace) -> Array:
     """Frobenius inner product <a, b>: dot products along rows in the working precision, their sum in float64."""
-    return total(xp.vecdot(a, b), xp)
+    return total(vecdot(a, b, xp), xp)
 
 
 def squared_norm(a: Array, xp: Namespace) -> Array:
@@ -246,7 +255,7 @@ def squared_distances(a: Array, b: Array, xp: Namespace) -> Array:
     By the expansion |a|^2 + |b|^2 - 2ab, so rows should be centred first; rounding below zero is clipped, and the
     diagonal is exactly 0 when `b` is the very object `a`.
     """
-    aa, bb = xp.vecdot(a, a), xp.vecdot(b, b)
+    aa, bb = vecdot(a, a, xp), vecdot(b, b, xp)
     d2 = xp.clip(aa[:, None] + bb[None, :] - 2 * (a @ b.mT), min=0.0)
     return xp.where(_diagonal(d2, xp), 0.0, d2) if b is a else d2
 

@@ -51,7 +51,8 @@ class Facts:
     identity : float, optional
         score(X, X) for every X for which it is defined (not nan); None if it depends on X.
     metric : bool
-        The score is a distance that satisfies the axioms of a metric, up to the declared invariances.
+        The score is a distance that satisfies the axioms of a metric, up to the declared invariances: the triangle
+        inequality, and 0 between layers that differ by what is declared harmless only.
     differentiable : bool
         Gradients with respect to both arguments exist almost everywhere and flow.
     min_examples : int
@@ -60,6 +61,9 @@ class Facts:
         Rows come in consecutive groups of this many, repeats of a condition say; the number of examples is a multiple of it.
     host : bool
         Part of the work runs in SciPy on the host, where the Array API standard has no such operation.
+    generic : str
+        The condition on the layers under which the invariances hold, such as "no two canonical correlations are equal";
+        empty if they hold without any.
     """
 
     symmetric: bool
@@ -72,3 +76,4 @@ class Facts:
     min_examples: int = 2
     group: int = 1
     host: bool = False
+    generic: str = ""

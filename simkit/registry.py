@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from simkit import __version__
+from simkit.arrays import is_compiling
 from simkit.errors import PluginError, SpecError, UnknownNameError
 from simkit.index import Index
 from simkit.kernel import Kernel
@@ -368,7 +369,26 @@ def get_index(spec: str | Spec | Index[Any] | type[Index[Any]], **parameters: An
     >>> str(get_index("svcca", threshold=0.95))
     'svcca(threshold=0.95)'
     """
+    if isinstance(spec, str) and is_compiling():
+        key = (spec, *parameters.items())
+        _remember(key)
+        return _remembered[key]
     return indexes.get(spec, **parameters)
+
+
+_remembered: dict[tuple[Any, ...], Index[Any]] = {}
+
+
+def _remember(key: tuple[Any, ...]) -> bool:
+    """Make the index of a spec and its parameters while torch.compile traces its caller."""
+    spec, *parameters = key
+    _remembered[key] = indexes.get(spec, **dict(parameters))
+    return True
+
+
+# What torch.compiler.assume_constant_result sets, without importing torch. The function runs as it is, where tracing would
+# follow it into the parser of specs; what it makes is then found in a dictionary, as a result it could be a number only.
+_remember.__dict__["_dynamo_marked_constant"] = True
 
 
 def get_kernel(spec: str | Spec | Kernel | type[Kernel], **parameters: Any) -> Kernel:

@@ -15,12 +15,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from simkit.arrays import Array, Namespace, accumulation_dtype, constant_of, detach, is_lazy, namespace_of, warn_caller
+from simkit.caching import cached_property
 from simkit.errors import AccuracyWarning
 from simkit.linalg import Basis, orthonormal_basis, principal_basis, total, widen
 

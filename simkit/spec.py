@@ -12,7 +12,7 @@ import keyword
 import math
 import re
 from collections.abc import Iterable
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, TypeVar
 
 from simkit.errors import SpecError
@@ -96,7 +96,8 @@ class Specified:
     def __str__(self) -> str:
         given = []
         for item in fields(self):  # type: ignore[arg-type]
-            default = item.default_factory() if item.default_factory is not MISSING else item.default
+            # Not by identity: a class that came back from cloudpickle has a MISSING of its own.
+            default = item.default_factory() if callable(item.default_factory) else item.default
             value = getattr(self, item.name)
             if item.init and value != default:
                 given.append(f"{item.name}={_write(value)}")

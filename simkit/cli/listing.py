@@ -52,6 +52,7 @@ def _facts_of_index(spec: str) -> dict[str, Any]:
         "symmetric": facts.symmetric,
         "range": [bound if math.isfinite(bound) else None for bound in (low, high)],
         "statistic": facts.statistic,
+        "generic": facts.generic,
         "reference": type(index).reference,
     }
 

@@ -136,6 +136,7 @@ class SVCCA(Index[Basis]):
             invariances=Invariances.both("orthogonal", "isotropic_scaling", "translation"),
             statistic="moments",
             identity=1.0 if bounded else None,
+            generic="no two singular values are equal where the threshold is reached" if self.threshold < 1 else "",
         )
 
     def prepare(self, representation: Representation) -> Basis:
@@ -205,6 +206,7 @@ class PWCCA(Index[_Weighted]):
             statistic="moments",
             identity=1.0,
             differentiable=self.squared,
+            generic="" if self.squared else "no two canonical correlations are equal",
         )
 
     def prepare(self, representation: Representation) -> _Weighted:

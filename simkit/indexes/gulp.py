@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
 from typing import ClassVar
 
 from simkit.arrays import Array, Namespace
+from simkit.caching import cached_property
 from simkit.index import Index
 from simkit.linalg import cross, ridge_root, root, squared_norm
 from simkit.properties import Facts, Invariances

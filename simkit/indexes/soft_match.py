@@ -24,8 +24,11 @@ class SoftMatch(Index[Neurons]):
 
     correlation:  s = max_P sum_ij P_ij corr(x_i, y_j), over all P >= 0 with row sums 1/p1 and column sums 1/p2
 
-    distance:     sqrt(2 - 2 s), the Wasserstein distance between the two clouds of standardised neurons: a metric on
-    representations up to a permutation of neurons and the scale of each
+    distance:     sqrt(2 - 2 s), the Wasserstein distance between the two clouds of standardised neurons
+
+    The distance satisfies the triangle inequality. It is 0 between layers whose neurons are the same, in any order and on
+    any scale, in the same proportions: also between a layer and one that has each of its neurons twice, so it is a metric
+    only between layers of one width.
 
     For layers of equal width P is a permutation, and s is that of `BipartiteMatch`. Correlations are signed. Neurons that do
     not vary take no part and are not counted. The transport plan is SciPy's, on the host: by assignment where copies of the
@@ -59,7 +62,6 @@ class SoftMatch(Index[Neurons]):
             invariances=Invariances.both("permutation", "isotropic_scaling", "translation"),
             statistic="moments",
             identity=0.0 if distance else 1.0,
-            metric=distance,
             differentiable=False,
             host=True,
         )

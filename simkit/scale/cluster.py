@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.metadata
+import pickle
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
@@ -52,6 +53,7 @@ class Recipe:
             import cloudpickle
 
             source = cloudpickle.dumps(kind)
+            _made_of[source] = kind
         return cls(kind.__module__, kind.__qualname__, parameters, source, distribution_of(kind))
 
     def make(self) -> Any:
@@ -84,9 +86,7 @@ class Recipe:
             )
         try:
             if self.source is not None:
-                import pickle
-
-                return pickle.loads(self.source)
+                return _class_of(self.source)
             return functools.reduce(getattr, self.qualname.split("."), importlib.import_module(self.module))
         except Exception as error:  # a plugin may fail in any way it likes
             wanted = f"{name}=={version}" if name else f"the distribution that provides {self.module.partition('.')[0]!r}"
@@ -95,6 +95,16 @@ class Recipe:
                 "in the environment of every worker, for example by client.register_plugin(distributed.PipInstall([...])), "
                 "and restart the workers."
             ) from None
+
+
+# Classes by their code: read again, cloudpickle would write over the fields of the class that the user is working with.
+_made_of: dict[bytes, Any] = {}
+
+
+def _class_of(source: bytes) -> Any:
+    if source not in _made_of:
+        _made_of[source] = pickle.loads(source)
+    return _made_of[source]
 
 
 def _installed(distribution: str) -> str | None:

@@ -16,10 +16,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 from simkit.arrays import Array, Namespace
+from simkit.caching import cached_property
 from simkit.errors import NeedsAllExamplesError
 from simkit.kernel import Kernel
 from simkit.kernels.linear import is_linear

@@ -18,7 +18,7 @@ from simkit.properties import Facts, Invariances, Statistic
 from simkit.representation import Representation
 from simkit.testing.case import Check, IndexCase, on_each_library, table
 from simkit.testing.gradients import gradient_in_jax, gradient_in_torch, slopes
-from simkit.testing.layers import between, degenerate_pairs, unrelated
+from simkit.testing.layers import between, degenerate_pairs, different, unrelated
 from simkit.testing.libraries import LIBRARIES, Library, problems_of_array
 from simkit.testing.report import Skipped
 from simkit.testing.values import check_declared_invariances, check_definition, check_values
@@ -50,6 +50,8 @@ def facts(case: IndexCase) -> Iterator[str]:
     for name in ("symmetric", "metric", "differentiable", "host"):
         if not isinstance(getattr(declared, name), bool):
             yield f"{name} is {getattr(declared, name)!r}; expected True or False"
+    if not isinstance(declared.generic, str):
+        yield f"generic is {declared.generic!r}; expected a condition in words, or an empty string"
     yield from _range_and_identity(declared)
     if declared.statistic not in get_args(Statistic):
         yield f"statistic is {declared.statistic!r}; expected one of {', '.join(map(repr, get_args(Statistic)))}"
@@ -170,9 +172,13 @@ def identity(case: IndexCase) -> Iterator[str]:
 
 
 def metric(case: IndexCase) -> Iterator[str]:
-    """Where declared a metric, distances to a layer in between add up to no less than the distance."""
+    """Where declared a metric, the triangle inequality holds, and layers that differ are at a distance."""
     if not case.facts.metric:
         raise Skipped("not declared a metric")
+    for (X, _), size in zip(case.pairs, case.reference, strict=True):
+        for what, Z in different(X, case.facts.invariances.x, one_width=case.one_width):
+            if not case.number(X, Z) > 1e-4 * abs(size):
+                yield f"a layer and {what} are at distance {case.number(X, Z):.3g}; expected more, as they differ"
     for (X, Y), direct in zip(case.pairs, case.reference, strict=True):
         for Z in between(X, Y, one_width=case.one_width):
             detour = case.number(X, Z) + case.number(Z, Y)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-__all__ = ["between", "degenerate_pairs", "pair", "transforms", "unrelated"]
+__all__ = ["between", "degenerate_pairs", "different", "pair", "transforms", "unrelated"]
 
 
 def pair(n: int, p1: int, p2: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -49,6 +49,16 @@ def between(X: np.ndarray, Y: np.ndarray, *, one_width: bool) -> Iterator[np.nda
     yield A + B @ (U @ Vt)  # turned towards each other
     if not one_width:
         yield X[:, :1] + Y[:, :1]
+
+
+def different(X: np.ndarray, harmless: frozenset[str], *, one_width: bool) -> Iterator[tuple[str, np.ndarray]]:
+    """Layers that no transformation of X among the `harmless` gives, with what they are."""
+    if "invertible_linear" not in harmless:
+        U, s, Vt = np.linalg.svd(X - X.mean(axis=0), full_matrices=False)
+        yield "one with singular values 2s + 1 for s", U * (2 * s + 1) @ Vt
+    if "orthogonal" not in harmless and not one_width:
+        yield "one with each of its units twice", np.concatenate([X, X], axis=1)
+    yield "one without its first unit", np.concatenate([X[:, 1:], X[:, -1:]], axis=1)
 
 
 def _unit(X: np.ndarray) -> np.ndarray:

@@ -19,6 +19,7 @@ from simkit.spec import Specified, build, parse
 
 __all__ = ["check_declared_invariances", "check_definition", "check_values"]
 
+_MISSING = type(dataclasses.MISSING)  # a class that came back from cloudpickle has one of its own
 KNOWN: tuple[str, ...] = get_args(Invariance)
 
 
@@ -42,7 +43,7 @@ def check_definition(thing: Specified, base: type, asked: str) -> Iterator[str]:
     required = [
         item.name
         for item in dataclasses.fields(thing)  # type: ignore[arg-type]
-        if item.init and item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
+        if item.init and isinstance(item.default, _MISSING) and isinstance(item.default_factory, _MISSING)
     ]
     if required:
         yield f"the parameters {', '.join(required)} have no default, so {name!r} alone is not a spec"
