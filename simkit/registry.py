@@ -22,6 +22,7 @@ import os
 import re
 import site
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Generic, TypeVar
 
 from simkit import __version__
@@ -370,24 +371,22 @@ def get_index(spec: str | Spec | Index[Any] | type[Index[Any]], **parameters: An
     'svcca(threshold=0.95)'
     """
     if isinstance(spec, str) and is_compiling():
-        key = (spec, *parameters.items())
-        _remember(key)
-        return _remembered[key]
+        return getattr(_remembered, _remember(spec, *parameters.items()))
     return indexes.get(spec, **parameters)
 
 
-_remembered: dict[tuple[Any, ...], Index[Any]] = {}
+_remembered = SimpleNamespace()
 
 
-def _remember(key: tuple[Any, ...]) -> bool:
-    """Make the index of a spec and its parameters while torch.compile traces its caller."""
-    spec, *parameters = key
-    _remembered[key] = indexes.get(spec, **dict(parameters))
-    return True
+def _remember(spec: str, *parameters: tuple[str, Any]) -> str:
+    """Make an index while torch.compile traces the caller; the name of the attribute of `_remembered` that holds it."""
+    name = repr((spec, *parameters))
+    setattr(_remembered, name, indexes.get(spec, **dict(parameters)))
+    return name
 
 
 # What torch.compiler.assume_constant_result sets, without importing torch. The function runs as it is, where tracing would
-# follow it into the parser of specs; what it makes is then found in a dictionary, as a result it could be a number only.
+# follow it into the parser of specs. Its result must be a constant, so what it makes is found elsewhere, by its name.
 _remember.__dict__["_dynamo_marked_constant"] = True
 
 
