@@ -64,6 +64,9 @@ class Facts:
     generic : str
         The condition on the layers under which the invariances hold, such as "no two canonical correlations are equal";
         empty if they hold without any.
+    exchangeable : bool
+        The order of the examples, or of their groups, does not matter, as long as it is the same in both layers. False where
+        examples are dealt into folds by their position.
     """
 
     symmetric: bool
@@ -77,3 +80,4 @@ class Facts:
     group: int = 1
     host: bool = False
     generic: str = ""
+    exchangeable: bool = True

@@ -148,6 +148,7 @@ class RidgePredictivity(Index[_State]):
             invariances=Invariances(predicted, predicting) if self.predict == "x" else Invariances(predicting, predicted),
             statistic="examples",
             min_examples=3 * int(self.folds),
+            exchangeable=False,  # examples are dealt into folds by their position
         )
 
     def prepare(self, representation: Representation) -> _State:

@@ -14,17 +14,20 @@ with the reason, where it is about a library that is not installed.
 """
 
 from simkit.testing.conformance import check_index, check_kernel, examine_index, examine_kernel, index_checks, kernel_checks
+from simkit.testing.hard import HardPair, hard_pairs
 from simkit.testing.marks import parametrize
 from simkit.testing.report import ConformanceError, Finding, Report
 
 __all__ = [
     "ConformanceError",
     "Finding",
+    "HardPair",
     "Report",
     "check_index",
     "check_kernel",
     "examine_index",
     "examine_kernel",
+    "hard_pairs",
     "index_checks",
     "kernel_checks",
     "parametrize",

@@ -14,6 +14,7 @@ from simkit.index import Index
 from simkit.kernel import Kernel
 from simkit.properties import Facts
 from simkit.spec import close_matches
+from simkit.testing.hard import HardPair, hard_pairs
 from simkit.testing.layers import pair, transforms
 from simkit.testing.libraries import LIBRARIES, Library
 from simkit.testing.report import Skipped
@@ -164,6 +165,19 @@ class IndexCase(Case):
         """Random layers of all shapes."""
         for k, shape in enumerate(self.options.shapes):
             yield self.pair(*shape, seed=k)
+
+    @property
+    def hard(self) -> Iterator[HardPair]:
+        """Layers that are hard on arithmetic, and for which the index is defined."""
+        p1, p2 = self.widths(8, 7)
+        return hard_pairs(self.examples(40), p1, p2, self.options.seed)
+
+    def off(self, found: float, expected: float, dtype: Any) -> bool:
+        """Whether a score differs from another by more than the precision of the data allows, relative to that score."""
+        tolerance = self.options.tolerance_float32 if dtype == np.float32 else self.options.tolerance
+        if np.isnan(found) and np.isnan(expected):
+            return False
+        return not (found == expected or abs(found - expected) <= tolerance * (abs(expected) + 1e-3 * self.size))
 
     def score(self, X: Any, Y: Any, **options: Any) -> Any:
         """The score, without warnings."""

@@ -33,11 +33,18 @@ def slopes(
     arrays: tuple[np.ndarray, ...],
     gradients: list[np.ndarray | None],
     rng: np.random.Generator,
+    *,
+    by_example: bool = False,
 ) -> Iterator[tuple[str, float | None, float]]:
-    """Along random directions of each argument: its name, the slope by its gradient, the slope by differences in NumPy."""
+    """Along random directions of each argument: its name, the slope by its gradient, the slope by differences in NumPy.
+
+    `by_example` makes each example longer or shorter as a whole, which leaves dead units dead and equal units equal.
+    """
     for i, (name, gradient) in enumerate(zip("XY", gradients, strict=False)):
         for _ in range(_DIRECTIONS):
             direction = rng.standard_normal(arrays[i].shape)
+            if by_example:
+                direction = direction[:, :1] * arrays[i]
             ends = []
             for step in (_STEP, -_STEP):
                 points = list(arrays)

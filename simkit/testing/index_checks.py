@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, get_args
 
@@ -12,7 +12,7 @@ import numpy as np
 
 import simkit
 from simkit.arrays import Array, is_dask, namespace_of, to_numpy
-from simkit.errors import ConstantInputWarning, InvalidArrayError, NeedsAllExamplesError
+from simkit.errors import AccuracyWarning, ConstantInputWarning, InvalidArrayError, NeedsAllExamplesError
 from simkit.index import Index
 from simkit.properties import Facts, Invariances, Statistic
 from simkit.representation import Representation
@@ -26,6 +26,7 @@ from simkit.testing.values import check_declared_invariances, check_definition, 
 __all__ = ["INDEX_CHECKS"]
 
 _ROUNDING = 1e-9
+_COLLAPSED = ("dead units", "units that are equal up to a factor")  # fewer directions than units
 
 
 # --- what is declared -----------------------------------------------------------------------------------------------------
@@ -47,7 +48,7 @@ def facts(case: IndexCase) -> Iterator[str]:
     if lacking:
         yield f"facts lacks {', '.join(lacking)}; it is a {type(declared).__name__}, expected simkit.properties.Facts"
         return
-    for name in ("symmetric", "metric", "differentiable", "host"):
+    for name in ("symmetric", "metric", "differentiable", "host", "exchangeable"):
         if not isinstance(getattr(declared, name), bool):
             yield f"{name} is {getattr(declared, name)!r}; expected True or False"
     if not isinstance(declared.generic, str):
@@ -159,6 +160,37 @@ def _of_all_kinds(case: IndexCase) -> Iterator[tuple[str, np.ndarray, np.ndarray
         yield f"a layer of shape {X.shape} and itself", X, X
         yield f"a layer of shape {X.shape} and its negative", X, -X
         yield f"a layer of shape {X.shape} and a noisy copy", X, X + 0.1 * unrelated(X, case.rng)
+
+
+def order_of_examples(case: IndexCase) -> Iterator[str]:
+    """Putting the examples of both layers in another order changes nothing, also on data that are hard on arithmetic."""
+    if not case.facts.exchangeable:
+        raise Skipped("exchangeable=False is declared")
+    rng, group = case.rng, case.facts.group
+    for what, X, Y in case.hard:
+        groups = rng.permutation(len(X) // group)
+        order = (groups[:, None] * group + np.arange(group)).ravel()
+        before, after = case.number(X, Y), case.number(X[order], Y[order])
+        if case.off(after, before, X.dtype):
+            yield f"the score of layers with {what} goes from {before:.9g} to {after:.9g}"
+
+
+def hard_data(case: IndexCase) -> Iterator[str]:
+    """Float32 layers that are hard on arithmetic score as the same numbers in float64, or there is an AccuracyWarning."""
+    for what, X, Y in case.hard:
+        if X.dtype == np.float32:
+            yield from _unlike(case, f"float32 layers with {what}", lambda X=X, Y=Y: case.index(X, Y), X, Y)
+
+
+def _unlike(case: IndexCase, what: str, score: Callable[[], Any], X: np.ndarray, Y: np.ndarray) -> Iterator[str]:
+    """Whether a score of `X` and `Y` is not that of the same numbers in float64 in memory, and no warning says so."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = float(score())
+    expected = case.number(X.astype(np.float64), Y.astype(np.float64))
+    warned = any(issubclass(warning.category, AccuracyWarning) for warning in caught)
+    if case.off(found, expected, X.dtype) and not warned:
+        yield f"{what} give {found:.9g}, the same numbers in float64 {expected:.9g}, without an AccuracyWarning"
 
 
 def identity(case: IndexCase) -> Iterator[str]:
@@ -317,6 +349,10 @@ def _on(library: Library, case: IndexCase) -> Iterator[str]:
                 expected = case.number(X.astype(np.float64), Y.astype(np.float64))
                 if case.differ(float(score), expected, tolerance):
                     yield f"{dtype} arrays give {float(score):.9g}, NumPy in float64 {expected:.9g}"
+        if library.name != "numpy":
+            for what, X, Y in case.hard:
+                x, y = library.asarray(X), library.asarray(Y)
+                yield from _unlike(case, f"layers with {what}", lambda x=x, y=y: case.index(x, y), X, Y)
         if library.module == "numpy":
             yield from _of_any_layout(library, case)
 
@@ -366,14 +402,23 @@ def half_precision(case: IndexCase) -> Iterator[str]:
 def _gradient(name: str, gradient: Any, case: IndexCase) -> Iterator[str]:
     if not case.facts.differentiable:
         raise Skipped("differentiable=False is declared")
-    layers = next(case.pairs)
+    ordinary = next(case.pairs)
+    collapsed = [(what, X, Y) for what, X, Y in case.hard if X.dtype == np.float64 and what in _COLLAPSED]
     with LIBRARIES[name].active() as module:
-        gradients = gradient(module, case.score, *layers)
-    for side, found, expected in slopes(case.score, layers, gradients, case.rng):
-        if found is None:
-            yield f"no gradient flows to {side}, but differentiable=True is declared"
-        elif not abs(found - expected) <= 1e-3 * abs(expected) + 1e-5 * case.size:
-            yield f"the slope along a random direction of {side} is {expected:.6g}, but the gradient says {found:.6g}"
+        gradients = gradient(module, case.score, *ordinary)
+        for side, found, expected in slopes(case.score, ordinary, gradients, case.rng):
+            if found is None:
+                yield f"no gradient flows to {side}, but differentiable=True is declared"
+            elif not abs(found - expected) <= 1e-3 * abs(expected) + 1e-5 * case.size:
+                yield f"the slope along a random direction of {side} is {expected:.6g}, but the gradient says {found:.6g}"
+        for what, *layers in collapsed:
+            gradients = gradient(module, case.score, *layers)
+            for side, found, expected in slopes(case.score, tuple(layers), gradients, case.rng, by_example=True):
+                if found is None or not abs(found - expected) <= 1e-3 * abs(expected) + 1e-4 * case.size:
+                    yield (
+                        f"of layers with {what}, the slope along a change of examples of {side} as a whole is "
+                        f"{expected:.6g}, but the gradient says {found}"
+                    )
 
 
 def traced_by_jax(case: IndexCase) -> Iterator[str]:
@@ -401,6 +446,7 @@ def dask(case: IndexCase) -> Iterator[str]:
         raise Skipped("needs all examples at once, as declared")
     LIBRARIES["dask"].require()
     import dask.array as da
+    from dask import config as dask_config
 
     X, Y = case.pair(60, 6, 5)
     expected = case.number(X, Y)
@@ -426,6 +472,10 @@ def dask(case: IndexCase) -> Iterator[str]:
         score = float(lazy.compute(scheduler="synchronous"))
         if case.differ(score, expected):
             yield _not_of(case, f"Dask arrays in {x.numblocks} chunks", score, expected)
+    for what, X, Y in case.hard:
+        with dask_config.set(scheduler="synchronous"):
+            x, y = (da.from_array(z, chunks=(17, -1)) for z in (X, Y))
+            yield from _unlike(case, f"Dask arrays with {what}", lambda x=x, y=y: case.index(x, y), X, Y)
 
 
 def stream(case: IndexCase) -> Iterator[str]:
@@ -444,6 +494,17 @@ def stream(case: IndexCase) -> Iterator[str]:
         score, expected = float(batches.compute()), case.number(X, Y)
         if case.differ(score, expected):
             yield _not_of(case, "a stream", score, expected)
+    for what, X, Y in case.hard:
+        yield from _unlike(case, f"a stream of layers with {what}", lambda X=X, Y=Y: _streamed(case, X, Y), X, Y)
+
+
+def _streamed(case: IndexCase, X: np.ndarray, Y: np.ndarray) -> Any:
+    """The score of two streams of batches, merged."""
+    first, second = simkit.stream(case.index), simkit.stream(case.index)
+    for k, start in enumerate(range(0, len(X), 11)):
+        rows = slice(start, start + 11)
+        (first if k % 2 else second).update(X[rows], Y[rows])
+    return first.merge(second).compute()
 
 
 def _excuse(case: IndexCase, error: NeedsAllExamplesError) -> None:
@@ -472,6 +533,9 @@ def tiles(case: IndexCase) -> Iterator[str]:
     expected = case.number(X, Y)
     if case.differ(score, expected):
         yield _not_of(case, "tiles", score, expected)
+    for what, X, Y in case.hard:
+        by_tiles = partial(simkit.compare, X, Y, case.index, tiles="exact")
+        yield from _unlike(case, f"tiles of layers with {what}", by_tiles, X, Y)
 
 
 # --- the table ------------------------------------------------------------------------------------------------------------
@@ -486,6 +550,8 @@ INDEX_CHECKS: Mapping[str, Check] = table(
     symmetry,
     in_range,
     identity,
+    order_of_examples,
+    hard_data,
     metric,
     fewest_examples,
     degenerate,
