@@ -179,7 +179,7 @@ def hard_data(case: IndexCase) -> Iterator[str]:
     """Float32 layers that are hard on arithmetic score as the same numbers in float64, or there is an AccuracyWarning."""
     for what, X, Y in case.hard:
         if X.dtype == np.float32:
-            yield from _unlike(case, f"float32 layers with {what}", lambda X=X, Y=Y: case.index(X, Y), X, Y)
+            yield from _unlike(case, f"float32 layers with {what}", partial(case.index, X, Y), X, Y)
 
 
 def _unlike(case: IndexCase, what: str, score: Callable[[], Any], X: np.ndarray, Y: np.ndarray) -> Iterator[str]:
@@ -352,7 +352,7 @@ def _on(library: Library, case: IndexCase) -> Iterator[str]:
         if library.name != "numpy":
             for what, X, Y in case.hard:
                 x, y = library.asarray(X), library.asarray(Y)
-                yield from _unlike(case, f"layers with {what}", lambda x=x, y=y: case.index(x, y), X, Y)
+                yield from _unlike(case, f"layers with {what}", partial(case.index, x, y), X, Y)
         if library.module == "numpy":
             yield from _of_any_layout(library, case)
 
@@ -475,7 +475,7 @@ def dask(case: IndexCase) -> Iterator[str]:
     for what, X, Y in case.hard:
         with dask_config.set(scheduler="synchronous"):
             x, y = (da.from_array(z, chunks=(17, -1)) for z in (X, Y))
-            yield from _unlike(case, f"Dask arrays with {what}", lambda x=x, y=y: case.index(x, y), X, Y)
+            yield from _unlike(case, f"Dask arrays with {what}", partial(case.index, x, y), X, Y)
 
 
 def stream(case: IndexCase) -> Iterator[str]:
@@ -495,7 +495,7 @@ def stream(case: IndexCase) -> Iterator[str]:
         if case.differ(score, expected):
             yield _not_of(case, "a stream", score, expected)
     for what, X, Y in case.hard:
-        yield from _unlike(case, f"a stream of layers with {what}", lambda X=X, Y=Y: _streamed(case, X, Y), X, Y)
+        yield from _unlike(case, f"a stream of layers with {what}", partial(_streamed, case, X, Y), X, Y)
 
 
 def _streamed(case: IndexCase, X: np.ndarray, Y: np.ndarray) -> Any:
