@@ -30,6 +30,7 @@ from simkit.kernel import Kernel, declared_needs
 from simkit.linalg import squared_distances, total, widen
 from simkit.representation import Representation
 from simkit.statistics.hsic_sums import Estimator, HSICSums, features_for
+from simkit.statistics.resolution import warn_if_unresolved
 
 __all__ = ["Bandwidth", "KernelSums", "Median", "Tiles", "fitted", "level", "median_distance", "score_tiles", "tile"]
 
@@ -133,11 +134,19 @@ def _products(blocks: Array, xp: Namespace) -> Array:
     return total(xp.stack([part @ part.mT for part in parts]), xp, axis=0)
 
 
-def level(kernel: Kernel, x: Array) -> Array:
-    """A constant near the mean of a Gram matrix, from 256 examples at regular distances, a 0-d array."""
+def level(kernel: Kernel, x: Array, name: str = "X") -> Array:
+    """A constant near the mean of a Gram matrix, from 256 examples at regular distances, a 0-d array.
+
+    Warns
+    -----
+    AccuracyWarning
+        The Gram matrix of these examples of the layer `name` shows that the precision does not resolve it.
+    """
     few = x[:: max(1, x.shape[0] // 256), :]
     k = kernel(few, few)
     xp = namespace_of(k)
+    if "translation" not in kernel.invariances:
+        warn_if_unresolved(k, name, xp)
     return xp.astype(total(k, xp) / k.shape[0] ** 2, k.dtype)
 
 
@@ -233,7 +242,7 @@ def score_tiles(
         layer = Representation(detach(layers[name]), name=name)
         features.append(features_for(index_.kernel, layer))
         kernels.append(fitted(index_.kernel, features[-1], bandwidth=bandwidth, seed=seed))
-    levels = [level(k, x) for k, x in zip(kernels, features, strict=True)]
+    levels = [level(k, x, name) for k, x, name in zip(kernels, features, names, strict=True)]
     sums = KernelSums.of(tile(features, None, kernels, levels))
     where = {name: i for i, name in enumerate(names)}
     values = index_.from_sums(*sums.sums([where[a] for a in rows], [where[b] for b in columns], index_.estimator))
