@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal, Self, TypeAlias, get_args
 
-from simkit.arrays import Array
+from simkit.arrays import Array, namespace_of
+from simkit.errors import NeedsAllExamplesError
+from simkit.linalg import median_of_pairs, root, squared_distances
 from simkit.properties import Invariance
 from simkit.spec import Specified
 
-__all__ = ["Kernel"]
+__all__ = ["FitNeeds", "Kernel", "declared_needs"]
+
+FitNeeds: TypeAlias = Literal["nothing", "median distance", "all examples"]
 
 
 @dataclass(frozen=True)
@@ -18,8 +22,9 @@ class Kernel(Specified, ABC):
     """Base class of kernels: a frozen dataclass whose fields are the hyperparameters.
 
     A subclass sets `name` and `reference`, declares `invariances`, and implements ``__call__`` in the operations of the
-    Array API standard. What depends on the data (a median bandwidth) is found in `fit`, once per layer, so that a tile or
-    a chunk of examples sees a fixed kernel.
+    Array API standard. What depends on the data (a median bandwidth) is filled in once per layer, so that a tile or a chunk
+    of examples sees a fixed kernel: a subclass declares in `fit_needs` what it needs to know of the layer, and implements
+    `with_median` or overrides `fit`.
 
     Attributes
     ----------
@@ -31,28 +36,59 @@ class Kernel(Specified, ABC):
         Scaling the examples only multiplies K by a constant, so normalised indexes ignore scale.
     differentiable : bool
         Gradients with respect to the examples exist almost everywhere and flow through `fit` and ``__call__``.
+    fit_needs : {"nothing", "median distance", "all examples"}
+        What the hyperparameters that `fit` fills in are found from; a property where a parameter decides it. A class that
+        overrides `fit` declares it as well, since tiles and Dask arrays go by it:
+
+        - ``"nothing"`` (the default): `fit` returns `self`;
+        - ``"median distance"``: `fit` is `with_median` of the median Euclidean distance over the distinct pairs of examples,
+          which is found without an n x n matrix;
+        - ``"all examples"``: only `fit` knows, and is handed all examples of a layer at once.
 
     Notes
     -----
-    HSIC centres the Gram matrix. A kernel with ``"translation"`` among its invariances is therefore handed column-centred
-    features, which is safer in float32, and one with ``"isotropic_scaling"`` besides is handed features scaled to about 1.
-    Any other kernel is handed the features as the user gave them.
+    HSIC centres the Gram matrix. A kernel with ``"translation"`` among its invariances is therefore handed features less an
+    origin amid the examples, and one with ``"isotropic_scaling"`` besides is handed features scaled to about 1: both are safer
+    in float32. Any other kernel is handed the features as the user gave them, in float64 where the device has it, because
+    what is left of its values after centring may be much smaller than they are.
     """
 
     name: ClassVar[str]
     reference: ClassVar[str] = ""
     homogeneous: ClassVar[bool] = False
     differentiable: ClassVar[bool] = True
+    fit_needs: ClassVar[FitNeeds] = "nothing"
 
     @property
     @abstractmethod
     def invariances(self) -> frozenset[Invariance]:
         """What may be done to the features of one layer without changing its centred Gram matrix HKH."""
 
-    def fit(self, X: Array) -> Kernel:
+    def fit(self, X: Array) -> Self:
         """Return the kernel with the hyperparameters that depend on `X` (n, p) filled in; `self` if there are none."""
-        del X
-        return self
+        if self.fit_needs != "median distance":
+            return self
+        xp = namespace_of(X)
+        return self.with_median(median_of_pairs(root(squared_distances(X, X, xp), xp), xp))
+
+    def with_median(self, median: Array) -> Self:
+        """Return the kernel for a layer of this median distance, whose ``fit_needs`` is then ``"nothing"``.
+
+        Parameters
+        ----------
+        median : array, shape ()
+            The median of the Euclidean distances, not of their squares (for an even number of pairs the two differ). 0 if
+            most examples coincide, as then no scale can be read off the data.
+
+        Raises
+        ------
+        NotImplementedError
+            The kernel declares ``"median distance"`` but does not say what it does with one.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} declares fit_needs = {self.fit_needs!r}; with_median is for 'median distance', and then "
+            "the class must define it."
+        )
 
     @abstractmethod
     def __call__(self, X: Array, Y: Array) -> Array:
@@ -69,3 +105,25 @@ class Kernel(Specified, ABC):
         array, shape (n, m)
             In the namespace, dtype and device of `X`.
         """
+
+
+def declared_needs(kernel: Kernel) -> FitNeeds:
+    """What the kernel's `fit` needs to know of a layer, if its class says so.
+
+    Raises
+    ------
+    NeedsAllExamplesError
+        `fit` is overridden below the class that declares ``fit_needs``, so that the declaration is about another `fit`.
+    """
+    order = type(kernel).__mro__
+    fits, says = (next(k for k, cls in enumerate(order) if name in vars(cls)) for name in ("fit", "fit_needs"))
+    needs = kernel.fit_needs
+    if fits < says or needs not in get_args(FitNeeds):
+        found = "does not declare what it needs" if fits < says else f"declares fit_needs = {needs!r}"
+        raise NeedsAllExamplesError(
+            f"{order[fits].__name__} has a fit of its own and {found}, so the kernel cannot be fitted without all examples in "
+            'memory. Set fit_needs = "all examples" in that class if fit must see all examples of a layer at once, "median '
+            'distance" if it follows the median distance between examples (define with_median instead of fit then), or '
+            '"nothing" if it returns the kernel as it is.'
+        )
+    return needs

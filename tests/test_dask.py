@@ -214,7 +214,7 @@ def test_the_median_is_exact(small_tiles, rng):
 
 
 def test_a_sampled_median(small_tiles, pair, monkeypatch):
-    monkeypatch.setattr(kernels, "_PAIRS", 10**5)
+    monkeypatch.setattr(kernels, "_PAIRS", 1500)  # of 1770
     x, y = map(da.from_array, pair)
     index = "cka(kernel=rbf(fraction=0.5))"
     exact = simkit.compare(x, y, index)
@@ -223,28 +223,13 @@ def test_a_sampled_median(small_tiles, pair, monkeypatch):
     with dask.config.set({"simkit.bandwidth": "sample", "simkit.seed": 1}):
         other = simkit.compare(x, y, index)
     assert len({exact.name, sampled.name, other.name}) == 3
-    assert 0 < abs(float(sampled) - float(exact)) < 5e-3
+    assert 0 < abs(float(sampled) - float(exact)) < 0.03
     assert float(sampled) != float(other)
+    monkeypatch.setattr(kernels, "_PAIRS", 1770)  # no fewer than there are: each once
+    with dask.config.set({"simkit.bandwidth": "sample"}):
+        assert float(simkit.compare(x, y, index)) == pytest.approx(float(simkit.compare(*pair, index)), rel=1e-10)
     with dask.config.set({"simkit.bandwidth": "guess"}), pytest.raises(SpecError, match="simkit.bandwidth is 'guess'"):
         simkit.compare(x, y, index)
-
-
-def test_a_kernel_that_only_it_knows_how_to_fit(small_tiles, pair):
-    """A plugin's `fit` sees all examples of a layer at once."""
-    from simkit.kernels.rbf import RBF
-
-    class Fitted(RBF):
-        name = "fitted"
-
-        def fit(self, X):
-            return self if self.sigma is not None else RBF(sigma=float(np.std(X)) + 0 * X.shape[0])
-
-    assert not kernels._needs_all(RBF(sigma=1.0))
-    assert not kernels._needs_all(RBF())
-    x, y = pair
-    blocks = [[x[:20], y[:20]], [x[20:], y[20:]]]
-    fit = kernels._fitted(kernels.Recipe.of(Fitted()), blocks, None, blocks)
-    assert dict(fit.kernels[0].parameters)["sigma"] == pytest.approx(np.std(x))
 
 
 # --- accuracy -----------------------------------------------------------------------------------------------------------

@@ -84,6 +84,14 @@ KERNELS = {
     "FallsApart": {"degenerate": "integers: .* not finite"},
     "FitsToSomethingElse": {"fit": "expected a FitsToSomethingElse"},
     "FitsAgain": {"fit": "gives another"},
+    "MeanDistance": {
+        "facts": "MeanDistance has a fit of its own and does not declare",
+        "fit_needs": "fit.X. is not with_median",
+        "cka_by_tiles": "Set fit_needs",
+        "cka_on_dask": "Set fit_needs",
+    },
+    "FalselyOfTheMedian": {"fit_needs": "fit.X. is not with_median"},
+    "FalselyOfNothing": {"fit_needs": "fit returns another kernel"},
     "KernelRandom": {"same_twice": "from one call to the next"},
     "KernelDeciding": {"traced_by_jax": "cannot be traced"},
     "KernelSelecting": {"on_array_api_strict": "raised"},
@@ -121,6 +129,10 @@ def test_a_right_kernel_passes():
     assert report.ok
     assert {"tiles", "positive_semidefinite", "symmetry", "fit", "cka"} <= set(report.passed)
     assert set(report.passed) | {finding.check for finding in report.skipped} == set(kernel_checks())
+
+
+def test_a_kernel_that_needs_all_examples_passes():
+    assert check_kernel(wrong.OfAllExamples(fraction=0.7)).ok
 
 
 def test_every_check_says_what_it_expects():

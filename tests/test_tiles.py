@@ -181,6 +181,18 @@ def test_the_median_on_every_library(method, backend, small_blocks):
     np.testing.assert_allclose(backend.to_numpy(median.value), expected, rtol=tolerance)
 
 
+@pytest.mark.parametrize("n", [2, 3, 12, 40])
+def test_a_sample_of_no_fewer_pairs_than_there_are_takes_each_once(n):
+    X, Y = pair(n, 5, 4)
+    everything = n * (n - 1) // 2
+    for pairs in (everything, everything + 1, 10**6):
+        median = median_distance(X, method="sample", pairs=pairs)
+        np.testing.assert_allclose(median.value, definitions.median_distance(X), rtol=1e-12)
+        assert median.low == median.value == median.high
+    expected = definitions.cka(X, Y, "rbf", fraction=0.4)
+    assert simkit.compare(X, Y, "cka(kernel=rbf(fraction=0.4))", tiles="sample") == pytest.approx(expected, rel=1e-10)
+
+
 def test_the_sample_keeps_its_stated_error():
     """The share of distances below the sampled median has the stated standard deviation; its interval covers 99 %."""
     X = pair(60, 5, 4)[0]

@@ -14,7 +14,8 @@ import numpy as np
 from simkit.arrays import detach, is_dask, namespace_of
 from simkit.index import Index
 from simkit.kernel import Kernel
-from simkit.linalg import squared_distances
+from simkit.kernels import RBF
+from simkit.linalg import root, squared_distances
 from simkit.properties import Facts, Invariances, implied
 
 COUNTER = itertools.count()
@@ -514,6 +515,8 @@ class FallsApart(Gauss):
 class FitsToSomethingElse(Gauss):
     """fit returns a kernel of another class."""
 
+    fit_needs = "all examples"
+
     def fit(self, X):
         return Gauss()
 
@@ -522,8 +525,42 @@ class FitsToSomethingElse(Gauss):
 class FitsAgain(Gauss):
     """Each fit multiplies the bandwidth by the scale of the layer: a fitted kernel can be fitted again."""
 
+    fit_needs = "all examples"
+
     def fit(self, X):
         return replace(self, sigma=self.sigma * namespace_of(X).max(X))
+
+
+@dataclass(frozen=True)
+class MeanDistance(RBF):
+    """Its bandwidth is the mean distance, but it declares no more than the class that it comes from: the median."""
+
+    def fit(self, X):
+        if self.sigma is not None:
+            return self
+        n, xp = X.shape[0], namespace_of(X)
+        return replace(self, sigma=xp.sum(root(squared_distances(X, X, xp), xp)) / (n * (n - 1)))
+
+
+@dataclass(frozen=True)
+class FalselyOfTheMedian(MeanDistance):
+    """Declares the median, and takes the mean."""
+
+    fit_needs = RBF.fit_needs
+
+
+@dataclass(frozen=True)
+class OfAllExamples(MeanDistance):
+    """Declares that it needs them. Nothing is wrong with it."""
+
+    fit_needs = property(lambda self: "all examples" if self.sigma is None else "nothing")
+
+
+@dataclass(frozen=True)
+class FalselyOfNothing(MeanDistance):
+    """Declares that it is not fitted."""
+
+    fit_needs = "nothing"
 
 
 @dataclass(frozen=True)

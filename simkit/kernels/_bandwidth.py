@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Protocol
 
 from simkit.arrays import Array, namespace_of
-from simkit.linalg import median_of_pairs, root, squared_distances
 from simkit.spec import check_number
 
 
@@ -25,12 +24,6 @@ def check_bandwidth(kernel: _HasBandwidth) -> None:
         check_number(kernel.name, "sigma", kernel.sigma, above=0)
 
 
-def distance_bandwidth(X: Array, fraction: float) -> Array:
-    """`fraction` times the median Euclidean distance over the distinct pairs of rows, a 0-d array.
-
-    The median of the distances, not of their squares: for an even number of pairs the two differ. nan if most examples
-    coincide, as then no scale can be read off the data.
-    """
-    xp = namespace_of(X)
-    median = median_of_pairs(root(squared_distances(X, X, xp), xp), xp)
-    return fraction * xp.where(median > 0, median, float("nan"))
+def bandwidth(median: Array, fraction: float) -> Array:
+    """`fraction` times a median distance, a 0-d array; nan if it is 0, as then no scale can be read off the data."""
+    return fraction * namespace_of(median).where(median > 0, median, float("nan"))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from simkit.arrays import Array, namespace_of
-from simkit.kernel import Kernel
-from simkit.kernels._bandwidth import check_bandwidth, distance_bandwidth
+from simkit.kernel import FitNeeds, Kernel
+from simkit.kernels._bandwidth import bandwidth, check_bandwidth
 from simkit.linalg import root, squared_distances
 from simkit.properties import Invariance, implied
 
@@ -53,11 +53,17 @@ class Laplacian(Kernel):
         """Rotations and offsets; scale too where the bandwidth follows the data."""
         return implied("orthogonal", "translation", *(("isotropic_scaling",) if self.sigma is None else ()))
 
-    def fit(self, X: Array) -> Laplacian:
-        """Set sigma to `fraction` of the median distance between the rows of `X`."""
-        return self if self.sigma is not None else replace(self, sigma=distance_bandwidth(X, self.fraction))
+    @property
+    def fit_needs(self) -> FitNeeds:  # type: ignore[override]
+        """The median distance, unless `sigma` is given."""
+        return "median distance" if self.sigma is None else "nothing"
+
+    def with_median(self, median: Array) -> Self:
+        """Set sigma to `fraction` of the median distance."""
+        return replace(self, sigma=bandwidth(median, self.fraction))
 
     def __call__(self, X: Array, Y: Array) -> Array:
         """Kernel matrix, shape (n, m), values in (0, 1]."""
         xp = namespace_of(X, Y)
-        return xp.exp(root(squared_distances(X, Y, xp), xp) * (-1.0 / self.fit(X).sigma))
+        sigma = (self if self.sigma is not None else self.fit(X)).sigma
+        return xp.exp(root(squared_distances(X, Y, xp), xp) * (-1.0 / sigma))

@@ -38,7 +38,7 @@ from dask.layers import ArrayValuesDep
 from simkit.arrays import Array, check_values, namespace_of, to_numpy, warn_caller
 from simkit.errors import InvalidArrayError
 from simkit.index import NO_VARIATION, Index
-from simkit.kernel import Kernel
+from simkit.kernel import Kernel, declared_needs
 from simkit.kernels.linear import is_linear
 from simkit.representation import Representation
 from simkit.scale.cluster import Recipe, active_client, preflight
@@ -183,6 +183,7 @@ def _statistic_of(index: Index[Any], n: int, width: int) -> Statistic:
     if index.facts.statistic == "moments":
         return "roots"
     if index.facts.statistic == "hsic sums" and not is_linear(getattr(index, "kernel", None)):
+        declared_needs(index.kernel)  # type: ignore[attr-defined]  # the same error however few the examples are
         return "kernel sums" if n > _SMALL else "examples"
     options = needs(index)
     if n <= width:  # the layers are smaller than their moments

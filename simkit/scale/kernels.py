@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from typing import Any
 
 import dask
@@ -30,7 +31,7 @@ from dask.highlevelgraph import HighLevelGraph
 
 from simkit.arrays import Array, check_values, namespace_of, to_numpy
 from simkit.errors import SpecError
-from simkit.kernel import Kernel
+from simkit.kernel import Kernel, declared_needs
 from simkit.linalg import squared_distances, total, widen
 from simkit.scale.cluster import Recipe
 from simkit.scale.sizes import tell_dask
@@ -93,6 +94,7 @@ tell_dask(Frame, Fit)
 
 def kernel_sums(kernel: Kernel, layers: Mapping[str, Array], *, check_finite: bool) -> Array:
     """A lazy 0-d array of one object: the `KernelSums` of Dask matrices in their order, `Surveyed`."""
+    needs = declared_needs(kernel)
     n, dtype = next(iter(layers.values())).shape[0], np.result_type(*(x.dtype for x in layers.values()))
     bandwidth, seed = dask.config.get("simkit.bandwidth", "exact"), dask.config.get("simkit.seed", 0)
     if bandwidth not in ("exact", "sample"):
@@ -125,7 +127,7 @@ def kernel_sums(kernel: Kernel, layers: Mapping[str, Array], *, check_finite: bo
     few = [put("few", i, task=(_few, blocks[i], starts[i], max(1, n // _FEW))) for i in range(len(starts))]
     pairs = [(i, j) for i in range(len(starts)) for j in range(i, len(starts))]
     median: Any = None
-    if _follows_median(kernel) and bandwidth == "sample":
+    if needs == "median distance" and bandwidth == "sample" and n * (n - 1) // 2 > _PAIRS:
         sizes = _shares([_pairs_of(i, j, n, step) for i, j in pairs])
         drawn = [
             put("drawn", i, j, task=(_drawn, blocks[i], blocks[j], i == j, size, (seed, i, j)))
@@ -133,14 +135,19 @@ def kernel_sums(kernel: Kernel, layers: Mapping[str, Array], *, check_finite: bo
             if size
         ]
         median = put("median", task=(_median_of_sample, drawn))
-    elif _follows_median(kernel):
+    elif needs == "median distance":
         brackets = put("brackets", task=(_all_brackets, few, n))
         for digit in range(np.dtype(dtype).itemsize * 8 // _DIGIT):
             counts = [put(f"counts{digit}", i, j, task=(_counted, blocks[i], blocks[j], i == j, brackets)) for i, j in pairs]
             brackets = put("brackets", digit, task=(_narrowed, brackets, merged(f"added{digit}", _added, counts)))
         median = put("median", task=(_medians, brackets, few))
-    whole = blocks if _needs_all(kernel) else []
-    fit = put("fit", task=(_fitted, recipe, few, median, whole))
+    fitted: list[Any] = []
+    if needs == "all examples":  # a task for each layer, which is brought together there and nowhere else
+        parts = [[put("part", i, k, task=(itemgetter(k), blocks[i])) for i in range(len(starts))] for k in range(len(names))]
+        fitted = [put("fitted", k, task=(_fitted_to_all, recipe, part)) for k, part in enumerate(parts)]
+    elif needs == "median distance":
+        fitted = [put("fitted", k, task=(_fitted_to_median, recipe, median, k)) for k in range(len(names))]
+    fit = put("fit", task=(_fit, fitted or [recipe] * len(names), few))
     tiles = [put("tile", i, j, task=(_tile, blocks[i], blocks[j], i == j, fit, (starts[i], starts[j]))) for i, j in pairs]
     put("sums", task=(_finished, frame, merged("tiles", _merged_tiles, tiles)))
     name = f"simkit-sums-{token}"
@@ -150,16 +157,6 @@ def kernel_sums(kernel: Kernel, layers: Mapping[str, Array], *, check_finite: bo
         chunks=(),
         meta=np.empty((), dtype=object),
     )
-
-
-def _follows_median(kernel: Kernel) -> bool:
-    """Whether the bandwidth is a fraction of the median distance, as that of rbf and laplacian."""
-    return hasattr(kernel, "fraction") and getattr(kernel, "sigma", 0) is None
-
-
-def _needs_all(kernel: Kernel) -> bool:
-    """Whether only the kernel knows how it is fitted, and so must see all examples of a layer at once."""
-    return type(kernel).fit is not Kernel.fit and not _follows_median(kernel) and getattr(kernel, "sigma", None) is None
 
 
 # --- what the tasks do --------------------------------------------------------------------------------------------------
@@ -200,20 +197,18 @@ def _few(block: list[Array], start: int, step: int) -> list[Array]:
     return [x[-start % step :: step, :] for x in block]
 
 
-def _fitted(recipe: Recipe, few: Sequence[list[Array]], median: Sequence[Array] | None, whole: Sequence[list[Array]]) -> Fit:
+def _fitted_to_all(recipe: Recipe, blocks: Sequence[Array]) -> Recipe:
+    return Recipe.of(recipe.make().fit(namespace_of(blocks[0]).concat(list(blocks))))
+
+
+def _fitted_to_median(recipe: Recipe, medians: Sequence[Array], k: int) -> Recipe:
+    return Recipe.of(recipe.make().with_median(medians[k]))
+
+
+def _fit(kernels: Sequence[Recipe], few: Sequence[list[Array]]) -> Fit:
     """Kernels and levels of all layers."""
-    kernel = recipe.make()
     xp = namespace_of(few[0][0])
-    kernels, levels = [], []
-    for k in range(len(few[0])):
-        fitted = kernel
-        if median is not None:
-            sigma = kernel.fraction * xp.where(median[k] > 0, median[k], float("nan"))
-            fitted = replace(kernel, sigma=sigma)
-        elif whole:
-            fitted = kernel.fit(xp.concat([block[k] for block in whole]))
-        kernels.append(Recipe.of(fitted))
-        levels.append(level(fitted, xp.concat([part[k] for part in few])))
+    levels = [level(recipe.make(), xp.concat([part[k] for part in few])) for k, recipe in enumerate(kernels)]
     return Fit(tuple(kernels), tuple(levels))
 
 

@@ -22,9 +22,20 @@ from simkit.arrays import Array, Namespace
 from simkit.caching import cached_property
 from simkit.errors import NeedsAllExamplesError
 from simkit.kernel import Kernel
-from simkit.kernels.linear import is_linear
-from simkit.linalg import double_centre, inner, reordered, squared_norm, tall_cross, total, without_diagonal
+from simkit.kernels.linear import Linear, is_linear
+from simkit.linalg import (
+    double_centre,
+    inner,
+    reordered,
+    robust_origin,
+    squared_norm,
+    tall_cross,
+    total,
+    widen,
+    without_diagonal,
+)
 from simkit.representation import Representation
+from simkit.statistics.resolution import resolving_distances, warn_if_unresolved
 
 __all__ = [
     "ESTIMATORS",
@@ -158,14 +169,31 @@ def gather(layer: Representation, kernel: Kernel, estimator: Estimator) -> Prepa
         return _gram(layer.unit @ layer.unit.mT, estimator, scale, layer.xp, is_centred=True)
     x = features_for(kernel, layer)
     k = kernel.fit(x)(x, x)
+    if "translation" not in kernel.invariances:
+        warn_if_unresolved(k, layer.name, layer.xp)
     return _gram(k, estimator, total(layer.xp.ones_like(k[0, 0]), layer.xp), layer.xp)
 
 
 def features_for(kernel: Kernel, layer: Representation) -> Array:
-    """The features that a kernel is evaluated on: as they were given, or centred or scaled if the kernel cannot tell."""
+    """The features that a kernel is evaluated on.
+
+    As they were given, in float64 where the device has it, if the kernel notices the origin: the offset that centring K takes
+    off again may be most of its values. Else less an origin, and scaled if the kernel cannot tell: column means for the
+    linear kernel and what is derived from it, a point that outliers do not move for the others, which are of distances.
+
+    Warns
+    -----
+    AccuracyWarning
+        float64 is needed to tell distances apart, and is not available.
+    """
+    xp = layer.xp
     if "translation" not in kernel.invariances:
-        return layer.features
-    return layer.unit if "isotropic_scaling" in kernel.invariances else layer.centred
+        return widen(layer.features, xp)
+    scaled = "isotropic_scaling" in kernel.invariances
+    if isinstance(kernel, Linear):
+        return layer.unit if scaled else layer.centred
+    x = layer.features / layer.scale if scaled else layer.features
+    return resolving_distances(x - robust_origin(x, xp), layer.name, xp)
 
 
 def _diagonal(layer: Representation, estimator: Estimator) -> Array | None:

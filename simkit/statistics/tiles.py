@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -26,10 +26,11 @@ import numpy as np
 from simkit.arrays import Array, Namespace, constant_of, detach, is_constant, namespace_of, placement, to_numpy, warn_caller
 from simkit.errors import NeedsAllExamplesError
 from simkit.index import NO_VARIATION, Index
-from simkit.kernel import Kernel
+from simkit.kernel import Kernel, declared_needs
 from simkit.linalg import squared_distances, total, widen
 from simkit.representation import Representation
 from simkit.statistics.hsic_sums import Estimator, HSICSums, features_for
+from simkit.statistics.resolution import warn_if_unresolved
 
 __all__ = ["Bandwidth", "KernelSums", "Median", "Tiles", "fitted", "level", "median_distance", "score_tiles", "tile"]
 
@@ -133,11 +134,19 @@ def _products(blocks: Array, xp: Namespace) -> Array:
     return total(xp.stack([part @ part.mT for part in parts]), xp, axis=0)
 
 
-def level(kernel: Kernel, x: Array) -> Array:
-    """A constant near the mean of a Gram matrix, from 256 examples at regular distances, a 0-d array."""
+def level(kernel: Kernel, x: Array, name: str = "X") -> Array:
+    """A constant near the mean of a Gram matrix, from 256 examples at regular distances, a 0-d array.
+
+    Warns
+    -----
+    AccuracyWarning
+        The Gram matrix of these examples of the layer `name` shows that the precision does not resolve it.
+    """
     few = x[:: max(1, x.shape[0] // 256), :]
     k = kernel(few, few)
     xp = namespace_of(k)
+    if "translation" not in kernel.invariances:
+        warn_if_unresolved(k, name, xp)
     return xp.astype(total(k, xp) / k.shape[0] ** 2, k.dtype)
 
 
@@ -233,7 +242,7 @@ def score_tiles(
         layer = Representation(detach(layers[name]), name=name)
         features.append(features_for(index_.kernel, layer))
         kernels.append(fitted(index_.kernel, features[-1], bandwidth=bandwidth, seed=seed))
-    levels = [level(k, x) for k, x in zip(kernels, features, strict=True)]
+    levels = [level(k, x, name) for k, x, name in zip(kernels, features, names, strict=True)]
     sums = KernelSums.of(tile(features, None, kernels, levels))
     where = {name: i for i, name in enumerate(names)}
     values = index_.from_sums(*sums.sums([where[a] for a in rows], [where[b] for b in columns], index_.estimator))
@@ -268,13 +277,15 @@ def fitted(kernel: Kernel, x: Array, *, bandwidth: Bandwidth = "exact", seed: in
         All examples of the layer, as the kernel takes them.
     bandwidth, seed
         See `median_distance`.
+
+    Raises
+    ------
+    NeedsAllExamplesError
+        The kernel has a `fit` of its own and does not declare what it needs.
     """
-    if getattr(kernel, "sigma", 0) is not None or not hasattr(kernel, "fraction"):
+    if declared_needs(kernel) != "median distance":
         return kernel.fit(x)
-    xp = namespace_of(x)
-    median = median_distance(x, method=bandwidth, seed=seed).value
-    sigma = kernel.fraction * xp.where(median > 0, median, float("nan"))
-    return replace(kernel, sigma=sigma)  # type: ignore[call-arg]
+    return kernel.with_median(median_distance(x, method=bandwidth, seed=seed).value)
 
 
 def median_distance(x: Array, *, method: Bandwidth = "exact", seed: int = 0, pairs: int = _PAIRS) -> Median:
@@ -287,7 +298,7 @@ def median_distance(x: Array, *, method: Bandwidth = "exact", seed: int = 0, pai
     method : {"exact", "sample"}
         ``"exact"`` computes all n(n-1)/2 distances two to four times. ``"sample"`` draws `pairs` of them with replacement;
         the share of the distances below its result is 1/2 with a standard deviation of ``0.5 / sqrt(pairs)``, 0.05 % for a
-        million, whatever n is.
+        million, whatever n is; where there are no more pairs than that, it takes them all.
     seed : int
         Of the sample; it does not change an exact result.
     pairs : int
@@ -301,7 +312,7 @@ def median_distance(x: Array, *, method: Bandwidth = "exact", seed: int = 0, pai
     xp = namespace_of(x)
     n = x.shape[0]
     everything = n * (n - 1) // 2
-    if method == "exact":
+    if method == "exact" or everything <= pairs:
         size = min(_SHORT, everything)
         low, high = _around(_sampled(x, size, seed, xp), (size - 1) // 2, size // 2, 5 * math.sqrt(size) / 2)
         squares = _selected(x, ((everything - 1) // 2, everything // 2), (float(low), float(high)), xp)

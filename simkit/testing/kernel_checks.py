@@ -12,7 +12,7 @@ import numpy as np
 import simkit
 from simkit.arrays import is_dask, namespace_of, to_numpy
 from simkit.indexes import CKA
-from simkit.kernel import Kernel
+from simkit.kernel import Kernel, declared_needs
 from simkit.testing.case import Check, KernelCase, on_each_library, table
 from simkit.testing.gradients import gradient_in_jax, gradient_in_torch, slopes
 from simkit.testing.layers import degenerate_pairs, pair
@@ -32,7 +32,7 @@ def definition(case: KernelCase) -> Iterator[str]:
 
 
 def facts(case: KernelCase) -> Iterator[str]:
-    """Invariances, homogeneous and differentiable are declared and well formed."""
+    """Invariances, homogeneous, differentiable and fit_needs are declared and well formed."""
     try:
         declared = case.kernel.invariances
     except Exception as error:
@@ -42,6 +42,10 @@ def facts(case: KernelCase) -> Iterator[str]:
     for name in ("homogeneous", "differentiable"):
         if not isinstance(getattr(case.kernel, name, None), bool):
             yield f"{name} is {getattr(case.kernel, name, None)!r}; expected True or False"
+    try:
+        declared_needs(case.kernel)
+    except Exception as error:
+        yield f"fit_needs cannot be relied on: {error}"
 
 
 def values(case: KernelCase) -> Iterator[str]:
@@ -122,6 +126,27 @@ def fit(case: KernelCase) -> Iterator[str]:
     fitted(other, other)
     if not _equal(fitted(X, X), K):
         yield "K(X, X) changes after the kernel has seen other examples"
+
+
+def fit_needs(case: KernelCase) -> Iterator[str]:
+    """fit finds its hyperparameters from what is declared: nothing, or the median distance alone."""
+    kernel = case.kernel
+    if kernel.fit_needs == "all examples":
+        if type(kernel).fit is Kernel.fit:
+            yield "fit_needs is 'all examples', but the class does not define fit"
+        return
+    for X in case.layers:
+        fitted = kernel.fit(X)
+        if kernel.fit_needs == "nothing":
+            if fitted is not kernel:
+                yield "fit_needs is 'nothing', but fit returns another kernel; expected self"
+                return
+            continue
+        gaps = np.linalg.norm(X[:, None, :] - X[None, :, :], axis=-1)
+        expected = kernel.with_median(np.median(gaps[np.triu_indices(len(X), 1)]))
+        if not _equal(fitted(X, X), expected(X, X)):
+            yield "fit_needs is 'median distance', but fit(X) is not with_median(the median distance between examples of X)"
+            return
 
 
 def tiles(case: KernelCase) -> Iterator[str]:
@@ -307,6 +332,7 @@ KERNEL_CHECKS: Mapping[str, Check] = table(
     symmetry,
     positive_semidefinite,
     fit,
+    fit_needs,
     tiles,
     degenerate,
     inputs_unchanged,
