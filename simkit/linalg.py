@@ -42,6 +42,7 @@ __all__ = [
     "total",
     "transport",
     "triangle",
+    "u_centre",
     "vecdot",
     "widen",
     "without_diagonal",
@@ -236,6 +237,21 @@ def double_centre(k: Array, xp: Namespace) -> Array:
     means = total(k, xp, axis=0) / n
     mean = total(means, xp) / n
     return k - xp.astype(means, k.dtype)[None, :] - xp.astype(means - mean, k.dtype)[:, None]
+
+
+def u_centre(k: Array, xp: Namespace) -> Array:
+    """U-centring of a symmetric K (Szekely & Rizzo 2014): zero diagonal and zero row sums, shape (n, n), n >= 3.
+
+    K_ij - r_i / (n - 2) - r_j / (n - 2) + sum(r) / ((n - 1)(n - 2)) off the diagonal, r the row sums without the diagonal.
+    <K~, L~> / (n (n - 3)) is the unbiased HSIC, without the differences of large sums of its other forms; and what is added
+    to whole rows and columns, as by one example that is far from all others, is gone before entries are multiplied.
+    """
+    n = k.shape[0]
+    k = without_diagonal(k, xp)
+    rows = total(k, xp, axis=1) / (n - 2)
+    half = rows - xp.sum(rows) / (2 * (n - 1))
+    shift = xp.astype(half, k.dtype)
+    return without_diagonal(k - shift[None, :] - shift[:, None], xp)
 
 
 def robust_origin(x: Array, xp: Namespace) -> Array:

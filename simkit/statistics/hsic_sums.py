@@ -18,9 +18,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
-from simkit.arrays import Array, Namespace
+from simkit.arrays import Array, Namespace, is_lazy, warn_caller
 from simkit.caching import cached_property
-from simkit.errors import NeedsAllExamplesError
+from simkit.errors import AccuracyWarning, NeedsAllExamplesError
 from simkit.kernel import Kernel
 from simkit.kernels.linear import Linear, is_linear
 from simkit.linalg import (
@@ -31,6 +31,7 @@ from simkit.linalg import (
     squared_norm,
     tall_cross,
     total,
+    u_centre,
     widen,
     without_diagonal,
 )
@@ -52,6 +53,8 @@ __all__ = [
 ]
 
 Estimator: TypeAlias = Literal["biased", "unbiased", "lange", "minibatch"]
+_MANY = 100  # examples that a sum of squared lengths is spread over, at least, for float32 to tell the others from them
+_DIGITS = 1e4  # rounding errors that the rest must be larger than
 # Entries of each Gram matrix per block of `all_sums`: short enough for float32 sums, long enough for a matrix product.
 _BLOCK = 2**16
 
@@ -165,8 +168,11 @@ def gather(layer: Representation, kernel: Kernel, estimator: Estimator) -> Prepa
     if is_linear(kernel):
         scale = total(layer.scale, layer.xp) ** 2
         if layer.is_centred or layer.n >= layer.joint_width:
-            return Features(layer.unit, _diagonal(layer, estimator), scale, layer.n, layer.xp)
-        return _gram(layer.unit @ layer.unit.mT, estimator, scale, layer.xp, is_centred=True)
+            return _in_features(layer, estimator, scale)
+        x = layer.unit
+        if estimator in ("unbiased", "minibatch"):  # which see no offset; a mean may lie far from all examples
+            x = x - robust_origin(x, layer.xp)
+        return _gram(x @ x.mT, estimator, scale, layer.xp, is_centred=True)
     x = features_for(kernel, layer)
     k = kernel.fit(x)(x, x)
     if "translation" not in kernel.invariances:
@@ -177,9 +183,9 @@ def gather(layer: Representation, kernel: Kernel, estimator: Estimator) -> Prepa
 def features_for(kernel: Kernel, layer: Representation) -> Array:
     """The features that a kernel is evaluated on.
 
-    As they were given, in float64 where the device has it, if the kernel notices the origin: the offset that centring K takes
-    off again may be most of its values. Else less an origin, and scaled if the kernel cannot tell: column means for the
-    linear kernel and what is derived from it, a point that outliers do not move for the others, which are of distances.
+    As they were given, in float64 where the device has it, if the kernel notices the origin: the offset that centring K
+    takes off again may be most of its values. Else less an origin, and scaled if the kernel cannot tell: column means for
+    the linear kernel and what is derived from it, a point that outliers do not move for the others, which are of distances.
 
     Warns
     -----
@@ -196,23 +202,44 @@ def features_for(kernel: Kernel, layer: Representation) -> Array:
     return resolving_distances(x - robust_origin(x, xp), layer.name, xp)
 
 
-def _diagonal(layer: Representation, estimator: Estimator) -> Array | None:
+def _in_features(layer: Representation, estimator: Estimator, scale: Array) -> Features:
+    """Features in a precision in which the diagonal can be taken off <K, L>: float64 where few examples make most of it.
+
+    Warns
+    -----
+    AccuracyWarning
+        So few make most of it that the accumulation precision does not suffice.
+    """
+    xp, n = layer.xp, layer.n
     if estimator == "biased":
-        return None
-    return total(layer.unit * layer.unit, layer.xp, axis=1)
+        return Features(layer.unit, None, scale, n, xp)
+    a = _squared_lengths(layer.unit, xp)
+    if not is_lazy(a) and float(xp.sum(a)) ** 2 > _MANY * float(xp.sum(a * a)):
+        return Features(layer.unit, a, scale, n, xp)
+    found = Features(layer.precise, _squared_lengths(layer.precise, xp), scale, n, xp)
+    if not is_lazy(a):
+        diagonal, rest = float(found.own.rows), float(found.own.inner)
+        if rest < _DIGITS * float(xp.finfo(found.x.dtype).eps) * diagonal:
+            warn_caller(
+                f"An example of {layer.name} is so much larger than the others that estimator={estimator} loses most digits "
+                "to it. Leave the outlier out, or take an index that it does not rule, such as rsa.",
+                AccuracyWarning,
+            )
+    return found
+
+
+def _squared_lengths(x: Array, xp: Namespace) -> Array:
+    return total(x * x, xp, axis=1)
 
 
 def _gram(k: Array, estimator: Estimator, magnitude: Array, xp: Namespace, *, is_centred: bool = False) -> Gram:
-    if not is_centred and estimator in ("unbiased", "minibatch"):
-        # A constant added to K changes nothing; without its mean the float32 sums below cancel less.
-        k = k - xp.astype(total(k, xp) / k.shape[0] ** 2, k.dtype)
+    if estimator in ("unbiased", "minibatch"):
+        k = u_centre(k, xp)
     elif not is_centred:
         k = double_centre(k, xp)
-    if estimator != "biased":
-        k = without_diagonal(k, xp)
-    rows = total(k, xp, axis=1)
     if estimator == "lange":
-        rows = xp.zeros_like(rows)
+        k = without_diagonal(k, xp)
+    rows = xp.zeros_like(total(k, xp, axis=1)) if estimator != "biased" else total(k, xp, axis=1)
     return Gram(k, rows, xp.sum(rows), magnitude, xp)
 
 
