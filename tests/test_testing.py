@@ -30,6 +30,10 @@ INDEXES = {
     "FalselySymmetric": {"symmetry": "declared symmetric"},
     "OutOfRange": {"in_range": r"outside of the declared range \[0, 1\]", "identity": "score.X, X. is 2"},
     "SquaredDistance": {"metric": "triangle inequality"},
+    "CountsUnits": {"metric": "singular values 2s . 1 for s are at distance 0"},
+    "ByPosition": {"order_of_examples": "the score of layers with dead units goes from"},
+    "MeanOfProducts": {"hard_data": "float32 layers with an offset of 1e4, in float32 give"},
+    "ByEigenvectors": {"gradient_in_torch": "of layers with dead units, the slope .* says nan"},
     "Mutating": {"inputs_unchanged": "X, a float64 array of numpy, was changed", "on_numpy_readonly": "read-only"},
     "OnNumPy": {
         "on_torch": "`score` of float64 arrays is an array of numpy; expected one of torch",

@@ -110,6 +110,49 @@ class SquaredDistance(Congruence):
 
 
 @dataclass(frozen=True)
+class CountsUnits(Congruence):
+    """The difference of the numbers of units, which is no metric on layers."""
+
+    facts = changed(range=(0.0, math.inf), identity=0.0, metric=True)
+
+    def score(self, x, y):
+        xp = namespace_of(x, y)
+        return xp.sum(x * 0) + xp.sum(y * 0) + abs(x.shape[1] - y.shape[1])
+
+
+@dataclass(frozen=True)
+class ByPosition(Congruence):
+    """Weighs later examples more."""
+
+    def prepare(self, representation):
+        x, xp = representation.unit, representation.xp
+        return x * xp.astype(xp.arange(x.shape[0]) + 1, x.dtype)[:, None]
+
+
+@dataclass(frozen=True)
+class MeanOfProducts(Congruence):
+    """Covariances as E xy - E x E y, in the precision of the features."""
+
+    def prepare(self, representation):
+        return representation.features
+
+    def score(self, x, y):
+        xp, n = namespace_of(x, y), x.shape[0]
+        covariances = (a.mT @ b / n - xp.mean(a, axis=0)[:, None] * xp.mean(b, axis=0) for a, b in ((x, y), (x, x), (y, y)))
+        inner, own, other = (xp.sum(c**2) for c in covariances)
+        return inner / xp.sqrt(own * other)
+
+
+@dataclass(frozen=True)
+class ByEigenvectors(Congruence):
+    """Differentiates through eigenvectors, which have no derivative where eigenvalues are equal."""
+
+    def prepare(self, representation):
+        x = representation.precise
+        return x @ representation.xp.linalg.eigh(x.mT @ x)[1]
+
+
+@dataclass(frozen=True)
 class Mutating(Congruence):
     """Centres the features where they are."""
 
