@@ -148,8 +148,9 @@ class ByEigenvectors(Congruence):
     """Differentiates through eigenvectors, which have no derivative where eigenvalues are equal."""
 
     def prepare(self, representation):
-        x = representation.precise
-        return x @ representation.xp.linalg.eigh(x.mT @ x)[1]
+        x, xp = representation.precise, representation.xp
+        squares, v = xp.linalg.eigh(x.mT @ x)
+        return x @ xp.where(squares > 0.01 * xp.max(squares), v, 0.0)
 
 
 @dataclass(frozen=True)
