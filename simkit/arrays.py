@@ -565,8 +565,8 @@ def check_one_rule(layers: Mapping[str, Any], maps: str | None) -> None:
             raise InvalidArrayError(
                 f"{ranked[0]} has shape {shapes[ranked[0]]} and {name} {shapes[name]}: maps={maps!r} is one rule for layers "
                 "of different rank, whose axes mean different things. Make one of them a matrix yourself: for example, if "
-                f"the last axis of {low} holds its features, {low} = {_by_hand(layers[low], low, shapes[low], maps)}; or choose "
-                "maps='flatten'."
+                f"the last axis of {low} holds its features, {low} = {_by_hand(layers[low], low, shapes[low], maps)}; or "
+                "choose maps='flatten'."
             )
 
 
