@@ -175,20 +175,25 @@ def _as_array(x: Any, name: str) -> Array:
         if _is("pandas", "DataFrame", x):
             array = _as_numpy(x)
         elif hasattr(x, "__dlpack__") and not hasattr(x, "__array__"):
-            array = np.from_dlpack(x)
+            array = _from_dlpack(x, name)
         else:
             array = np.asarray(x)
-    except BufferError as error:
-        raise InvalidArrayError(
-            f"{name} (a {type(x).__name__}) offers its memory by DLPack only, and NumPy cannot take it: {error}. "
-            f"Pass an array of a library that knows its device and dtype, such as torch.from_dlpack({name})."
-        ) from None
     except (TypeError, ValueError) as error:
         raise InvalidArrayError(
             f"{name} (a {type(x).__name__}) cannot be made into one array: {error}. "
             "Expected an array or nested lists of shape (n, p)."
         ) from None
     return array
+
+
+def _from_dlpack(x: Any, name: str) -> np.ndarray:
+    try:
+        return np.from_dlpack(x)
+    except (BufferError, RuntimeError) as error:  # not on the host, or of a dtype that NumPy does not have
+        raise InvalidArrayError(
+            f"{name} (a {type(x).__name__}) offers its memory by DLPack only, and NumPy cannot take it: {error} "
+            f"Pass an array of a library that can, such as torch.from_dlpack({name})."
+        ) from None
 
 
 def _is(module: str, kind: str, x: Any) -> bool:
