@@ -92,6 +92,8 @@ def open_source(path: str | os.PathLike[str], *, chunks: int | None = None, ids:
             )
         else:
             found, labels = opener(path), None
+        if labels is not None:
+            import xarray  # noqa: F401
     except ImportError as error:
         raise ImportError(f'{path} needs {error.name}: pip install "simkit-similarity[files]"') from None
     except InvalidArrayError:
@@ -431,7 +433,8 @@ def _parquet_labels(path: Path, ids: str | bool | None) -> Any:
         if table.column(ids).null_count:
             raise InvalidArrayError(f"{path}: the column ids={ids!r} has {table.column(ids).null_count} missing values.")
     levels = [table.column(name).to_pandas() for name in names]
-    return pd.Index(levels[0]) if len(levels) == 1 else pd.MultiIndex.from_arrays(levels)
+    # xarray would take the name of an index for that of a dimension.
+    return pd.Index(levels[0]).rename(None) if len(levels) == 1 else pd.MultiIndex.from_arrays(levels)
 
 
 def _stored_range(files: list[Path]) -> Any:
