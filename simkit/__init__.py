@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from simkit.kernel import Kernel
     from simkit.matrix import SimilarityMatrix
     from simkit.registry import get_index, get_kernel, list_indexes, list_kernels, register_index, register_kernel
+    from simkit.scale.sources import open_source
     from simkit.scale.stream import stream
 
 __version__ = "0.1.0"
@@ -36,6 +37,7 @@ _HOME = {
     "jackknife": "simkit.inference",
     "list_indexes": "simkit.registry",
     "list_kernels": "simkit.registry",
+    "open_source": "simkit.scale.sources",
     "pairwise": "simkit.comparison",
     "permutation_test": "simkit.inference",
     "register_index": "simkit.registry",
@@ -57,6 +59,7 @@ __all__ = [
     "jackknife",
     "list_indexes",
     "list_kernels",
+    "open_source",
     "pairwise",
     "permutation_test",
     "register_index",

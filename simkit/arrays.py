@@ -13,15 +13,17 @@ This file is the only one that knows frameworks by name, besides ``linalg.py``, 
 from __future__ import annotations
 
 import math
+import re
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias, get_args
 
 import array_api_compat
 import numpy as np
 
 from simkit.errors import ConstantInputWarning, InvalidArrayError, InvalidDtypeError, MixedArraysError
+from simkit.labels import check_labels
 
 __all__ = [
     "Array",
@@ -33,6 +35,7 @@ __all__ = [
     "as_floating",
     "as_matrix",
     "as_pair",
+    "check_one_rule",
     "check_same_examples",
     "check_same_framework",
     "check_values",
@@ -172,14 +175,53 @@ def _as_array(x: Any, name: str) -> Array:
         return np.asarray(x)
     if array_api_compat.is_array_api_obj(x):
         return x
+    if _is("xarray", "DataArray", x):
+        return _as_array(x.data, name)  # a Dask array stays one
     try:
-        array = np.asarray(x)
-    except ValueError as error:
+        if _is("pandas", "DataFrame", x):
+            array = _as_numpy(x)
+        elif hasattr(x, "__dlpack__") and not hasattr(x, "__array__"):
+            array = _from_dlpack(x, name)
+        else:
+            array = np.asarray(x)
+    except (TypeError, ValueError) as error:
         raise InvalidArrayError(
             f"{name} (a {type(x).__name__}) cannot be made into one array: {error}. "
             "Expected an array or nested lists of shape (n, p)."
         ) from None
     return array
+
+
+def _from_dlpack(x: Any, name: str) -> np.ndarray:
+    try:
+        return np.from_dlpack(x)
+    except (BufferError, RuntimeError) as error:  # not on the host, or of a dtype that NumPy does not have
+        raise InvalidArrayError(
+            f"{name} (a {type(x).__name__}) offers its memory by DLPack only, and NumPy cannot take it: {error} "
+            f"Pass an array of a library that can, such as torch.from_dlpack({name})."
+        ) from None
+
+
+def _is(module: str, kind: str, x: Any) -> bool:
+    """Whether `x` is of a class of a library that is perhaps not installed, and not imported for the question."""
+    return module in sys.modules and isinstance(x, getattr(sys.modules[module], kind))
+
+
+def _as_numpy(frame: Any) -> np.ndarray:
+    """A data frame as one array of numbers, also where NumPy makes objects: nullable columns, bools among numbers."""
+    dtypes = [_numpy_dtype(column) for column in frame.dtypes]
+    array: np.ndarray = np.asarray(frame)
+    if array.dtype != object or not all(dtype is not None and dtype.kind in "biuf" for dtype in dtypes):
+        return array
+    if bool(frame.isna().to_numpy().any()):
+        return frame.to_numpy(dtype=np.result_type(np.float32, *dtypes), na_value=np.nan)
+    return frame.to_numpy(dtype=np.result_type(*dtypes))
+
+
+def _numpy_dtype(column: Any) -> np.dtype | None:
+    """NumPy's dtype for a dtype of pandas: itself, or that of nullable or Arrow numbers or of the values of a sparse one."""
+    found = getattr(column, "numpy_dtype", getattr(column, "subtype", column))
+    return found if isinstance(found, np.dtype) else None
 
 
 def _dtype_name(x: Array) -> str:
@@ -206,22 +248,24 @@ def as_floating(x: Array, name: str, xp: Namespace) -> Array:
     raise InvalidDtypeError(f"{name} has dtype {dtype}; expected real numbers (floating, integer or bool). {hint}")
 
 
-# Bits of the mantissa of the floating types that are brought to float32, the leading one not counted.
-_MANTISSA = {"float16": 10, "bfloat16": 7, "float8_e4m3": 3, "float8_e5m2": 2}
-
-
 def rounding_of(x: Any) -> float:
     """The relative rounding error (eps) of values as they were given; 0 if unknown, or if they are exact (integers).
 
     To be asked before `as_matrix`, which brings half precision to float32, and before layers are brought to one precision.
+    Of columns of several precisions the coarsest counts.
     """
-    dtype = getattr(x, "dtype", None)
-    if dtype is None:
-        return 0.0
-    name = str(dtype).rpartition(".")[2]
-    if name in ("float32", "float64"):
-        return float(np.finfo(name).eps)
-    return next((2.0**-bits for start, bits in _MANTISSA.items() if name.startswith(start)), 0.0)
+    if _is("pandas", "DataFrame", x):
+        return max((_eps(_numpy_dtype(column)) for column in x.dtypes), default=0.0)
+    return _eps(x.dtype if hasattr(x, "dtype") else _as_array(x, "X").dtype)
+
+
+def _eps(dtype: Any) -> float:
+    """2 to the minus the bits of the mantissa, the leading one not counted; 0 for what is no floating type up to float64."""
+    name = dtype.name if isinstance(dtype, np.dtype) else str(dtype).rpartition(".")[2]  # not ">f4"
+    known = {"float64": 52, "float32": 23, "float16": 10, "bfloat16": 7}
+    small = re.match(r"float8_e\d+m(\d+)", name)
+    bits = int(small[1]) if small else known.get(name)
+    return 0.0 if bits is None else 2.0**-bits
 
 
 def as_matrix(
@@ -264,7 +308,7 @@ def as_matrix(
     InvalidDtypeError
         The array holds complex numbers, objects, strings or dates.
     """
-    x = _as_array(x, name)
+    given, x = x, _as_array(x, name)
     xp = namespace_of(x)
     if flatten and maps not in (None, "flatten"):
         raise InvalidArrayError(f"flatten=True contradicts maps={maps!r}; give one of the two.")
@@ -274,9 +318,12 @@ def as_matrix(
     if channels is not None and channels not in get_args(Channels):
         raise InvalidArrayError(f"channels={channels!r}; expected 'first' (n, c, h, w) or 'last' (n, h, w, c).")
     if x.ndim < 2:
+        label = name
+        if not (hasattr(given, "reshape") or array_api_compat.is_array_api_obj(given)):  # lists, data frames
+            name = f"{name}.data" if _is("xarray", "DataArray", given) else f"numpy.asarray({name})"
         how = f"{name}.reshape(-1, 1) for n examples of one feature" if x.ndim == 1 else "an array of n examples"
         raise InvalidArrayError(
-            f"{name} has shape {tuple(x.shape)}; expected (n, p), n examples by p features. "
+            f"{label} has shape {tuple(x.shape)}; expected (n, p), n examples by p features. "
             f"Pass {how}" + (f", or {name}.reshape(1, -1) for one example." if x.ndim == 1 else ".")
         )
     x = as_floating(x, name, xp)
@@ -474,19 +521,23 @@ def as_pair(
     flatten: bool = False,
     maps: Maps | None = None,
     channels: Channels | None = None,
+    ids: Any = None,
 ) -> tuple[Array, Array]:
-    """Two matrices of the same examples, checked; see `as_matrix` and `as_examples` for the rules.
+    """Two matrices of the same examples, checked; see `as_matrix`, `as_examples` and `check_labels` for the rules.
 
     Raises
     ------
     MixedArraysError
         Two frameworks or two devices: both are named, with the conversion to make.
     InvalidArrayError
-        Different numbers of examples: both shapes are given; or what `as_matrix` and `as_examples` complain about.
+        Different numbers of examples: both shapes are given; labels that differ; one rule for maps of different rank; or
+        what `as_matrix` and `as_examples` complain about.
     """
     x = as_matrix(X, names[0], flatten=flatten, maps=maps, channels=channels)
     y = as_matrix(Y, names[1], flatten=flatten, maps=maps, channels=channels)
+    check_one_rule(dict(zip(names, (X, Y), strict=True)), maps)
     check_same_framework(x, y, names)
+    check_labels({names[0]: X}, {names[1]: Y}, ids=ids)
     check_same_examples(x, y, names)
     x = as_examples(x, names[0], min_examples=min_examples, check_finite=check_finite)
     y = as_examples(y, names[1], min_examples=min_examples, check_finite=check_finite)
@@ -508,3 +559,34 @@ def check_same_examples(x: Array, y: Array, names: tuple[str, str] = ("X", "Y"))
             "must be the same example."
             + (" Are they transposed? Rows are examples, columns are features." if x.shape[1] == y.shape[1] else "")
         )
+
+
+def check_one_rule(layers: Mapping[str, Any], maps: str | None) -> None:
+    """Raise `InvalidArrayError` if one rule would average, or unfold, other axes of one layer than of another.
+
+    `layers` are arrays as they were given, accepted by `as_matrix`. Matrices, which need no rule, may stand beside maps.
+    """
+    if maps not in ("mean", "spatial"):
+        return
+    shapes = {name: tuple(x.shape) if hasattr(x, "shape") else np.shape(x) for name, x in layers.items()}
+    ranked = [name for name in shapes if len(shapes[name]) > 2]
+    for name in ranked[1:]:
+        if len(shapes[name]) != len(shapes[ranked[0]]):
+            low = min(ranked[0], name, key=lambda layer: len(shapes[layer]))
+            raise InvalidArrayError(
+                f"{ranked[0]} has shape {shapes[ranked[0]]} and {name} {shapes[name]}: maps={maps!r} is one rule for layers "
+                "of different rank, whose axes mean different things. Make one of them a matrix yourself: for example, if "
+                f"the last axis of {low} holds its features, {low} = {_by_hand(layers[low], low, shapes[low], maps)}; or "
+                "choose maps='flatten'."
+            )
+
+
+def _by_hand(x: Any, name: str, shape: tuple[int, ...], maps: str) -> str:
+    """The expression for what a rule does to a layer whose last axis is that of the features."""
+    library = type(x).__module__.partition(".")[0] if array_api_compat.is_array_api_obj(x) else "numpy"
+    if maps == "mean":
+        axes = 1 if len(shape) == 3 else tuple(range(1, len(shape) - 1))
+        return f"{name}.mean(axis={axes})" if hasattr(x, "mean") else f"{library}.mean({name}, axis={axes})"
+    if _is("xarray", "DataArray", x):
+        name, x = f"{name}.data", x.data
+    return f"{name}.reshape(-1, {shape[-1]})" if hasattr(x, "reshape") else f"{library}.reshape({name}, (-1, {shape[-1]}))"

@@ -14,6 +14,7 @@ from simkit.arrays import (
     as_examples,
     as_matrix,
     as_pair,
+    check_one_rule,
     check_same_examples,
     check_same_framework,
     in_one_precision,
@@ -28,6 +29,7 @@ from simkit.arrays import (
 )
 from simkit.errors import InvalidArrayError
 from simkit.index import NO_VARIATION, Index
+from simkit.labels import check_labels
 from simkit.matrix import SimilarityMatrix
 from simkit.progress import track
 from simkit.registry import get_index
@@ -50,6 +52,7 @@ def compare(
     maps: Maps | None = None,
     channels: Channels | None = None,
     tiles: Bandwidth | None = None,
+    ids: Any = None,
     **parameters: Any,
 ) -> Array:
     """Similarity of two representations of the same examples.
@@ -58,7 +61,9 @@ def compare(
     ----------
     X, Y : array, shapes (n, p1) and (n, p2)
         Activations of any framework (NumPy, PyTorch, CuPy, JAX, array-api-strict, Dask) or nested lists; row i of both is
-        the same example. Columns are centred by simkit. Integers and bools become floats, half precision float32.
+        the same example. Columns are centred by simkit. Integers and bools become floats, half precision float32. Labels of
+        examples (the index of a pandas frame other than the default one, the coordinate of the first dimension in xarray)
+        are not aligned, but where both carry them they must be the same in the same order, without repeats.
     index : str or Index
         A spec string such as ``"cka"`` or ``"svcca(threshold=0.95)"``, or an instance; `simkit.list_indexes` names them.
     check_finite : bool
@@ -69,9 +74,12 @@ def compare(
         How convolution maps become features: all positions and channels; the mean over positions; or positions as examples.
     channels : {"first", "last"}, optional
         Where the channel axis is, for ``maps="mean"`` and ``"spatial"``.
+        One rule is for layers of one number of dimensions; matrices may stand beside maps.
     tiles : {"exact", "sample"}, optional
         Evaluate kernels tile by tile, in O(n) memory instead of O(n^2), for HSIC, CKA and their kin. The median distance of
         a bandwidth is then found exactly, or from a million random pairs; see `simkit.statistics.tiles`. No gradients.
+    ids : (ids of X, ids of Y), optional
+        Labels of the examples of arrays that carry none, each a sequence of length n or None; checked in the same way.
     **parameters
         Parameters of the index, such as ``kernel="rbf(fraction=0.4)"``.
 
@@ -84,7 +92,8 @@ def compare(
     Raises
     ------
     InvalidArrayError
-        Not a matrix, too few examples, different numbers of examples, or values that are not finite.
+        Not a matrix, too few examples, different numbers of examples, labels that differ or repeat, one rule for maps of
+        different rank, or values that are not finite.
     InvalidDtypeError
         Complex numbers, objects, strings or dates.
     MixedArraysError
@@ -112,10 +121,10 @@ def compare(
     """
     chosen = get_index(index, **parameters)
     if tiles is not None:
-        rule = {"flatten": flatten, "maps": maps, "channels": channels}
-        x, y = as_pair(X, Y, min_examples=chosen.facts.min_examples, check_finite=check_finite, **rule)  # type: ignore[arg-type]
+        rule: dict[str, Any] = {"flatten": flatten, "maps": maps, "channels": channels, "ids": ids}
+        x, y = as_pair(X, Y, min_examples=chosen.facts.min_examples, check_finite=check_finite, **rule)
         return _by_tiles(chosen, {"X": x, "Y": y}, ["X"], ["Y"], tiles)[0, 0]
-    return chosen(X, Y, check_finite=check_finite, flatten=flatten, maps=maps, channels=channels)
+    return chosen(X, Y, check_finite=check_finite, flatten=flatten, maps=maps, channels=channels, ids=ids)
 
 
 def pairwise(
@@ -129,6 +138,7 @@ def pairwise(
     maps: Maps | None = None,
     channels: Channels | None = None,
     tiles: Bandwidth | None = None,
+    ids: Any = None,
     **parameters: Any,
 ) -> SimilarityMatrix:
     """Similarity of every representation in `A` with every one in `B`.
@@ -145,6 +155,8 @@ def pairwise(
         Show a progress bar; by default if standard error is a terminal and Rich is installed.
     check_finite, flatten, maps, channels, tiles
         As in `compare`.
+    ids : (ids of A, ids of B), optional
+        As in `compare`, for all layers of a side. All layers that carry labels must carry the same, also within one side.
     **parameters
         Parameters of the index.
 
@@ -168,13 +180,15 @@ def pairwise(
            [0.098, 1.   ]])
     """
     chosen = get_index(index, **parameters)
-    rule = {"flatten": flatten, "maps": maps, "channels": channels}
-    rows = _matrices(A, "A", **rule)
-    columns = rows if B is None else _matrices(B, "B", **rule)
-    rounding = _roundings(A, "A") | _roundings(B, "B")
-    everything = {f"A[{name!r}]": x for name, x in rows.items()}
-    if B is not None:
-        everything |= {f"B[{name!r}]": x for name, x in columns.items()}
+    rule: dict[str, Any] = {"flatten": flatten, "maps": maps, "channels": channels}
+    sides = [_named(A, "A")] if B is None else [_named(A, "A"), _named(B, "B")]
+    given = [{f"{side}[{name!r}]": x for name, x in layers.items()} for side, layers in zip("AB", sides, strict=False)]
+    everything = {name: as_matrix(x, name, **rule) for layers in given for name, x in layers.items()}
+    rounding = {name: rounding_of(x) for layers in given for name, x in layers.items()}
+    rows = {name: everything[f"A[{name!r}]"] for name in sides[0]}
+    columns = rows if B is None else {name: everything[f"B[{name!r}]"] for name in sides[1]}
+    check_one_rule({name: x for layers in given for name, x in layers.items()}, maps)
+    check_labels(*given, ids=ids)
     first_name, first = next(iter(everything.items()))
     for name, x in everything.items():
         check_same_framework(first, x, (first_name, name))
@@ -182,9 +196,7 @@ def pairwise(
     for name, x in everything.items():
         as_examples(x, name, min_examples=chosen.facts.min_examples, check_finite=check_finite)
     if tiles is not None:
-        across = [f"A[{name!r}]" for name in rows]
-        down = across if B is None else [f"B[{name!r}]" for name in columns]
-        values = _by_tiles(chosen, everything, across, down, tiles)
+        values = _by_tiles(chosen, everything, list(given[0]), list(given[-1]), tiles)
         return SimilarityMatrix(values, tuple(rows), tuple(columns), str(chosen), first.shape[0])
     if is_dask(first):
         from simkit.scale import dask
@@ -214,8 +226,8 @@ def pairwise(
         left = prepare(rows, "A")
         right = left if B is None else prepare(columns, "B")
         values = chosen.scores(left, right, advance) if left and right else None
-    row_defined = [f"A[{name!r}]" not in undefined for name in rows]
-    column_defined = row_defined if B is None else [f"B[{name!r}]" not in undefined for name in columns]
+    row_defined = [name not in undefined for name in given[0]]
+    column_defined = [name not in undefined for name in given[-1]]
     values = _place(values, row_defined, column_defined, first)
     values = xp.astype(values, xp.result_type(*(x.dtype for x in everything.values())), copy=False)
     if is_lazy(values):
@@ -262,15 +274,8 @@ def _place(block: Array | None, rows: list[bool], columns: list[bool], like: Arr
     return xp.stack(lines)
 
 
-def _roundings(layers: Any, side: str) -> dict[str, float]:
-    """The precision that each layer was given in, by its name in messages."""
-    if layers is None:
-        return {}
-    named = layers.items() if isinstance(layers, Mapping) else enumerate(layers)
-    return {f"{side}[{str(name)!r}]": rounding_of(x) for name, x in named}
-
-
-def _matrices(layers: Any, side: str, **rule: Any) -> dict[str, Array]:
+def _named(layers: Any, side: str) -> dict[str, Any]:
+    """The layers of a side as they were given, by name."""
     if isinstance(layers, Mapping):
         named = {str(name): x for name, x in layers.items()}
         if len(named) != len(layers):
@@ -284,4 +289,4 @@ def _matrices(layers: Any, side: str, **rule: Any) -> dict[str, Array]:
         )
     if not named:
         raise InvalidArrayError(f"{side} is empty; expected at least one layer.")
-    return {name: as_matrix(x, f"{side}[{name!r}]", **rule) for name, x in named.items()}
+    return named

@@ -89,6 +89,7 @@ class Index(Specified, ABC, Generic[State]):
         flatten: bool = False,
         maps: Maps | None = None,
         channels: Channels | None = None,
+        ids: Any = None,
     ) -> Array:
         """Similarity of two representations of the same examples: ``score(prepare(X), prepare(Y))``.
 
@@ -102,6 +103,7 @@ class Index(Specified, ABC, Generic[State]):
             flatten=flatten,
             maps=maps,
             channels=channels,
+            ids=ids,
         )
         rounding = (rounding_of(X), rounding_of(Y))
         if is_dask(x):

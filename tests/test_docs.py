@@ -80,6 +80,9 @@ def test_scale(tmp_path, monkeypatch):
     for name, array in arrays.items():
         zarr.save(f"{name}.zarr", array)
         np.save(f"{name}.npy", array)
+    pandas, _, _ = (pytest.importorskip(name) for name in ("pandas", "pyarrow", "xarray"))
+    table = pandas.DataFrame(arrays["conv1"], columns=[f"unit{j}" for j in range(8)])
+    table.assign(id=np.arange(300)).to_parquet("conv1.parquet")
     lazily, files, kernels = blocks("scale.md")
     space = {}
     run(lazily, space)
@@ -87,6 +90,7 @@ def test_scale(tmp_path, monkeypatch):
     assert float(space["lazy"]) == pytest.approx(float(simkit.compare(*arrays.values(), "cca")), rel=1e-12)
     run(files, space)
     np.testing.assert_array_equal(space["x"], arrays["conv1"])
+    assert simkit.compare(space["x"], space["x"]).compute() == pytest.approx(1)
     run(kernels, space)
 
 

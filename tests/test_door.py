@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import sys
 import warnings
 
 import numpy as np
@@ -9,7 +11,8 @@ import pytest
 from data import OWN_INDEXES, pair
 
 import simkit
-from simkit.arrays import as_matrix
+from simkit.analysis import shared_subspace, within_class
+from simkit.arrays import as_matrix, rounding_of
 from simkit.errors import InvalidArrayError, InvalidDtypeError, MixedArraysError
 
 X, Y = pair(20, 3, 4)
@@ -144,6 +147,174 @@ def test_maps_need_a_rule():
         simkit.compare(maps, maps, maps="mean", flatten=True)
     with pytest.raises(InvalidArrayError, match="channels='middle'"):
         simkit.compare(maps, maps, maps="mean", channels="middle")
+
+
+@pytest.mark.parametrize("rule", ["mean", "spatial"])
+def test_one_rule_is_for_layers_of_one_rank(backend, rule):
+    rng = np.random.default_rng(0)
+    n = 1 if rule == "spatial" else 30
+    conv, tokens = rng.standard_normal((n, 8, 6, 5)), rng.standard_normal((n, 30, 7))  # (n, c, h, w) and (n, t, d)
+    layers = {"conv": backend.asarray(conv), "tokens": backend.asarray(tokens)}
+    X, Y, door = layers["conv"], layers["tokens"], {"maps": rule, "channels": "first"}
+    A, B = {"conv": X}, {"tokens": Y}
+
+    def remedy(call, names):
+        shapes = rf"{re.escape(names[0])} has shape \({n}, 8, 6, 5\) and {re.escape(names[1])} \({n}, 30, 7\): maps='{rule}'"
+        with pytest.raises(InvalidArrayError, match=shapes) as caught:
+            call()
+        return re.search(r"its features, (.*); or choose maps='flatten'", str(caught.value))[1]
+
+    stream, streams = simkit.stream(**door), simkit.stream(**door)
+    for call, names in (
+        (lambda: simkit.compare(X, Y, **door), ("X", "Y")),
+        (lambda: simkit.get_index("cka")(X, Y, **door), ("X", "Y")),
+        (lambda: simkit.bootstrap(X, Y, **door), ("X", "Y")),
+        (lambda: shared_subspace(X, Y, **door), ("X", "Y")),
+        (lambda: within_class(X, Y, [0] * n, **door), ("X", "Y")),
+        (lambda: stream.update(X, Y), ("X", "Y")),
+        (lambda: streams.update(A, B), ("A['conv']", "B['tokens']")),
+        (lambda: simkit.pairwise(layers, **door), ("A['conv']", "A['tokens']")),
+        (lambda: simkit.pairwise(A, B, **door), ("A['conv']", "B['tokens']")),
+    ):
+        space = {"X": X, "Y": Y, "A": dict(layers if names[1].startswith("A") else A), "B": dict(B)}
+        exec(remedy(call, names), dict(sys.modules), space)
+    expected = (
+        simkit.compare(conv.mean(axis=(2, 3)), tokens.mean(axis=1))
+        if rule == "mean"
+        else simkit.compare(conv[0].reshape(8, 30).T, tokens[0])
+    )
+    found = simkit.pairwise(space["A"], space["B"], **door)  # the last remedy was for B
+    assert float(found.values[0, 0]) == pytest.approx(float(expected), rel=1e-12)
+    if n > 1:
+        assert np.isfinite(float(simkit.compare(X, Y, maps="flatten")))
+    assert simkit.stream(**door).update(X, X) is None
+
+
+def test_tokens_pooled_along_the_wrong_axis():
+    """What was silent: with channels first, the features of tokens (n, t, d) were averaged away."""
+    rng = np.random.default_rng(0)
+    maps, tokens = rng.standard_normal((50, 3, 4, 4)), rng.standard_normal((50, 9, 6))
+    with pytest.raises(InvalidArrayError, match=r"A\['maps'\].*B\['tokens'\] = B\['tokens'\]\.mean\(axis=1\)"):
+        simkit.pairwise({"maps": maps}, {"tokens": tokens}, maps="mean", channels="first")
+    with pytest.raises(InvalidArrayError, match=r"Y = numpy\.mean\(Y, axis=1\)"):
+        simkit.compare(maps, tokens.tolist(), maps="mean", channels="first")
+    both = simkit.pairwise({"maps": maps, "pooled": tokens.mean(axis=1)}, maps="mean", channels="first")  # matrices may stay
+    assert float(both.values[0, 1]) == pytest.approx(float(simkit.compare(maps.mean((2, 3)), tokens.mean(1))), rel=1e-12)
+
+
+# --- the precision in which values were given ------------------------------------------------------------------------------
+
+EPS = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
+
+
+class OnlyDLPack:
+    """An array of a library that simkit has never heard of."""
+
+    def __init__(self, values):
+        self._values = values
+
+    def __dlpack__(self, **options):
+        return self._values.__dlpack__(**options)
+
+    def __dlpack_device__(self):
+        return self._values.__dlpack_device__()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_rounding_of_arrays(backend, dtype):
+    assert rounding_of(backend.asarray(X, dtype=dtype)) == EPS[dtype]
+    assert rounding_of(backend.xp.asarray([[1, 2], [3, 4]])) == 0  # exact
+
+
+def test_rounding_of_half_precision():
+    torch, jnp, ml_dtypes = pytest.importorskip("torch"), pytest.importorskip("jax.numpy"), pytest.importorskip("ml_dtypes")
+    assert rounding_of(X.astype(np.float16)) == EPS["float16"]
+    for name in ("float16", "bfloat16"):
+        assert rounding_of(torch.tensor(X, dtype=getattr(torch, name))) == EPS[name]
+        assert rounding_of(jnp.asarray(X, dtype=name)) == EPS[name]
+    assert rounding_of(X.astype(ml_dtypes.bfloat16)) == EPS["bfloat16"]
+    for name in ("float8_e4m3fn", "float8_e5m2", "float8_e4m3b11fnuz", "float8_e3m4"):
+        dtype = getattr(ml_dtypes, name)
+        assert rounding_of(X.astype(dtype)) == float(ml_dtypes.finfo(dtype).eps)
+    assert rounding_of(torch.tensor(X).to(torch.float8_e4m3fn)) == 2.0**-3
+
+
+def test_rounding_of_what_is_no_array():
+    pandas, xarray = pytest.importorskip("pandas"), pytest.importorskip("xarray")
+    single = X.astype(np.float32)
+    assert rounding_of(X.tolist()) == EPS["float64"]
+    assert rounding_of([[1, 2], [3, 4]]) == 0
+    assert rounding_of(list(single)) == EPS["float32"]
+    assert rounding_of(single.astype(">f4")) == EPS["float32"]
+    assert rounding_of(xarray.DataArray(single)) == EPS["float32"]
+    for name in ("float16", "float32", "float64"):
+        assert rounding_of(OnlyDLPack(X.astype(name))) == EPS[name]
+        assert rounding_of(pandas.DataFrame(X.astype(name))) == EPS[name]
+    for name in ("Float32", "float32[pyarrow]", pandas.SparseDtype("float32")):
+        assert rounding_of(pandas.DataFrame(single).astype(name)) == EPS["float32"]
+    frame = pandas.DataFrame(single)
+    assert rounding_of(frame.assign(more=1.0)) == EPS["float32"]  # float64 as a whole, but not given as that
+    assert rounding_of(frame.assign(more=1)) == EPS["float32"]
+    assert rounding_of(pandas.DataFrame({"a": [1, 2], "b": [True, False]})) == 0
+    da = pytest.importorskip("dask.array")
+    assert rounding_of(da.from_array(single)) == rounding_of(xarray.DataArray(da.from_array(single))) == EPS["float32"]
+
+
+def test_the_rank_of_a_frame_in_float32_beside_float64():
+    """Directions that are rounding noise in float32 are not counted because the other layer is in float64."""
+    pandas, xarray = pytest.importorskip("pandas"), pytest.importorskip("xarray")
+    rng = np.random.default_rng(0)
+    single = (rng.standard_normal((60, 2)) @ rng.standard_normal((2, 8))).astype(np.float32)
+    other = rng.standard_normal((60, 3))
+    for index in ("cca", "linear_regression"):
+        expected = pytest.approx(float(simkit.compare(single, other, index)), rel=1e-9)
+        for given in (pandas.DataFrame(single), xarray.DataArray(single), list(single), OnlyDLPack(single)):
+            assert float(simkit.compare(given, other, index)) == expected
+            assert float(simkit.pairwise([given], [other], index).values[0, 0]) == expected
+
+
+# --- frames whose columns are of several types -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["Float64", "Float32", "Int64", "boolean", "float64[pyarrow]", "int32[pyarrow]", "Sparse"])
+def test_columns_of_pandas_own_types(dtype):
+    pandas = pytest.importorskip("pandas")
+    if "pyarrow" in dtype:
+        pytest.importorskip("pyarrow")
+    whole = np.round(3 * X) if "nt" in dtype else X > 0 if dtype == "boolean" else X
+    frame = pandas.DataFrame(whole).astype({"Int64": "int64", "int32[pyarrow]": "int64"}.get(dtype, whole.dtype))
+    frame = frame.astype(pandas.SparseDtype(float) if dtype == "Sparse" else dtype)
+    precision = np.float32 if dtype == "Float32" else np.float64
+    assert as_matrix(frame).dtype == precision
+    np.testing.assert_array_equal(as_matrix(frame), whole.astype(precision))
+    mixed = frame.assign(flag=X[:, 0] > 0)
+    np.testing.assert_array_equal(as_matrix(mixed)[:, 3], X[:, 0] > 0)
+    if dtype != "Sparse":
+        frame.iloc[3, 1] = None
+        with pytest.raises(InvalidArrayError, match=r"1 of 60 values that are nan or inf, the first at row 3, column 1"):
+            simkit.compare(frame, Y)
+
+
+def test_frames_that_hold_something_else():
+    pandas, xarray = pytest.importorskip("pandas"), pytest.importorskip("xarray")
+    for column in (list("ab"), [object(), 1], pandas.to_datetime(["2020", "2021"]).tz_localize("UTC")):
+        with pytest.raises(InvalidDtypeError, match="dtype"):
+            simkit.compare(pandas.DataFrame({"a": [1.0, 2.0], "b": column}), Y[:2])
+    with pytest.raises(InvalidArrayError, match=r"X has shape \(20,\).*numpy\.asarray\(X\)\.reshape\(-1, 1\)"):
+        simkit.compare(pandas.Series(X[:, 0]), Y)
+    with pytest.raises(InvalidArrayError, match=r"X has shape \(20,\).*X\.data\.reshape\(-1, 1\)"):
+        simkit.compare(xarray.DataArray(X[:, 0]), Y)
+    with pytest.raises(InvalidArrayError, match="Dataset"):
+        simkit.compare(xarray.Dataset({"a": ("n", X[:, 0])}), Y)
+
+
+def test_memory_that_numpy_cannot_take():
+    torch = pytest.importorskip("torch")
+    given = OnlyDLPack(torch.tensor(X, dtype=torch.bfloat16))
+    with pytest.raises(InvalidArrayError, match=r"DLPack.*torch\.from_dlpack\(X\)"):
+        simkit.compare(given, Y)
+    tensor = torch.from_dlpack(given)
+    assert float(simkit.compare(tensor, tensor)) == pytest.approx(1, rel=1e-6)
 
 
 # --- values ----------------------------------------------------------------------------------------------------------------

@@ -202,6 +202,152 @@ def test_lists_of_different_lengths(tmp_path):
         open_source(tmp_path / "s.parquet")
 
 
+# --- labels of examples ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def frames(layers):
+    """The same examples in two orders, with names of their own."""
+    pd, _ = pytest.importorskip("pandas"), pytest.importorskip("pyarrow")
+    pytest.importorskip("xarray")
+    frame = pd.DataFrame(layers["conv1"], columns=[f"unit{j}" for j in range(6)])
+    frame.insert(2, "id", [f"image {i}" for i in range(1003)])
+    return frame, frame.sample(frac=1, random_state=0)
+
+
+def test_a_column_of_ids(tmp_path, layers, frames):
+    import xarray as xr
+
+    for name, frame in zip("ab", frames, strict=True):
+        frame.to_parquet(tmp_path / f"{name}.parquet", row_group_size=170, index=False)
+    x, y = (simkit.open_source(tmp_path / f"{name}.parquet", ids="id", chunks=100) for name in "ab")
+    assert isinstance(x, xr.DataArray)
+    assert isinstance(x.data, da.Array)
+    assert (x.dims, x.shape, x.dtype) == (("example", "feature"), (1003, 6), np.float32)
+    assert list(x["example"].values) == list(frames[0]["id"])
+    np.testing.assert_array_equal(x.data.compute(), layers["conv1"])
+    with pytest.raises(InvalidArrayError, match=r"first at position 0: 'image 0' and 'image \d+'.*Y = Y\.sel") as caught:
+        simkit.compare(x, y)
+    assert "Y = Y.sel({'example': X.indexes['example']})" in str(caught.value)
+    assert float(simkit.compare(x, y.sel({"example": x.indexes["example"]}))) == pytest.approx(1, rel=1e-6)
+    by_position = float(simkit.compare(layers["conv1"], frames[1].drop(columns="id").to_numpy()))
+    assert float(simkit.compare(x, y.data)) == pytest.approx(by_position, rel=1e-5)
+    with pytest.raises(InvalidArrayError, match=r"A\['x'\] and B\['y'\] differ"):
+        simkit.pairwise({"x": x}, {"y": y})
+
+
+def test_ids_of_layers_in_lists(tmp_path, layers):
+    pytest.importorskip("xarray")
+    name, _ = write_parquet_lists(tmp_path, layers)
+    found = open_source(tmp_path / name, ids="label")
+    assert list(found) == ["conv1", "conv2"]
+    for key, x in found.items():
+        np.testing.assert_array_equal(x["example"].values, np.arange(1003))
+        np.testing.assert_array_equal(x.data.compute(), layers[key])
+    truth = simkit.pairwise({name: x.astype(np.float64) for name, x in layers.items()}).to_numpy()
+    np.testing.assert_allclose(simkit.pairwise(found).to_numpy(), truth, rtol=1e-6)
+
+
+@pytest.mark.parametrize("index", ["shuffled", "named", "two levels", "times", "strings", "a range from 10", "missing"])
+def test_the_index_that_pandas_stored_is_no_feature(tmp_path, layers, frames, index):
+    import pandas as pd
+
+    frame = frames[0].drop(columns="id")
+    labels = {
+        "shuffled": frames[1].index,
+        "named": pd.Index(np.arange(1003)[::-1], name="unit_number"),
+        "two levels": pd.MultiIndex.from_arrays([np.arange(1003) // 10, np.arange(1003) % 10], names=["example", None]),
+        "times": pd.date_range("2020", periods=1003, freq="h", tz="UTC"),
+        "strings": pd.Index([f"image {i}" for i in range(1003)]),
+        "a range from 10": pd.RangeIndex(10, 1013),
+        "missing": pd.Index([None, *(f"image {i}" for i in range(1002))]),
+    }[index]
+    frame.set_index(labels).to_parquet(tmp_path / "a.parquet")
+    frame.to_parquet(tmp_path / "plain.parquet")
+    plain = open_source(tmp_path / "plain.parquet")
+    assert isinstance(plain, da.Array)
+    found = open_source(tmp_path / "a.parquet")
+    np.testing.assert_array_equal(found.data.compute(), layers["conv1"])
+    assert found.indexes["example"].equals(labels)
+    assert float(simkit.compare(found, plain)) == pytest.approx(1, rel=1e-6)
+    without = open_source(tmp_path / "a.parquet", ids=False)
+    assert isinstance(without, da.Array)
+    np.testing.assert_array_equal(without.compute(), layers["conv1"])
+
+
+def test_folders_of_frames(tmp_path, layers, frames):
+    parts = np.array_split(np.arange(1003), 3)
+    frame = frames[0].drop(columns="id")
+    for folder, part in (
+        ("each.parquet", lambda rows: frame.iloc[rows].reset_index(drop=True)),  # each 0 to n - 1
+        ("joined.parquet", lambda rows: frame.iloc[rows]),  # 0 to 1002 in all
+        ("reversed.parquet", lambda rows: frame.iloc[::-1].iloc[rows]),  # 1002 to 0
+        ("ids.parquet", lambda rows: frames[1].iloc[rows]),
+    ):
+        (tmp_path / folder).mkdir()
+        for k, rows in enumerate(parts):
+            part(rows).to_parquet(tmp_path / folder / f"{k}.parquet")
+    assert isinstance(open_source(tmp_path / "each.parquet"), da.Array)
+    joined, backwards = open_source(tmp_path / "joined.parquet"), open_source(tmp_path / "reversed.parquet")
+    assert isinstance(joined, da.Array)
+    np.testing.assert_array_equal(backwards["example"].values, np.arange(1003)[::-1])
+    ids = open_source(tmp_path / "ids.parquet", ids="id")
+    assert list(ids["example"].values) == list(frames[1]["id"])
+    np.testing.assert_array_equal(ids.data.compute(), frames[1].drop(columns="id"))
+
+
+def test_a_range_that_no_longer_holds(tmp_path, frames):
+    pq = pytest.importorskip("pyarrow.parquet")
+    frames[0].drop(columns="id").iloc[5:].to_parquet(tmp_path / "a.parquet")
+    table = pq.read_table(tmp_path / "a.parquet")
+    pq.write_table(table.take(list(range(0, 900, 2))), tmp_path / "a.parquet")  # the note of pandas is kept
+    assert isinstance(open_source(tmp_path / "a.parquet"), da.Array)
+
+
+@pytest.mark.parametrize("name", ["id", "ID", "image_id", "index", "idx", "uuid", "Unnamed: 0", "__index_level_0__"])
+def test_columns_that_are_called_like_labels(tmp_path, layers, name):
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    pytest.importorskip("xarray")
+    columns = {f"unit{j}": layers["conv1"][:, j] for j in range(6)}
+    pq.write_table(pa.table({**columns, name: np.arange(1003)}), tmp_path / "a.parquet")
+    with pytest.raises(
+        InvalidArrayError, match=rf"column '{name}' is called like a label .* feature of 7.*ids='{name}'.*ids=False"
+    ):
+        open_source(tmp_path / "a.parquet")
+    np.testing.assert_array_equal(open_source(tmp_path / "a.parquet", ids=name).data.compute(), layers["conv1"])
+    assert open_source(tmp_path / "a.parquet", ids=False).shape == (1003, 7)
+
+
+def test_complaints_of_ids(tmp_path, layers, frames):
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    write_npy(tmp_path, layers)
+    with pytest.raises(InvalidArrayError, match=r"ids='id' names a column of a Parquet file.*ids=\(ids of X, ids of Y\)"):
+        open_source(tmp_path / "a.npy", ids="id")
+    assert isinstance(open_source(tmp_path / "a.npy", ids=False), da.Array)
+    frames[0].to_parquet(tmp_path / "a.parquet")
+    with pytest.raises(InvalidArrayError, match="no column ids='name'; its columns are unit0, unit1, id, "):
+        open_source(tmp_path / "a.parquet", ids="name")
+    with pytest.raises(InvalidArrayError, match=r"columns id do not hold numbers.*open it with ids='id'"):
+        open_source(tmp_path / "a.parquet")
+    table = pa.table({"id": ["a", None, "b"], "x": [[1.0], [2.0], [3.0]]})
+    pq.write_table(table, tmp_path / "b.parquet")
+    with pytest.raises(InvalidArrayError, match="ids='id' has 1 missing values"):
+        open_source(tmp_path / "b.parquet", ids="id")
+    with pytest.raises(InvalidArrayError, match="no column that is a feature"):
+        pq.write_table(pa.table({"id": [1, 2]}), tmp_path / "c.parquet")
+        open_source(tmp_path / "c.parquet", ids="id")
+    with pytest.raises(InvalidArrayError, match="ids='y' holds lists"):
+        pq.write_table(pa.table({"y": [[1.0], [2.0]], "x": [[1.0], [2.0]]}), tmp_path / "d.parquet")
+        open_source(tmp_path / "d.parquet", ids="y")
+
+
+def test_labels_need_xarray(tmp_path, frames, monkeypatch):
+    frames[0].to_parquet(tmp_path / "a.parquet")
+    monkeypatch.setitem(sys.modules, "xarray", None)
+    with pytest.raises(ImportError, match=r'needs xarray: pip install "simkit-similarity\[files\]"'):
+        open_source(tmp_path / "a.parquet", ids="id")
+
+
 # --- the command line ---------------------------------------------------------------------------------------------------
 
 
@@ -230,6 +376,30 @@ def test_the_command_line_reads_layers_in_chunks(tmp_path, layers, simkit_compar
     assert code == 0
     truth = simkit.pairwise({name: x.astype(np.float64) for name, x in layers.items()}, index="cca")
     np.testing.assert_allclose(json.loads(out)["values"], truth.to_numpy(), rtol=1e-6)
+
+
+def test_the_command_line_knows_ids(tmp_path, layers, frames, simkit_compare):
+    for name, frame in zip("ab", frames, strict=True):
+        frame.to_parquet(tmp_path / f"{name}.parquet", index=False)
+    a, b = tmp_path / "a.parquet", tmp_path / "b.parquet"
+    code, out, _ = simkit_compare(a, a, "--ids", "id", "--json")
+    assert (code, json.loads(out)["value"]) == (0, pytest.approx(1, rel=1e-6))
+    code, _, err = simkit_compare(a, b, "--ids", "id")
+    assert code == 2
+    assert "first at position 0: 'image 0' and" in " ".join(err.split())
+    np.save(tmp_path / "x.npy", layers["conv1"])
+    code, out, _ = simkit_compare(a, tmp_path / "x.npy", "--ids", "id", "--json")  # one side has labels
+    assert (code, json.loads(out)["value"]) == (0, pytest.approx(1, rel=1e-6))
+    frames[0].assign(id=range(1003)).to_parquet(a, index=False)
+    code, _, err = simkit_compare(a, a)
+    assert code == 2
+    assert "--no-ids" in err
+    code, out, _ = simkit_compare(a, a, "--no-ids", "--json")
+    assert (code, json.loads(out)["value"]) == (0, pytest.approx(1, rel=1e-6))
+    code, _, err = simkit_compare(a, a, "--no-ids", "--ids", "id")
+    assert (code, "contradict" in err) == (2, True)
+    code, _, err = simkit_compare(tmp_path / "x.npy", tmp_path / "x.npy", "--ids", "id")
+    assert (code, ".parquet" in err) == (2, True)
 
 
 def test_no_scheduler_there(tmp_path, layers):

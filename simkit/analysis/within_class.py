@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from simkit.arrays import as_matrix, is_lazy, namespace_of, placement, to_numpy
+from simkit.arrays import as_matrix, check_one_rule, is_lazy, namespace_of, placement, to_numpy
 from simkit.comparison import compare, pairwise
 from simkit.errors import InvalidArrayError, NeedsAllExamplesError
 from simkit.index import Index
+from simkit.labels import check_labels
 from simkit.matrix import SimilarityMatrix
 from simkit.registry import get_index
 
@@ -89,6 +90,9 @@ def within_class(
     chosen = get_index(index, **parameters)
     many = isinstance(X, Mapping)
     sides = [_matrices(side, name, door) for side, name in ((X, "X"), (Y, "Y")) if side is not None]
+    given = [_by_message(side, name) for side, name in ((X, "X"), (Y, "Y")) if side is not None]
+    check_one_rule({name: x for side in given for name, x in side.items()}, door.get("maps"))
+    check_labels(*given)
     first = next(iter(sides[0].values()))
     members = _members(labels, first.shape[0], chosen)
 
@@ -112,6 +116,11 @@ def _matrices(side: Any, name: str, door: dict[str, Any]) -> dict[str, Any]:
         if is_lazy(x):
             raise NeedsAllExamplesError(f"{label} is lazy; classes are picked out of arrays in memory: pass .compute().")
     return layers
+
+
+def _by_message(side: Any, name: str) -> dict[str, Any]:
+    """The layers of a side as they were given, by what messages call them."""
+    return {f"{name}[{key!r}]": x for key, x in side.items()} if isinstance(side, Mapping) else {name: side}
 
 
 def _rows(x: Any, rows: np.ndarray) -> Any:

@@ -7,7 +7,7 @@ import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any, Literal, Optional
 
 import typer
 
@@ -48,6 +48,11 @@ def compare(  # noqa: PLR0917  (Typer passes by name)
         Optional[str],  # noqa: UP045
         typer.Option(help="Compute on a Dask cluster, such as tcp://head:8786, that sees the files.", show_default=False),
     ] = None,
+    ids: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Column of .parquet files that holds the labels of the examples.", show_default=False),
+    ] = None,
+    no_ids: Annotated[bool, typer.Option("--no-ids", help="Columns called like labels are features.")] = False,
     flatten: Annotated[bool, typer.Option("--flatten", help="Short for --maps flatten.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the output file if it exists.")] = False,
     as_json: Json = False,
@@ -61,7 +66,8 @@ def compare(  # noqa: PLR0917  (Typer passes by name)
     in_chunks = (
         chunks is not None or scheduler is not None or not {a.suffix.lower(), (b or a).suffix.lower()}.isdisjoint(_LARGE)
     )
-    read = partial(_open_activations, chunks=chunks) if in_chunks else read_activations
+    column = _column(ids, no_ids, (a, b or a))
+    read = partial(_open_activations, chunks=chunks, ids=column) if in_chunks else read_activations
     first = read(a)
     second = first if b is None else read(b)
     if b is None and first.single:
@@ -98,11 +104,20 @@ def _one(value: float) -> Any:
     return np.array([[value]])
 
 
-def _open_activations(path: Path, chunks: int | None) -> Activations:
+def _column(ids: str | None, no_ids: bool, files: tuple[Path, ...]) -> str | Literal[False] | None:
+    """What `open_source` is told of labels."""
+    if (ids or no_ids) and all(path.suffix.lower() != ".parquet" for path in files):
+        raise ValueError("--ids and --no-ids are about columns of .parquet files, and no such file is given.")
+    if ids and no_ids:
+        raise ValueError("--ids and --no-ids contradict each other; give one of the two.")
+    return False if no_ids else ids
+
+
+def _open_activations(path: Path, chunks: int | None, ids: str | Literal[False] | None) -> Activations:
     """A file that is read in chunks, as Dask arrays."""
     from simkit.scale.sources import open_source
 
-    found = open_source(path, chunks=chunks)
+    found = open_source(path, chunks=chunks, ids=ids if path.suffix.lower() == ".parquet" else None)
     return Activations(found, single=False) if isinstance(found, dict) else Activations({path.stem: found}, single=True)
 
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -33,7 +34,7 @@ _SAFETENSORS = {
 }
 
 
-def open_source(path: str | os.PathLike[str], *, chunks: int | None = None) -> Any:
+def open_source(path: str | os.PathLike[str], *, chunks: int | None = None, ids: str | Literal[False] | None = None) -> Any:
     """Open a file of activations without reading it.
 
     Parameters
@@ -41,21 +42,29 @@ def open_source(path: str | os.PathLike[str], *, chunks: int | None = None) -> A
     path : str or path
         ``.npy``, ``.zarr`` (an array, or a group of arrays), ``.h5`` or ``.hdf5``, ``.parquet`` (a file, or a folder of
         files in the order of their names) or ``.safetensors``. In Parquet, columns of lists of numbers are layers; if
-        there are none, all columns of numbers together are one layer.
+        there are none, all columns of numbers together are one layer, but for those of the labels.
     chunks : int, optional
         Examples per chunk. Default: as many as make 8 MiB of a layer, in multiples of the chunks that are stored.
+    ids : str or False, optional
+        The column of a Parquet file that holds the labels of the examples, which are read at once. Default: the index of
+        the data frame, if pandas wrote the file and the index was no default one. A column of a layer that is called like a
+        label (id, index, ..._id) is an error then, not a feature in silence. False: there are no labels, and such a column
+        is a feature; an index of pandas never is.
 
     Returns
     -------
     dask.array.Array, or dict of str to dask.array.Array
-        One array, shape (n, ...), or all arrays of the file by name.
+        One array, shape (n, ...), or all arrays of the file by name. With labels each is an xarray.DataArray of such an
+        array, of dimensions "example" and "feature", and its coordinate "example" is checked by `simkit.compare` and
+        `simkit.pairwise`.
 
     Raises
     ------
     FileNotFoundError
         No such file.
     InvalidArrayError
-        The file is of another kind, damaged, empty, or holds pickled objects.
+        The file is of another kind, damaged, empty, or holds pickled objects; `ids` is no column, or has missing values; or
+        a column of a layer is called like a label.
     ImportError
         The library for this kind of file is missing; the message says what to install.
     """
@@ -74,7 +83,17 @@ def open_source(path: str | os.PathLike[str], *, chunks: int | None = None) -> A
     try:
         import dask.array  # noqa: F401  (complain about its absence here)
 
-        found = opener(path)
+        if opener is _open_parquet:
+            found, labels = _open_parquet(path, ids), _parquet_labels(path, ids)
+        elif ids:
+            raise InvalidArrayError(
+                f"{path}: ids={ids!r} names a column of a Parquet file. Give simkit.compare the labels of other arrays, "
+                "ids=(ids of X, ids of Y)."
+            )
+        else:
+            found, labels = opener(path), None
+        if labels is not None:
+            import xarray  # noqa: F401
     except ImportError as error:
         raise ImportError(f'{path} needs {error.name}: pip install "simkit-similarity[files]"') from None
     except InvalidArrayError:
@@ -84,8 +103,21 @@ def open_source(path: str | os.PathLike[str], *, chunks: int | None = None) -> A
     if isinstance(found, dict):
         if not found:
             raise InvalidArrayError(f"{path} holds no arrays.")
-        return {name: _dask(rows, chunks) for name, rows in found.items()}
-    return _dask(found, chunks)
+        return {name: _labelled(_dask(rows, chunks), labels) for name, rows in found.items()}
+    return _labelled(_dask(found, chunks), labels)
+
+
+def _labelled(x: Any, labels: Any) -> Any:
+    """`x` with the labels of its examples, an index of pandas, as a coordinate."""
+    if labels is None:
+        return x
+    import pandas as pd
+    import xarray as xr
+
+    coordinates = {"example": labels}
+    if isinstance(labels, pd.MultiIndex):
+        coordinates = xr.Coordinates.from_pandas_multiindex(labels.set_names([None] * labels.nlevels), "example")
+    return xr.DataArray(x, dims=("example", "feature"), coords=coordinates)
 
 
 def _dask(rows: _Rows, chunks: int | None) -> Any:
@@ -314,13 +346,18 @@ class _Parquet(_Rows):
         return column.to_numpy(zero_copy_only=False) if hasattr(column, "buffers") else column.to_numpy()
 
 
-def _open_parquet(path: Path) -> _Rows | dict[str, _Rows]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
+def _parquet_files(path: Path) -> list[Path]:
     files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
     if not files:
         raise InvalidArrayError(f"{path} is a folder without .parquet files.")
+    return files
+
+
+def _open_parquet(path: Path, ids: str | bool | None = None) -> _Rows | dict[str, _Rows]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    files = _parquet_files(path)
     ends: list[tuple[str, int, int]] = []
     n = 0
     for file in files:
@@ -331,13 +368,28 @@ def _open_parquet(path: Path) -> _Rows | dict[str, _Rows]:
             ends.append((str(file), group, n))
     schema = pq.ParquetFile(files[0]).schema_arrow
     stamp = (max(_stamp(file)[0] for file in files), sum(_stamp(file)[1] for file in files))
-    lists = [f for f in schema if pa.types.is_list(f.type) or pa.types.is_fixed_size_list(f.type)]
+    columns = [f for f in schema if f.name != ids and f.name not in _index_columns(schema)]
+    if isinstance(ids, str) and ids not in schema.names:
+        raise InvalidArrayError(f"{path} has no column ids={ids!r}; its columns are {_some(schema.names)}.")
+    lists = [f for f in columns if pa.types.is_list(f.type) or pa.types.is_fixed_size_list(f.type)]
     if not lists:
-        odd = [f.name for f in schema if not (pa.types.is_integer(f.type) or pa.types.is_floating(f.type))]
+        odd = [f.name for f in columns if not (pa.types.is_integer(f.type) or pa.types.is_floating(f.type))]
         if odd:
-            raise InvalidArrayError(f"{path}: the columns {', '.join(odd)} do not hold numbers; write a file without them.")
-        dtype = np.result_type(*(f.type.to_pandas_dtype() for f in schema))
-        names = tuple(f.name for f in schema)
+            raise InvalidArrayError(
+                f"{path}: the columns {_some(odd)} do not hold numbers; write a file without them"
+                + (f", or, if {odd[0]!r} holds the labels of the examples, open it with ids={odd[0]!r}." if not ids else ".")
+            )
+        names = tuple(f.name for f in columns)
+        if not names:
+            raise InvalidArrayError(f"{path} has no column that is a feature; its columns are {_some(schema.names)}.")
+        alike = [name for name in names if _LIKE_A_LABEL.fullmatch(name)] if ids is None else []
+        if alike:
+            raise InvalidArrayError(
+                f"{path}: the column {alike[0]!r} is called like a label and would be one feature of {len(names)}. Open the "
+                f"file with ids={alike[0]!r} (--ids {alike[0]!r}) if it holds the labels of the examples, or with ids=False "
+                "(--no-ids) if it is a feature."
+            )
+        dtype = np.result_type(*(f.type.to_pandas_dtype() for f in columns))
         return _Parquet(str(path), "", stamp, (n, len(names)), np.dtype(dtype), 1, tuple(ends), names)
     found: dict[str, _Rows] = {}
     for f in lists:
@@ -345,6 +397,66 @@ def _open_parquet(path: Path) -> _Rows | dict[str, _Rows]:
         dtype = np.dtype(f.type.value_type.to_pandas_dtype())
         found[f.name] = _Parquet(str(path), f.name, stamp, (n, width), dtype, 1, tuple(ends), (f.name,))
     return found
+
+
+_LIKE_A_LABEL = re.compile(r"(.*_)?ids?|idx|index|uu?id|__index_level_\d+__|unnamed: 0", re.IGNORECASE)
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+
+
+def _index_columns(schema: Any) -> list[str]:
+    """The columns in which pandas stored the index of a data frame."""
+    named = (schema.pandas_metadata or {}).get("index_columns", [])
+    return [name for name in named if isinstance(name, str) and name in schema.names]
+
+
+def _parquet_labels(path: Path, ids: str | bool | None) -> Any:
+    """The labels of the examples as an index of pandas; None if there are none."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if ids is False:
+        return None
+    files = _parquet_files(path)
+    schema = pq.ParquetFile(files[0]).schema_arrow
+    names = [ids] if isinstance(ids, str) else _index_columns(schema)
+    if not names:
+        return _stored_range(files)
+    import pandas as pd
+
+    table = pa.concat_tables([pq.ParquetFile(file).read(columns=names).select(names) for file in files])
+    if isinstance(ids, str):
+        if pa.types.is_nested(table.schema.field(ids).type):
+            raise InvalidArrayError(f"{path}: the column ids={ids!r} holds lists; expected one label for each example.")
+        if table.column(ids).null_count:
+            raise InvalidArrayError(f"{path}: the column ids={ids!r} has {table.column(ids).null_count} missing values.")
+    levels = [table.column(name).to_pandas() for name in names]
+    # xarray would take the name of an index for that of a dimension.
+    return pd.Index(levels[0]).rename(None) if len(levels) == 1 else pd.MultiIndex.from_arrays(levels)
+
+
+def _stored_range(files: list[Path]) -> Any:
+    """The index of a data frame of which pandas stored only where it begins and ends; None for a default one."""
+    import pyarrow.parquet as pq
+
+    parts = []
+    for file in files:
+        stored = pq.ParquetFile(file)
+        index = (stored.schema_arrow.pandas_metadata or {}).get("index_columns", [])
+        if len(index) != 1 or not isinstance(index[0], dict) or index[0].get("kind") != "range":
+            return None
+        part = range(index[0]["start"], index[0]["stop"], index[0]["step"])
+        if len(part) != stored.metadata.num_rows:  # rows were dropped since, by a library that kept the note
+            return None
+        parts.append(part)
+    if all(part == range(len(part)) for part in parts):  # each file a frame of its own
+        return None
+    import pandas as pd
+
+    joined = np.concatenate([np.arange(part.start, part.stop, part.step) for part in parts])
+    return None if np.array_equal(joined, np.arange(len(joined))) else pd.Index(joined)
 
 
 def _length_of_first(file: Path, column: str) -> int:

@@ -17,6 +17,7 @@ from simkit.arrays import (
     Channels,
     Maps,
     as_matrix,
+    check_one_rule,
     check_same_examples,
     check_same_framework,
     check_values,
@@ -30,6 +31,7 @@ from simkit.arrays import (
 from simkit.errors import InvalidArrayError, NeedsAllExamplesError, SpecError
 from simkit.files import whole_file
 from simkit.index import NO_VARIATION, Index
+from simkit.labels import check_labels
 from simkit.matrix import SimilarityMatrix
 from simkit.registry import get_index
 from simkit.scale.projection import RandomProjection
@@ -157,7 +159,7 @@ class Stream:
 
     # --- batches ---------------------------------------------------------------------------------------------------------
 
-    def update(self, A: Any, B: Any = None) -> None:
+    def update(self, A: Any, B: Any = None, *, ids: Any = None) -> None:
         """Add a batch.
 
         Parameters
@@ -165,17 +167,22 @@ class Stream:
         A, B : array, shapes (m, p1) and (m, p2); or mappings of names to arrays, or sequences of arrays
             The same m examples in all, m >= 0; the same kind, names and widths in each batch. With layers, ``B=None``
             compares `A` with itself. The arrays may be changed afterwards; gradients do not flow through a stream.
+        ids : (ids of A, ids of B), optional
+            Labels of the examples of this batch, as in `simkit.compare` and `simkit.pairwise`.
 
         Raises
         ------
         InvalidArrayError
-            Different numbers of examples, other layers or widths than before, values that are not finite, or layers that are
-            too wide together. The state is as before the call.
+            Different numbers of examples or other labels of them, other layers or widths than before, values that are not
+            finite, or layers that are too wide together. The state is as before the call.
         InvalidDtypeError, MixedArraysError
             As in `simkit.compare`; also if the framework or the device changes between batches.
         """
         kind, rows, columns = self._sides(A, B)
         everything = rows | columns
+        given = [_by_name(side, name) for side, name in zip((A, B), _SIDES[kind], strict=False)]
+        check_one_rule({name: x for side in given for name, x in side.items()}, self._rule.get("maps"))
+        check_labels(*given, ids=ids)
         self._check(kind, tuple(rows), tuple(columns), everything)
         first = next(iter(everything.values()))
         if self.projection is not None:
@@ -469,6 +476,16 @@ def _is_layers(x: Any) -> bool:
     if isinstance(x, Mapping):
         return True
     return isinstance(x, Sequence) and not isinstance(x, str) and len(x) > 0 and hasattr(x[0], "shape") and x[0].ndim > 1
+
+
+_SIDES = {"pair": "XY", "layers": "A", "layers of two": "AB"}
+
+
+def _by_name(side: Any, name: str) -> dict[str, Any]:
+    """A side of a batch as it was given, by the names of messages."""
+    if not _is_layers(side):
+        return {name: side}
+    return {f"{name}[{str(key)!r}]": x for key, x in (side.items() if isinstance(side, Mapping) else enumerate(side))}
 
 
 def _plain(kind: str, name: str) -> str:
