@@ -38,13 +38,14 @@ def slopes(
 ) -> Iterator[tuple[str, float | None, float]]:
     """Along random directions of each argument: its name, the slope by its gradient, the slope by differences in NumPy.
 
-    `by_example` makes each example longer or shorter as a whole, which leaves dead units dead and equal units equal.
+    `by_example` moves each example as a whole away from the first or towards it, which leaves dead units dead and equal units
+    equal.
     """
     for i, (name, gradient) in enumerate(zip("XY", gradients, strict=False)):
         for _ in range(_DIRECTIONS):
             direction = rng.standard_normal(arrays[i].shape)
             if by_example:
-                direction = direction[:, :1] * arrays[i]
+                direction = direction[:, :1] * (arrays[i] - arrays[i][:1])
             ends = []
             for step in (_STEP, -_STEP):
                 points = list(arrays)
