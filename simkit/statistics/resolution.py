@@ -1,0 +1,104 @@
+"""Whether the working precision resolves what an index looks at, and what to do where it does not.
+
+A kernel that notices the origin has values that are large next to their differences where the features have a large offset,
+and centring leaves the differences only. Distances by the expansion |x|^2 + |y|^2 - 2x'y lose digits where rows are far from
+the origin and near each other. float64 resolves both where the device has it; these checks read a few values, and are left
+out where reading one would start a computation or fail (`simkit.arrays.is_lazy`).
+"""
+
+from __future__ import annotations
+
+from simkit.arrays import Array, Namespace, accumulation_dtype, detach, is_lazy, warn_caller
+from simkit.errors import AccuracyWarning
+from simkit.linalg import double_centre, squared_norm, total, widen
+
+__all__ = ["resolves_distances", "resolving_distances", "squared_lengths", "warn_if_unresolved"]
+
+_FEW = 256
+_DOUBLE = 1e-10  # above eps of float64, below that of float32
+_ROUNDING = 1e-3  # as a share of the root mean square of HKH
+_FAR = 64.0  # times the typical squared distance from the origin: float32 is then right to about 1e-5 of it
+_RANGE = 1e30  # squares beyond this, or below its inverse, are near the end of float32
+
+
+def warn_if_unresolved(k: Array, name: str, xp: Namespace) -> None:
+    """Warn if rounding of the entries of a Gram matrix is no longer small next to the entries of HKH.
+
+    Parameters
+    ----------
+    k : array, shape (n, n)
+        Not yet centred; or the part of it that belongs to some of the examples. At most 256 rows are looked at.
+    name : str
+        How the warning calls the layer.
+
+    Warns
+    -----
+    AccuracyWarning
+        eps max |K| exceeds a thousandth of the root mean square of HKH.
+    """
+    if is_lazy(k):
+        return
+    step = max(1, k.shape[0] // _FEW)
+    k = detach(k)[::step, ::step]
+    eps = float(xp.finfo(k.dtype).eps)
+    rounding = eps * float(xp.max(xp.abs(k)))
+    spread = float(xp.sqrt(squared_norm(double_centre(k, xp), xp))) / k.shape[0]
+    if rounding > _ROUNDING * spread:
+        warn_caller(
+            f"The kernel of {name} has values of about {rounding / eps:.0e}, whose rounding in this precision (eps = "
+            f"{eps:.0e}) is not small next to the differences between them that the score is made of: the features have a "
+            f"large offset, and the kernel depends on the origin. {_remedy(k, xp)}If the offset means nothing, take it off "
+            f"first: {name} - {name}.mean(axis=0).",
+            AccuracyWarning,
+        )
+
+
+def resolving_distances(x: Array, name: str, xp: Namespace) -> Array:
+    """`x` (n, p) in a precision that resolves the distances between its rows: its own, or float64 where that does not.
+
+    Parameters
+    ----------
+    x : array, shape (n, p)
+        Less an origin amid its rows (`simkit.linalg.robust_origin`).
+    name : str
+        How the warning calls the layer.
+
+    Warns
+    -----
+    AccuracyWarning
+        float64 would be needed and is not available.
+    """
+    if is_lazy(x) or float(xp.finfo(x.dtype).eps) < _DOUBLE:
+        return x
+    squares = squared_lengths(x, xp)
+    largest, typical = float(xp.max(squares)), float(xp.sort(squares)[squares.shape[0] // 2])
+    if resolves_distances(largest, typical):
+        return x
+    wide = widen(x, xp)
+    if wide.dtype == x.dtype:
+        warn_caller(
+            f"Some examples of {name} are so far from most others that this precision may not resolve the distances among "
+            f"them. {_remedy(x, xp)}If they are outliers, leave them out.",
+            AccuracyWarning,
+        )
+    return wide
+
+
+def squared_lengths(x: Array, xp: Namespace) -> Array:
+    """|x_i|^2 of the rows, shape (n,), summed in float64 where the device has it."""
+    x = widen(detach(x), xp)
+    return total(x * x, xp, axis=1)
+
+
+def resolves_distances(largest: float, typical: float) -> bool:
+    """Whether float32 tells distances apart, given the largest and a typical squared distance from the origin."""
+    return not (largest > _FAR * typical or largest > _RANGE or typical < 1 / _RANGE)
+
+
+def _remedy(x: Array, xp: Namespace) -> str:
+    if float(xp.finfo(x.dtype).eps) < _DOUBLE or accumulation_dtype(x, xp) != x.dtype:
+        return ""
+    return (
+        'Compute in float64: in JAX jax.config.update("jax_enable_x64", True) before arrays are made; elsewhere on a device '
+        "that has it, such as the CPU. "
+    )
