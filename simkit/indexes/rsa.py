@@ -238,7 +238,7 @@ def _tied(vector: Array, ordered: Array, near: Array, xp: Namespace) -> Array:
         How far each of `ordered` may be from the one before to be tied with it.
     """
     positions = xp.searchsorted(ordered, vector, side="left")
-    group = xp.cumulative_sum(xp.astype(ordered[1:] - ordered[:-1] > near[1:], xp.int64), include_initial=True)
+    group = xp.cumulative_sum(xp.astype(ordered[1:] - ordered[:-1] > near[1:], xp.int32), include_initial=True)
     first = xp.take(ordered, xp.searchsorted(group, group, side="left"))
     last = xp.take(ordered, xp.searchsorted(group, group, side="right") - 1)
     cut = xp.round(ordered / near) * near

@@ -13,6 +13,7 @@ from simkit.linalg import reordered, root, squared_norm, total, widen
 from simkit.properties import Facts, Invariances
 from simkit.representation import Representation
 from simkit.spec import check_choice
+from simkit.statistics.resolution import warn_if_unresolved
 
 __all__ = ["RSMNorm"]
 
@@ -74,7 +75,13 @@ class RSMNorm(Index[_State]):
         )
 
     def prepare(self, representation: Representation) -> _State:
-        """The matrix of similarities."""
+        """The matrix of similarities.
+
+        Warns
+        -----
+        AccuracyWarning
+            The precision does not resolve the differences, and float64 is not available or does not either.
+        """
         xp = representation.xp
         x = widen(representation.features, xp)
         if self.similarity == "inner":
@@ -82,7 +89,9 @@ class RSMNorm(Index[_State]):
         if self.similarity == "correlation":
             x = x - x[:, :1]  # exactly zero where all features of an example are equal
             x = x - total(x, xp, axis=1)[:, None] / x.shape[1]
-        return _State(Cosine()(x, x), xp)
+        cosines = Cosine()(x, x)
+        warn_if_unresolved(cosines, representation.name, xp)
+        return _State(cosines, xp)
 
     def score(self, x: _State, y: _State) -> Array:
         """The norm of the difference."""
