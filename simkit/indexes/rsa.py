@@ -36,7 +36,7 @@ __all__ = ["RSA"]
 Dissimilarity: TypeAlias = Literal["correlation", "euclidean", "squared_euclidean", "cosine", "mahalanobis"]
 Comparison: TypeAlias = Literal["pearson", "spearman", "kendall", "cosine", "whitened_cosine"]
 
-_ROUNDINGS = 2.0**12  # distances that differ by fewer, each relative to itself, are tied
+_DIGITS = 10 / 13  # distances that agree in so many of their binary digits are tied: 40 in float64
 
 _INVARIANCES: dict[str, Invariances] = {
     "correlation": Invariances.both("permutation", "isotropic_scaling"),
@@ -177,7 +177,8 @@ class RSA(Index[_State]):
             return xp.full_like(d, rounding_noise(widen(layer.features[:1, :], xp), xp))
         magnitude = xp.floor(xp.log2(xp.where(d > 0, d, 1.0)))
         info = xp.finfo(d.dtype)
-        rounding = _ROUNDINGS * float(info.eps) * xp.pow(constant_of(2.0, d, xp), magnitude)
+        digits = round(_DIGITS * math.log2(float(info.eps)))
+        rounding = 2.0**digits * xp.pow(constant_of(2.0, d, xp), magnitude)
         return xp.clip(rounding, min=float(info.smallest_normal))
 
     def score(self, x: _State, y: _State) -> Array:
