@@ -59,8 +59,8 @@ class CKNNA(Index[_State]):
     Align(K, L) = sum_ij a_ij (K_ij - mean_l K_il) (L_ij - mean_l L_il)
 
     with a_ij = 1 if j is among the k nearest neighbours of i, itself excluded, in both layers, else 0. With k = n - 1 all
-    pairs count. Of m examples that are equally near and tie for the last r places each is a neighbour by r/m, and a_ij is the
-    lesser of the shares in both layers.
+    pairs count. Of m examples that are equally near and tie for the last r places each is a neighbour by r/m, and a_ij is
+    the lesser of the shares in both layers.
 
     Parameters
     ----------

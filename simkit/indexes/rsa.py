@@ -228,8 +228,8 @@ def _normalised(vector: Array, xp: Namespace) -> Array:
 def _tied(vector: Array, ordered: Array, near: Array, xp: Namespace) -> Array:
     """Entries that differ by no more than rounding made equal, to the least of them.
 
-    A chain of entries of which each is near the next is cut at multiples of `near` if it is long: in low precision, or of very
-    many entries, all might hang together.
+    A chain of entries of which each is near the next is cut at multiples of `near` if it is long: in low precision, or of
+    very many entries, all might hang together.
 
     Parameters
     ----------
