@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 from data import pair
 
 import simkit
-from simkit.errors import InvalidArrayError, SpecError
+from simkit.errors import AccuracyWarning, InvalidArrayError, SpecError
 from simkit.indexes import CKNNA, Jaccard, MutualKNN
 from simkit.representation import Representation
 from simkit.statistics import neighbours as module
@@ -25,26 +27,36 @@ def similarity(X, metric):
     return X @ X.T
 
 
-def sets(X, k, metric):
-    S = similarity(X, metric)
-    return [set(sorted((j for j in range(len(S)) if j != i), key=lambda j: -S[i, j])[:k]) for i in range(len(S))]
+def shares(X, k, metric):
+    """How much of a neighbour of i is j, one example after the other; of m that tie for r places each has r/m."""
+    S = np.round(similarity(X, metric), 9)
+    A = np.zeros(S.shape)
+    for i in range(len(S)):
+        others = [j for j in range(len(S)) if j != i]
+        last = sorted((S[i, j] for j in others), reverse=True)[k - 1]
+        nearer, tied = [j for j in others if S[i, j] > last], [j for j in others if S[i, j] == last]
+        A[i, nearer], A[i, tied] = 1, (k - len(nearer)) / len(tied)
+    return A
 
 
 def mutual_knn(X, Y, k, metric):
-    return np.mean([len(a & b) / k for a, b in zip(sets(X, k, metric), sets(Y, k, metric), strict=True)])
+    return np.sum(np.minimum(shares(X, k, metric), shares(Y, k, metric))) / (k * len(X))
 
 
 def jaccard(X, Y, k, metric):
-    return np.mean([len(a & b) / len(a | b) for a, b in zip(sets(X, k, metric), sets(Y, k, metric), strict=True)])
+    A, B = shares(X, k, metric), shares(Y, k, metric)
+    return np.mean([sum(map(min, a, b)) / sum(map(max, a, b)) for a, b in zip(A, B, strict=True)])
 
 
 def cknna(X, Y, k, metric):
     """The paper's equation, one pair of examples after the other."""
 
     def align(A, B):
-        K, L, near_a, near_b = similarity(A, metric), similarity(B, metric), sets(A, k, metric), sets(B, k, metric)
+        K, L, near_a, near_b = similarity(A, metric), similarity(B, metric), shares(A, k, metric), shares(B, k, metric)
         return sum(
-            (K[i, j] - K[i].mean()) * (L[i, j] - L[i].mean()) for i in range(len(K)) for j in near_a[i] & near_b[i] if i != j
+            min(near_a[i, j], near_b[i, j]) * (K[i, j] - K[i].mean()) * (L[i, j] - L[i].mean())
+            for i in range(len(K))
+            for j in range(len(K))
         )
 
     return align(X, Y) / np.sqrt(align(X, X) * align(Y, Y))
@@ -53,14 +65,8 @@ def cknna(X, Y, k, metric):
 def cknna_of_the_code(X, Y, k, metric):
     """Song's estimator of masked matrices that are not symmetric, as the authors' programs have it."""
 
-    def mask(A):
-        M = np.zeros((len(A), len(A)))
-        for i, near in enumerate(sets(A, k, metric)):
-            M[i, list(near)] = 1
-        return M
-
     def align(A, B):
-        both = mask(A) * mask(B)
+        both = np.minimum(shares(A, k, metric), shares(B, k, metric))
         K, L, n = both * similarity(A, metric), both * similarity(B, metric), len(A)
         one = np.ones(n)
         return (
@@ -94,13 +100,75 @@ def test_definition(backend, name, definition, metrics, more, k):
             assert float(half) == pytest.approx(expected, rel=1e-5)
 
 
-def test_ties_go_to_the_first(backend):
+def tied_layers():
+    """Layers whose examples are equally similar to many others."""
+    rng = np.random.default_rng(7)
+    binary = [(rng.random((30, p)) < 0.4).astype(float) for p in (6, 5)]
+    for layer in binary:
+        layer[:, 0] = 1  # each example has a direction
+    whole = [rng.integers(1, 4, (30, p)).astype(float) for p in (4, 3)]
+    rows = rng.integers(0, 15, 30)
+    repeated = [layer[rows] for layer in pair(15, 6, 5)]
+    grid = np.array([[i, j] for i in range(5) for j in range(6)], dtype=float)
+    far = [layer.copy() for layer in binary]
+    far[0][3] *= 1e8  # one example does not blur the others
+    return {
+        "binary": binary,
+        "whole": whole,
+        "repeated": repeated,
+        "grid": [grid + 1, grid[rng.permutation(30)] + 2],
+        "outlier": far,
+    }
+
+
+@pytest.mark.parametrize("kind", tied_layers())
+@pytest.mark.parametrize(("name", "definition", "metrics", "more"), CASES, ids=["mutual_knn", "jaccard", "cknna", "code"])
+def test_ties_are_shared(backend, name, definition, metrics, more, kind):
+    """Neither a rotation, nor scale, nor the order of the examples decides who of those equally near is taken."""
+    rng = np.random.default_rng(1)
+    X, Y = tied_layers()[kind]
+    order = rng.permutation(len(X))
+    rotation = np.linalg.qr(rng.standard_normal((X.shape[1], X.shape[1])))[0]
+    for metric in metrics:
+        index = simkit.get_index(name, k=4, metric=metric, **more)
+
+        def score(a, b, index=index):
+            return float(index(backend.asarray(a), backend.asarray(b)))
+
+        if kind != "outlier":  # where the definition is not right to nine digits
+            assert score(X, Y) == pytest.approx(definition(X, Y, 4, metric), rel=1e-9)
+        assert score(X, X) == pytest.approx(1, rel=1e-12)
+        for moved in (X @ rotation, 2.7 * X):
+            assert score(moved, Y) == pytest.approx(score(X, Y), rel=1e-9)
+            assert score(moved, X) == pytest.approx(1, rel=1e-9)
+        assert score(X[order], Y[order]) == pytest.approx(score(X, Y), rel=1e-9)
+
+
+def test_shares_add_up(backend):
     """Examples on a grid: many are equally far, and each still has exactly k neighbours."""
     X = np.array([[i, j] for i in range(5) for j in range(5)], dtype=float)
-    near = neighbours(Representation(backend.asarray(X)), 3, "euclidean")
-    chosen = backend.to_numpy(near.chosen)
-    np.testing.assert_array_equal(chosen.sum(axis=1), 3)
-    assert [set(np.flatnonzero(row)) for row in chosen] == sets(X, 3, "euclidean")
+    for metric in ("euclidean", "inner"):
+        chosen = backend.to_numpy(neighbours(Representation(backend.asarray(X)), 3, metric).chosen)
+        np.testing.assert_allclose(chosen, shares(X, 3, metric), rtol=1e-15)
+        np.testing.assert_allclose(chosen.sum(axis=1), 3, rtol=1e-15)
+
+
+def test_all_neighbours_alike():
+    """One feature of one sign: all cosines are 1, and each example is as much of a neighbour as any other."""
+    X = 1 + np.random.default_rng(0).random((20, 1))
+    with pytest.warns(AccuracyWarning):
+        near = neighbours(Representation(X), 5, "cosine").chosen
+    np.testing.assert_allclose(near, (1 - np.eye(20)) * 5 / 19, rtol=1e-12)
+
+
+@pytest.mark.parametrize("index", [MutualKNN(metric="euclidean"), Jaccard(metric="euclidean")], ids=str)
+def test_an_outlier_may_be_anywhere(backend, index):
+    X, Y = pair(40, 5, 5)
+    X[0] *= 1e8
+    expected = (mutual_knn if isinstance(index, MutualKNN) else jaccard)(X, Y, 10, "euclidean")
+    for row in (0, 17, 39):
+        order = np.roll(np.arange(40), row)
+        assert float(index(backend.asarray(X[order]), backend.asarray(Y[order]))) == pytest.approx(expected, rel=1e-10)
 
 
 def test_tiles_change_nothing(monkeypatch, backend):
@@ -129,6 +197,52 @@ def test_a_large_offset_does_not_hide_who_is_near():
     X, Y = pair(40, 5, 5)
     index = MutualKNN(metric="euclidean")
     assert index(X + 1e7, Y) == index(X, Y)
+
+
+SINGLE = ["mutual_knn", "mutual_knn(metric=inner)", "jaccard", "cknna", "cknna(form=code)"]
+SINGLE += ["rsm_norm", "rsm_norm(similarity=inner)", "rsm_norm(similarity=correlation)", "rsa(dissimilarity=cosine)"]
+
+
+def far_from_the_origin(what):
+    X, Y = pair(60, 8, 7)
+    if what == "offset":
+        return (X + 1e4).astype(np.float32), (Y + 1e4).astype(np.float32)
+    X[:, 2] = Y[:, 2] = 15000
+    return X.astype(np.float32), Y.astype(np.float32)
+
+
+@pytest.mark.parametrize("what", ["offset", "massive activation"])
+@pytest.mark.parametrize("spec", [*SINGLE, "rsa"])
+def test_without_float64_an_offset_is_warned_of(spec, what):
+    """What the metric sees, float32 may not resolve; in float64 the same numbers score without a word."""
+    jax = pytest.importorskip("jax")
+    X, Y = far_from_the_origin(what)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        expected = float(simkit.compare(X, Y, spec))
+        ordinary = [layer.astype(np.float32) for layer in pair(60, 8, 7)]
+        with jax.enable_x64(False):
+            assert np.isfinite(float(simkit.compare(*map(jax.numpy.asarray, ordinary), spec)))
+            jax.jit(lambda a, b: simkit.compare(a, b, spec))(*map(jax.numpy.asarray, (X, Y)))
+    with warnings.catch_warnings(record=True) as caught, jax.enable_x64(False):
+        warnings.simplefilter("always")
+        found = float(simkit.compare(*map(jax.numpy.asarray, (X, Y)), spec))
+    warned = [str(warning.message) for warning in caught if issubclass(warning.category, AccuracyWarning)]
+    assert all("jax_enable_x64" in message for message in warned)
+    assert warned or found == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.parametrize("what", ["offset", "massive activation"])
+@pytest.mark.parametrize(
+    "spec", ["mutual_knn(metric=euclidean)", "jaccard(metric=euclidean)", "rsa(dissimilarity=euclidean)"]
+)
+def test_without_float64_distances_do_not_see_an_offset(spec, what):
+    jax = pytest.importorskip("jax")
+    X, Y = far_from_the_origin(what)
+    expected = float(simkit.compare(X, Y, spec))
+    with jax.enable_x64(False), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert float(simkit.compare(*map(jax.numpy.asarray, (X, Y)), spec)) == pytest.approx(expected, rel=1e-3)
 
 
 def test_gradients_of_cknna():

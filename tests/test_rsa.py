@@ -12,7 +12,7 @@ from data import pair
 from scipy.spatial.distance import pdist
 
 import simkit
-from simkit.errors import ConstantInputWarning, SpecError
+from simkit.errors import AccuracyWarning, ConstantInputWarning, SpecError
 from simkit.indexes import RSA
 from simkit.representation import Representation
 
@@ -92,6 +92,46 @@ def test_ties(backend, comparison):
             backend.asarray(X), backend.asarray(Y), "rsa", dissimilarity=dissimilarity, comparison=comparison
         )
         assert float(score) == pytest.approx(expected, rel=1e-12, abs=1e-14)
+
+
+@pytest.mark.parametrize("comparison", ["pearson", "spearman", "kendall"])
+@pytest.mark.parametrize("dissimilarity", ["euclidean", "squared_euclidean"])
+@pytest.mark.parametrize("kind", ["ordinary", "whole"])
+def test_an_outlier_blurs_nobody_else(backend, kind, dissimilarity, comparison):
+    """Wherever it is, the dissimilarities of the others keep their order, and their ties."""
+    rng = np.random.default_rng(2)
+    X, Y = pair(20, 5, 4) if kind == "ordinary" else [rng.integers(0, 3, (20, 4)).astype(float) for _ in range(2)]
+    X[0] = 1e8 * (X[0] + 1)
+    expected = COMPARE[comparison](rdm(X, dissimilarity), rdm(Y, dissimilarity))
+    for row in (0, 7, 19):
+        order = np.roll(np.arange(20), row)
+        score = RSA(dissimilarity, comparison)(backend.asarray(X[order]), backend.asarray(Y[order]))
+        assert float(score) == pytest.approx(expected, rel=1e-7 if comparison == "pearson" else 1e-12)
+
+
+@pytest.mark.parametrize("comparison", ["spearman", "kendall"])
+@pytest.mark.parametrize("dissimilarity", ["euclidean", "squared_euclidean", "cosine"])
+def test_ties_survive_rotation_and_scale(backend, dissimilarity, comparison):
+    rng = np.random.default_rng(3)
+    X, Y = ((rng.random((25, p)) < 0.5).astype(float) for p in (6, 5))
+    X[:, 0] = Y[:, 0] = 1
+    X[4] *= 1e8
+    rotation = np.linalg.qr(rng.standard_normal((6, 6)))[0]
+    order = rng.permutation(25)
+    index = RSA(dissimilarity, comparison)
+    expected = float(index(X, Y))
+    for moved, other in ((X @ rotation, Y), (2.7 * X, Y), (X[order] @ rotation, Y[order])):
+        assert float(index(backend.asarray(moved), backend.asarray(other))) == pytest.approx(expected, rel=1e-10)
+
+
+@pytest.mark.parametrize("comparison", COMPARISONS)
+def test_equal_directions_are_no_order(comparison):
+    """All examples on one ray: what is left of their cosines is rounding, which must not be compared."""
+    rng = np.random.default_rng(4)
+    X = rng.random((12, 1)) @ rng.standard_normal((1, 6))
+    score = RSA("cosine", comparison)
+    with pytest.warns((ConstantInputWarning, AccuracyWarning)):
+        assert float(score(X, pair(12, 3, 4)[1])) == 0 if comparison == "kendall" else np.isnan(score(X, pair(12, 3, 4)[1]))
 
 
 @pytest.mark.parametrize("comparison", ["spearman", "kendall"])

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
 from typing import ClassVar, Literal, TypeAlias, get_args
 
 from simkit.arrays import Array, Namespace
+from simkit.caching import cached_property
 from simkit.index import Index
 from simkit.linalg import ratio, reordered, root, total, widen
 from simkit.properties import Facts
@@ -30,7 +30,7 @@ class _State:
     def aligned(self, other: _State) -> Array:
         """Alignment over the pairs that are neighbours in both layers."""
         xp = self.xp
-        both = xp.astype(xp.logical_and(self.near.chosen, other.near.chosen), self.k.dtype)
+        both = self.near.common(other.near)
         if self.form == "paper":
             return total(both * self.k * other.k, xp)
         n, a, b = self.k.shape[0], both * self.k, both * other.k
@@ -59,7 +59,8 @@ class CKNNA(Index[_State]):
     Align(K, L) = sum_ij a_ij (K_ij - mean_l K_il) (L_ij - mean_l L_il)
 
     with a_ij = 1 if j is among the k nearest neighbours of i, itself excluded, in both layers, else 0. With k = n - 1 all
-    pairs count.
+    pairs count. Of m examples that are equally near and tie for the last r places each is a neighbour by r/m, and a_ij is
+    the lesser of the shares in both layers.
 
     Parameters
     ----------
@@ -109,7 +110,7 @@ class CKNNA(Index[_State]):
         xp = layer.xp
         x = widen(layer.features, xp)
         if self.metric == "inner":
-            x = x / layer.scale  # a power of two
+            x = x / widen(layer.scale, xp)  # a power of two
         k = similarities(x, x, self.metric, xp)
         if self.form == "paper":
             k = k - total(k, xp, axis=1)[:, None] / layer.n

@@ -22,7 +22,8 @@ class Jaccard(Index[Neighbours]):
     1/n sum_i |N_X(i) & N_Y(i)| / |N_X(i) | N_Y(i)|,   N(i) the k nearest neighbours of example i, itself excluded
 
     It orders single examples as `MutualKNN` does, s / (2 - s) for s of that index, but averages another function of them.
-    Of examples that are equally near the first are taken.
+    Of m examples that are equally near and tie for the last r places each is a neighbour by r/m; the intersection then is
+    the sum of the lesser of both shares, the union that of the greater.
 
     Parameters
     ----------

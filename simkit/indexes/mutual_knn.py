@@ -21,7 +21,8 @@ class MutualKNN(Index[Neighbours]):
 
     1/n sum_i |N_X(i) & N_Y(i)| / k,   N(i) the k nearest neighbours of example i, itself excluded
 
-    Unrelated layers score k / (n - 1) on average. Of examples that are equally near the first are taken.
+    Unrelated layers score k / (n - 1) on average. Of m examples that are equally near and tie for the last r places each is
+    a neighbour by r/m, and what is common to two layers is the lesser of both shares.
 
     Parameters
     ----------

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 
-from simkit.arrays import Array, Namespace, constant_of, placement
+from simkit.arrays import Array, Namespace, constant_of, detach, placement
 from simkit.index import Index
 from simkit.kernels.cosine import Cosine
 from simkit.linalg import (
@@ -17,22 +17,26 @@ from simkit.linalg import (
     double_centre,
     ratio,
     reordered,
+    robust_origin,
     root,
     squared_distances,
     total,
+    vecdot,
     widen,
     without_diagonal,
 )
 from simkit.properties import Facts, Invariances
 from simkit.representation import Representation
 from simkit.spec import check_choice
+from simkit.statistics.neighbours import rounding_noise
+from simkit.statistics.resolution import resolving_distances, warn_if_unresolved
 
 __all__ = ["RSA"]
 
 Dissimilarity: TypeAlias = Literal["correlation", "euclidean", "squared_euclidean", "cosine", "mahalanobis"]
 Comparison: TypeAlias = Literal["pearson", "spearman", "kendall", "cosine", "whitened_cosine"]
 
-_RESOLUTION = 2.0**-36  # dissimilarities, as shares of the largest, that differ by less are tied
+_DIGITS = 10 / 13  # distances that agree in so many of their binary digits are tied: 40 in float64
 
 _INVARIANCES: dict[str, Invariances] = {
     "correlation": Invariances.both("permutation", "isotropic_scaling"),
@@ -94,7 +98,8 @@ class RSA(Index[_State]):
     Notes
     -----
     Everything is computed in float64 where the device has it, since ranks see the last digit. For rank correlations
-    dissimilarities are rounded to 1.5e-11 of the largest, so that equal ones are tied.
+    dissimilarities that differ by no more than rounding are tied: distances by 1e-12 of themselves, whatever the largest is,
+    and correlations and cosines by about 1e-14 sqrt(p).
 
     References
     ----------
@@ -127,7 +132,13 @@ class RSA(Index[_State]):
         )
 
     def dissimilarities(self, representation: Representation) -> Array:
-        """The RDM: dissimilarities of all pairs of examples, shape (n, n), zero on the diagonal, in float64."""
+        """The RDM: dissimilarities of all pairs of examples, shape (n, n), zero on the diagonal, in float64.
+
+        Warns
+        -----
+        AccuracyWarning
+            The precision does not resolve the differences, and float64 is not available or does not either.
+        """
         layer = representation
         xp = layer.xp
         if self.dissimilarity == "mahalanobis":
@@ -136,25 +147,39 @@ class RSA(Index[_State]):
         if self.dissimilarity in ("euclidean", "squared_euclidean"):
             # An offset and a power of two, so that the distances of whole numbers are exact and their ties stay ties.
             scale = widen(layer.scale, xp)
-            x = (x - x[:1, :]) / scale
+            x = resolving_distances((x - robust_origin(x, xp)) / scale, layer.name, xp)
             squares = _squares(x, xp)
             return squares * scale**2 if self.dissimilarity == "squared_euclidean" else root(squares, xp) * scale
         if self.dissimilarity == "correlation":
             x = x - x[:, :1]  # exactly zero where all features of an example are equal
             x = x - total(x, xp, axis=1)[:, None] / x.shape[1]
-        return without_diagonal(xp.clip(1.0 - Cosine()(x, x), min=0.0), xp)
+        cosines = Cosine()(x, x)
+        warn_if_unresolved(cosines, layer.name, xp)
+        return without_diagonal(xp.where(1.0 - cosines > rounding_noise(x, xp), 1.0 - cosines, 0.0), xp)
 
     def prepare(self, representation: Representation) -> _State:
         """The RDM over the pairs i < j, normalised for the comparison."""
         n, xp = representation.n, representation.xp
         rdm = _pairs(self.dissimilarities(representation), xp)
-        largest = xp.max(rdm)
-        rdm = rdm / xp.where(largest > 0, largest, 1.0)
         if self.comparison in ("spearman", "kendall"):
-            rdm = xp.round(rdm / _RESOLUTION) * _RESOLUTION  # rounding would break ties, differently in each library
+            ordered = xp.sort(detach(rdm))
+            rdm = _tied(rdm, ordered, self._rounding(ordered, representation), xp)
         elif self.comparison == "pearson":
-            rdm = xp.where(xp.max(rdm) - xp.min(rdm) > _RESOLUTION, rdm, rdm[:1])
-        return self._compared(rdm, n, xp)
+            low, high = xp.min(rdm), xp.max(rdm)
+            rdm = xp.where(high - low > self._rounding(high, representation), rdm, rdm[:1])
+        largest = xp.max(rdm)
+        return self._compared(rdm / xp.where(largest > 0, largest, 1.0), n, xp)
+
+    def _rounding(self, d: Array, layer: Representation) -> Array:
+        """Dissimilarities that differ from those given by no more count as equal."""
+        xp = layer.xp
+        if self.dissimilarity in ("correlation", "cosine"):
+            return xp.full_like(d, rounding_noise(widen(layer.features[:1, :], xp), xp))
+        magnitude = xp.floor(xp.log2(xp.where(d > 0, d, 1.0)))
+        info = xp.finfo(d.dtype)
+        digits = round(_DIGITS * math.log2(float(info.eps)))
+        rounding = 2.0**digits * xp.pow(constant_of(2.0, d, xp), magnitude)
+        return xp.clip(rounding, min=float(info.smallest_normal))
 
     def score(self, x: _State, y: _State) -> Array:
         """Correlation of the two RDMs."""
@@ -189,7 +214,7 @@ class RSA(Index[_State]):
 
 def _squares(x: Array, xp: Namespace) -> Array:
     """Squared distances of all pairs of rows, exactly zero for equal rows: the root of their rounding would be 1e-8."""
-    norms = xp.vecdot(x, x)
+    norms = vecdot(x, x, xp)
     noise = 8 * math.sqrt(x.shape[1]) * float(xp.finfo(x.dtype).eps)
     squares = squared_distances(x, x, xp)
     return xp.where(squares > noise * (norms[:, None] + norms[None, :]), squares, 0.0)
@@ -198,6 +223,27 @@ def _squares(x: Array, xp: Namespace) -> Array:
 def _normalised(vector: Array, xp: Namespace) -> Array:
     """The vector divided by its length; nan if it is zero."""
     return ratio(vector, root(total(vector * vector, xp), xp), xp)
+
+
+def _tied(vector: Array, ordered: Array, near: Array, xp: Namespace) -> Array:
+    """Entries that differ by no more than rounding made equal, to the least of them.
+
+    A chain of entries of which each is near the next is cut at multiples of `near` if it is long: in low precision, or of
+    very many entries, all might hang together.
+
+    Parameters
+    ----------
+    vector, ordered : array, shape (m,)
+        The entries, and the same sorted.
+    near : array, shape (m,)
+        How far each of `ordered` may be from the one before to be tied with it.
+    """
+    positions = xp.searchsorted(ordered, vector, side="left")
+    group = xp.cumulative_sum(xp.astype(ordered[1:] - ordered[:-1] > near[1:], xp.int32), include_initial=True)
+    first = xp.take(ordered, xp.searchsorted(group, group, side="left"))
+    last = xp.take(ordered, xp.searchsorted(group, group, side="right") - 1)
+    cut = xp.round(ordered / near) * near
+    return xp.take(xp.where(last - first <= 4 * near, first, cut), positions)
 
 
 def _ranks(vector: Array, xp: Namespace) -> Array:

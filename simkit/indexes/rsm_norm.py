@@ -6,21 +6,25 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple, TypeAlias, get_args
 
-from simkit.arrays import Array, Namespace
+from simkit.arrays import Array, Namespace, detach, is_lazy
 from simkit.index import Index
 from simkit.kernels.cosine import Cosine
 from simkit.linalg import reordered, root, squared_norm, total, widen
 from simkit.properties import Facts, Invariances
 from simkit.representation import Representation
 from simkit.spec import check_choice
+from simkit.statistics.resolution import warn_if_unresolved
 
 __all__ = ["RSMNorm"]
 
 Similarity: TypeAlias = Literal["cosine", "inner", "correlation"]
 
+_ROUNDING = 1e-3  # as a share of the difference
+
 
 class _State(NamedTuple):
     s: Array  # similarities of all pairs of examples
+    name: str
     xp: Namespace
 
     def permuted(self, order: Array) -> _State:
@@ -78,12 +82,29 @@ class RSMNorm(Index[_State]):
         xp = representation.xp
         x = widen(representation.features, xp)
         if self.similarity == "inner":
-            return _State(x @ x.mT, xp)
+            return _State(x @ x.mT, representation.name, xp)
         if self.similarity == "correlation":
             x = x - x[:, :1]  # exactly zero where all features of an example are equal
             x = x - total(x, xp, axis=1)[:, None] / x.shape[1]
-        return _State(Cosine()(x, x), xp)
+        return _State(Cosine()(x, x), representation.name, xp)
 
     def score(self, x: _State, y: _State) -> Array:
-        """The norm of the difference."""
-        return root(squared_norm(x.s - y.s, x.xp), x.xp)
+        """The norm of the difference.
+
+        Warns
+        -----
+        AccuracyWarning
+            The precision does not resolve the difference, and float64 is not available or does not either.
+        """
+        xp = x.xp
+        norm = root(squared_norm(x.s - y.s, xp), xp)
+        if not is_lazy(norm) and not _is_resolved(float(detach(norm)) / x.s.shape[0], x.s, y.s, xp):
+            for layer in (x, y):
+                warn_if_unresolved(layer.s, layer.name, xp)
+        return norm
+
+
+def _is_resolved(difference: float, s: Array, t: Array, xp: Namespace) -> bool:
+    """Whether the rounding of similarities is small next to their typical difference, or they do not differ at all."""
+    largest = max(float(xp.max(xp.abs(detach(z)))) for z in (s, t))
+    return difference == 0 or float(xp.finfo(s.dtype).eps) * largest <= _ROUNDING * difference

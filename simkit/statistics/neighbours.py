@@ -1,22 +1,28 @@
 """Who is near whom: similarities of all pairs of examples within one layer, and the k nearest neighbours of each.
 
 These look at the features as they were given. Centring the columns would change every cosine, and with it the neighbours.
+
+Of m examples that tie for the last r places among the k nearest each takes r/m of a place. A rule by position would make the
+score depend on the order of the examples, and rounding would make it depend on rotations: similarities tie if they differ by
+no more than rounding may have made.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple, TypeAlias, get_args
+import math
+from typing import Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 
-from simkit.arrays import Array, Namespace, placement
+from simkit.arrays import Array, Namespace, detach, is_lazy, placement
 from simkit.kernels.cosine import Cosine
 from simkit.kernels.linear import Linear
-from simkit.linalg import reordered, squared_distances, widen
+from simkit.linalg import reordered, robust_origin, root, squared_distances, vecdot, widen
 from simkit.properties import Invariances
 from simkit.representation import Representation
+from simkit.statistics.resolution import resolving_distances, warn_if_unresolved
 
-__all__ = ["INVARIANCES", "METRICS", "Metric", "Neighbours", "nearest", "neighbours", "similarities"]
+__all__ = ["INVARIANCES", "METRICS", "Metric", "Neighbours", "nearest", "neighbours", "rounding_noise", "similarities"]
 
 Metric: TypeAlias = Literal["cosine", "inner", "euclidean"]
 METRICS: tuple[Metric, ...] = get_args(Metric)
@@ -28,6 +34,7 @@ INVARIANCES: dict[str, Invariances] = {
 }
 
 _TILE = 2**22  # similarities at a time
+_ROWS = 256  # that are looked at to see whether similarities are resolved
 
 
 class Neighbours(NamedTuple):
@@ -35,22 +42,31 @@ class Neighbours(NamedTuple):
 
     Attributes
     ----------
-    chosen : boolean array, shape (n, n)
-        ``chosen[i, j]``: j is one of the k nearest neighbours of i. Exactly k in each row, never i itself.
+    chosen : array, shape (n, n)
+        ``chosen[i, j]``: how much of a neighbour of i is j. 1 for those among the k nearest, 0 for the others and for i
+        itself; of m examples that tie for the last r places each has r/m. Rows add up to k.
     """
 
     chosen: Array
     k: int
-    dtype: Any
     xp: Namespace
+
+    def common(self, other: Neighbours) -> Array:
+        """How much of a neighbour of i is j in both layers, the lesser of the two, shape (n, n)."""
+        return self.xp.minimum(self.chosen, other.chosen)
 
     def shared(self, other: Neighbours) -> Array:
         """How many neighbours of each example are neighbours in the other layer too, shape (n,)."""
-        return self.xp.sum(self.xp.astype(self.xp.logical_and(self.chosen, other.chosen), self.dtype), axis=1)
+        return self.xp.sum(self.common(other), axis=1)
 
     def permuted(self, order: Array) -> Neighbours:
         """The same neighbours with the examples in another order."""
         return self._replace(chosen=reordered(self.chosen, order, self.xp))
+
+
+def rounding_noise(x: Array, xp: Namespace) -> float:
+    """Bound of the error of x_i'x_j as a share of |x_i| |x_j|, of features `x` (n, p) that may have been rotated before."""
+    return 32 * math.sqrt(x.shape[1]) * float(xp.finfo(x.dtype).eps)
 
 
 def similarities(rows: Array, everyone: Array, metric: Metric, xp: Namespace) -> Array:
@@ -60,30 +76,61 @@ def similarities(rows: Array, everyone: Array, metric: Metric, xp: Namespace) ->
     return (Cosine() if metric == "cosine" else Linear())(rows, everyone)
 
 
+def _errors(rows: Array, everyone: Array, metric: Metric, xp: Namespace) -> Array:
+    """What rounding may have added to `similarities`, of a shape that broadcasts to (m, n)."""
+    noise = rounding_noise(everyone, xp)
+    if metric == "cosine":
+        return xp.full_like(everyone[:1, :1], noise)
+    a, b = vecdot(rows, rows, xp)[:, None], vecdot(everyone, everyone, xp)[None, :]
+    return noise * (a + b if metric == "euclidean" else root(a, xp) * root(b, xp))
+
+
 def neighbours(layer: Representation, k: int, metric: Metric) -> Neighbours:
-    """The k nearest neighbours of each example, a tile of examples at a time."""
+    """The k nearest neighbours of each example, a tile of examples at a time.
+
+    Warns
+    -----
+    AccuracyWarning
+        The precision does not resolve the similarities, and float64 is not available or does not either.
+    """
     xp, n = layer.xp, layer.n
-    x = widen(layer.features, xp)
-    if metric == "euclidean":
-        x = x - x[:1, :]  # distances do not see an offset; the expansion that computes them would
+    x = detach(widen(layer.features, xp))
+    if metric == "euclidean":  # distances do not see an offset; the expansion that computes them would
+        x = resolving_distances(x - robust_origin(x, xp), layer.name, xp)
+    elif not is_lazy(x):
+        few = x[:: max(1, n // _ROWS), :]
+        warn_if_unresolved(similarities(few, few, metric, xp), layer.name, xp)
     everyone = xp.arange(n, **placement(x))
     step = max(1, _TILE // n)
     tiles = []
     for start in range(0, n, step):
         part = slice(start, min(start + step, n))
         itself = everyone[part][:, None] == everyone[None, :]
-        tiles.append(nearest(xp.where(itself, -float("inf"), similarities(x[part, :], x, metric, xp)), k, xp))
-    return Neighbours(xp.concat(tiles), k, x.dtype, xp)
+        similarity = xp.where(itself, -float("inf"), similarities(x[part, :], x, metric, xp))
+        tiles.append(nearest(similarity, _errors(x[part, :], x, metric, xp), k, xp))
+    return Neighbours(xp.concat(tiles), k, xp)
 
 
-def nearest(similarity: Array, k: int, xp: Namespace) -> Array:
-    """Mask of the k largest entries of each row; of equal ones the first, so that there are exactly k."""
+def nearest(similarity: Array, errors: Array, k: int, xp: Namespace) -> Array:
+    """Share that each entry of a row has in the k places for the largest, shape (m, n), rows adding up to k.
+
+    Parameters
+    ----------
+    similarity : array, shape (m, n)
+        Finite, or minus infinity for what must not be taken; at least k in each row are finite.
+    errors : array
+        What rounding may have added to each; broadcasts to (m, n). The k-th largest ties with all that differ from it by no
+        more than the errors of both.
+    k : int
+    """
     n = similarity.shape[1]
     if isinstance(similarity, np.ndarray):  # selection is linear; the standard only offers a sort
-        threshold = np.partition(similarity, n - k, axis=1)[:, n - k]
+        last = np.partition(similarity, n - k, axis=1)[:, n - k][:, None]
     else:
-        threshold = xp.sort(similarity, axis=1)[:, n - k]
-    above, ties = similarity > threshold[:, None], similarity == threshold[:, None]
-    room = k - xp.sum(xp.astype(above, xp.int32), axis=1)
-    place = xp.cumulative_sum(xp.astype(ties, xp.int32), axis=1)
-    return xp.logical_or(above, xp.logical_and(ties, place <= room[:, None]))
+        last = xp.sort(similarity, axis=1)[:, n - k][:, None]
+    of_last = xp.max(xp.where(similarity == last, errors, 0.0), axis=1, keepdims=True)
+    ties = xp.abs(similarity - last) <= errors + of_last
+    above = xp.astype(xp.logical_and(similarity > last, xp.logical_not(ties)), similarity.dtype)
+    ties = xp.astype(ties, similarity.dtype)
+    places, candidates = k - xp.sum(above, axis=1, keepdims=True), xp.sum(ties, axis=1, keepdims=True)
+    return above + ties * (places / xp.where(candidates > 0, candidates, 1.0))

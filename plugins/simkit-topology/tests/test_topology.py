@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 import pytest
 from scipy.linalg import expm
+from scipy.sparse.csgraph import minimum_spanning_tree
 from simkit_topology.intrinsic import graph_laplacian
 
 import simkit
@@ -194,3 +195,32 @@ def test_a_plugin_may_bring_a_heavy_dependency():
     code = "import sys, simkit; print('rtd' in simkit.list_indexes(), simkit.get_index('rtd'), 'gudhi' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["True", "rtd", "False"]
+
+
+@pytest.mark.parametrize("spec", ["rtd_lite", "rtd", "imd"])
+def test_an_outlier_may_be_anywhere(spec):
+    """It takes no digits of the other distances, as an origin that it has moved would."""
+    rng = np.random.default_rng(0)
+    X, Y = (rng.standard_normal((30, p)) for p in (8, 7))
+    X[0] *= 1e8
+    expected = float(simkit.compare(X, Y, spec))
+    for row in (7, 29):
+        order = np.roll(np.arange(30), row)
+        assert float(simkit.compare(X[order], Y[order], spec)) == pytest.approx(expected, rel=1e-10)
+
+
+def test_distances_beside_an_outlier():
+    rng = np.random.default_rng(0)
+    X, Y = (rng.standard_normal((30, p)) for p in (8, 7))
+    X[0] *= 1e8
+
+    def distances(Z):
+        D = np.sqrt(((Z[:, None, :] - Z[None, :, :]) ** 2).sum(axis=2))
+        return D / np.quantile(D[np.triu_indices(30, 1)], 0.9)
+
+    def length(D):
+        return minimum_spanning_tree(D).sum()
+
+    w, v = distances(X), distances(Y)
+    expected = (length(w) + length(v)) / 2 - length(np.minimum(w, v))
+    assert float(simkit.compare(X, Y, "rtd_lite")) == pytest.approx(expected, rel=1e-10)
