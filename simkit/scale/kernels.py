@@ -4,7 +4,7 @@ The rows are cut into blocks; a task computes one tile of every layer, the examp
 j >= i, and reduces it at once (`simkit.statistics.tiles`). What depends on the data as a whole comes before, in passes of
 its own:
 
-    frame      means and scale of each layer, so that tiles see centred features                  one pass over the blocks
+    frame      means, scale and an origin of each layer, and whether float32 resolves distances   one pass over the blocks
     median     the median distance, if the bandwidth follows it: exactly, by histograms of the    two passes over the tiles
                bits of all distances, 16 at a time (four passes in float64); or from a sample     (or few pairs of each)
     tiles      <K, L>, K1, diagonals of all pairs of layers                                       one pass over the tiles
@@ -32,18 +32,20 @@ from dask.highlevelgraph import HighLevelGraph
 from simkit.arrays import Array, check_values, namespace_of, to_numpy
 from simkit.errors import SpecError
 from simkit.kernel import Kernel, declared_needs
-from simkit.linalg import squared_distances, total, widen
+from simkit.kernels import Linear
+from simkit.linalg import robust_origin, squared_distances, total, widen
 from simkit.scale.cluster import Recipe
 from simkit.scale.sizes import tell_dask
 from simkit.statistics.survey import Survey, Surveyed, boxed
-from simkit.statistics.tiles import KernelSums, Tiles, level, tile
+from simkit.statistics.resolution import resolves_distances, squared_lengths, warn_if_unresolved
+from simkit.statistics.tiles import KernelSums, Tiles, levels_of, tile
 
 __all__ = ["kernel_sums"]
 
 _ROWS = 4096  # of a block
 _BLOCKS = 64  # longer blocks rather than more of them, beyond this
 _SIDE = 512  # of the parts of a tile that stay in the cache
-_FEW = 256  # examples that the mean of K is guessed from
+_FEW = 256  # examples that an origin and the levels of K are found from
 _PAIRS = 10**6
 _FAN = 16
 _DIGIT = 16  # bits per pass
@@ -58,12 +60,15 @@ class Frame:
     survey : Survey
     sums, lows, highs : dict of str to array, shape (p,)
         Sums of the features in float64, and their extremes.
+    few : dict of str to array, shape (k, p)
+        A few examples at regular distances.
     """
 
     survey: Survey
     sums: dict[str, Array]
     lows: dict[str, Array]
     highs: dict[str, Array]
+    few: dict[str, Array]
 
     def moved(self, name: str, x: Array, kernel: Kernel) -> Array:
         """Features as the kernel takes them: see `simkit.statistics.hsic_sums.features_for`."""
@@ -71,22 +76,26 @@ class Frame:
         if not self.survey.finite[name]:
             return xp.zeros_like(x)
         if "translation" not in kernel.invariances:
-            return x
-        mean = self.sums[name] / self.survey.n
-        x = xp.astype(widen(x, xp) - mean, x.dtype)
-        if "isotropic_scaling" not in kernel.invariances:
-            return x
-        largest = xp.max(xp.stack([xp.max(self.highs[name] - mean), xp.max(mean - self.lows[name])]))
+            return widen(x, xp)
+        scale = self._scale(name, xp) if "isotropic_scaling" in kernel.invariances else xp.ones_like(x[0, 0])
+        if isinstance(kernel, Linear):
+            return xp.astype(widen(x, xp) - self.sums[name] / self.survey.n, x.dtype) / scale
+        return x / scale - robust_origin(self.few[name] / scale, xp)
+
+    def _scale(self, name: str, xp: Any) -> Array:
+        """A power of two near half the largest range of a feature."""
+        low, high = self.lows[name], self.highs[name]
+        largest = widen(xp.max(high / 2 - low / 2), xp)
         scale = xp.pow(xp.asarray(2.0, dtype=largest.dtype), xp.floor(xp.log2(xp.where(largest > 0, largest, 1.0))))
-        return x / xp.astype(scale, x.dtype)
+        return xp.astype(xp.clip(scale, min=float(xp.finfo(low.dtype).smallest_normal)), low.dtype)
 
 
 @dataclass(frozen=True, eq=False)
 class Fit:
-    """Kernels with all that depends on the data filled in, ready to travel, and a constant near the mean of each K."""
+    """Kernels with all that depends on the data filled in, ready to travel, and a few examples of each layer."""
 
     kernels: tuple[Recipe, ...]
-    levels: tuple[Array, ...]
+    few: tuple[Array, ...]
 
 
 tell_dask(Frame, Fit)
@@ -121,10 +130,19 @@ def kernel_sums(kernel: Kernel, layers: Mapping[str, Array], *, check_finite: bo
         return keys[0]
 
     chunks = [[(x.name, i, 0) for x in layers.values()] for i in range(len(starts))]
-    frames = [put("frame", i, task=(_frame, names, chunks[i], starts[i], check_finite)) for i in range(len(starts))]
+    gap = max(1, n // _FEW)
+    frames = [put("frame", i, task=(_frame, names, chunks[i], starts[i], gap, check_finite)) for i in range(len(starts))]
     frame = merged("frames", _merged_frames, frames)
     blocks = [put("block", i, task=(_block, recipe, names, chunks[i], frame)) for i in range(len(starts))]
-    few = [put("few", i, task=(_few, blocks[i], starts[i], max(1, n // _FEW))) for i in range(len(starts))]
+    few = [put("few", i, task=(_few, blocks[i], starts[i], gap)) for i in range(len(starts))]
+    if "translation" not in kernel.invariances:
+        dtype = np.result_type(dtype, np.float64)
+    elif not isinstance(kernel, Linear) and any(x.dtype == np.float32 for x in layers.values()):
+        reach = merged("reach", _largest, [put("lengths", i, task=(_lengths, block)) for i, block in enumerate(blocks)])
+        wide = put("wide", task=(_not_resolved, reach, few))
+        blocks = [put("resolved", i, task=(_widened, block, wide)) for i, block in enumerate(blocks)]
+        few = [put("few-resolved", i, task=(_widened, part, wide)) for i, part in enumerate(few)]
+        dtype = np.result_type(dtype, np.float64)  # of some, perhaps
     pairs = [(i, j) for i in range(len(starts)) for j in range(i, len(starts))]
     median: Any = None
     if needs == "median distance" and bandwidth == "sample" and n * (n - 1) // 2 > _PAIRS:
@@ -147,8 +165,12 @@ def kernel_sums(kernel: Kernel, layers: Mapping[str, Array], *, check_finite: bo
         fitted = [put("fitted", k, task=(_fitted_to_all, recipe, part)) for k, part in enumerate(parts)]
     elif needs == "median distance":
         fitted = [put("fitted", k, task=(_fitted_to_median, recipe, median, k)) for k in range(len(names))]
-    fit = put("fit", task=(_fit, fitted or [recipe] * len(names), few))
-    tiles = [put("tile", i, j, task=(_tile, blocks[i], blocks[j], i == j, fit, (starts[i], starts[j]))) for i, j in pairs]
+    fit = put("fit", task=(_fit, fitted or [recipe] * len(names), names, few))
+    levels = [put("levels", i, task=(_levels, block, fit)) for i, block in enumerate(blocks)]
+    tiles = [
+        put("tile", i, j, task=(_tile, blocks[i], blocks[j], i == j, fit, [levels[i], levels[j]], (starts[i], starts[j])))
+        for i, j in pairs
+    ]
     put("sums", task=(_finished, frame, merged("tiles", _merged_tiles, tiles)))
     name = f"simkit-sums-{token}"
     return da.Array(
@@ -162,7 +184,7 @@ def kernel_sums(kernel: Kernel, layers: Mapping[str, Array], *, check_finite: bo
 # --- what the tasks do --------------------------------------------------------------------------------------------------
 
 
-def _frame(names: Sequence[str], chunks: Sequence[Array], start: int, check_finite: bool) -> Frame:
+def _frame(names: Sequence[str], chunks: Sequence[Array], start: int, gap: int, check_finite: bool) -> Frame:
     layers = dict(zip(names, chunks, strict=True))
     if check_finite:
         for name, x in layers.items():
@@ -174,6 +196,7 @@ def _frame(names: Sequence[str], chunks: Sequence[Array], start: int, check_fini
         {name: total(x, xp, axis=0) for name, x in layers.items()},
         {name: xp.min(x, axis=0) for name, x in layers.items()},
         {name: xp.max(x, axis=0) for name, x in layers.items()},
+        dict(zip(names, _few(chunks, start, gap), strict=True)),
     )
 
 
@@ -185,7 +208,8 @@ def _merged_frames(parts: Sequence[Frame]) -> Frame:
         return {name: function(xp.stack([getattr(part, what)[name] for part in parts]), axis=0) for name in first.sums}
 
     survey = Survey.merged([part.survey for part in parts])
-    return Frame(survey, over("sums", xp.sum), over("lows", xp.min), over("highs", xp.max))
+    few = {name: xp.concat([part.few[name] for part in parts]) for name in first.few}
+    return Frame(survey, over("sums", xp.sum), over("lows", xp.min), over("highs", xp.max), few)
 
 
 def _block(recipe: Recipe, names: Sequence[str], chunks: Sequence[Array], frame: Frame) -> list[Array]:
@@ -193,8 +217,32 @@ def _block(recipe: Recipe, names: Sequence[str], chunks: Sequence[Array], frame:
     return [frame.moved(name, x, kernel) for name, x in zip(names, chunks, strict=True)]
 
 
-def _few(block: list[Array], start: int, step: int) -> list[Array]:
-    return [x[-start % step :: step, :] for x in block]
+def _few(block: Sequence[Array], start: int, gap: int) -> list[Array]:
+    return [x[-start % gap :: gap, :] for x in block]
+
+
+def _lengths(block: list[Array]) -> list[float]:
+    """The largest squared distance from the origin, for each layer."""
+    xp = namespace_of(block[0])
+    return [float(xp.max(squared_lengths(x, xp))) for x in block]
+
+
+def _largest(parts: Sequence[list[float]]) -> list[float]:
+    return [max(lengths) for lengths in zip(*parts, strict=True)]
+
+
+def _not_resolved(largest: Sequence[float], few: Sequence[list[Array]]) -> list[bool]:
+    """For each layer, whether its distances need float64: see `simkit.statistics.resolution`."""
+    xp = namespace_of(few[0][0])
+    wide = []
+    for k, first in enumerate(largest):
+        squares = xp.sort(squared_lengths(xp.concat([part[k] for part in few]), xp))
+        wide.append(not resolves_distances(first, float(squares[squares.shape[0] // 2])))
+    return wide
+
+
+def _widened(block: list[Array], wide: Sequence[bool]) -> list[Array]:
+    return [widen(x, namespace_of(x)) if needed else x for x, needed in zip(block, wide, strict=True)]
 
 
 def _fitted_to_all(recipe: Recipe, blocks: Sequence[Array]) -> Recipe:
@@ -205,16 +253,31 @@ def _fitted_to_median(recipe: Recipe, medians: Sequence[Array], k: int) -> Recip
     return Recipe.of(recipe.make().with_median(medians[k]))
 
 
-def _fit(kernels: Sequence[Recipe], few: Sequence[list[Array]]) -> Fit:
-    """Kernels and levels of all layers."""
+def _fit(kernels: Sequence[Recipe], names: Sequence[str], few: Sequence[list[Array]]) -> Fit:
+    """Kernels and a few examples of all layers."""
     xp = namespace_of(few[0][0])
-    levels = [level(recipe.make(), xp.concat([part[k] for part in few])) for k, recipe in enumerate(kernels)]
-    return Fit(tuple(kernels), tuple(levels))
+    together = tuple(xp.concat([part[k] for part in few]) for k in range(len(names)))
+    for recipe, name, x in zip(kernels, names, together, strict=True):
+        kernel = recipe.make()
+        if "translation" not in kernel.invariances:
+            warn_if_unresolved(kernel(x, x), name, xp)
+    return Fit(tuple(kernels), together)
 
 
-def _tile(xs: list[Array], ys: list[Array], on_diagonal: bool, fit: Fit, start: tuple[int, int]) -> Tiles:
+def _levels(block: list[Array], fit: Fit) -> list[Array]:
+    return [levels_of(recipe.make(), x, few) for recipe, x, few in zip(fit.kernels, block, fit.few, strict=True)]
+
+
+def _tile(
+    xs: list[Array],
+    ys: list[Array],
+    on_diagonal: bool,
+    fit: Fit,
+    levels: tuple[list[Array], list[Array]],
+    start: tuple[int, int],
+) -> Tiles:
     kernels = [recipe.make() for recipe in fit.kernels]
-    return tile(xs, None if on_diagonal else ys, kernels, fit.levels, start)
+    return tile(xs, None if on_diagonal else ys, kernels, levels, start)
 
 
 def _merged_tiles(parts: Sequence[Tiles]) -> Tiles:

@@ -193,9 +193,8 @@ def _diagonal(layer: Representation, estimator: Estimator) -> Array | None:
 
 
 def _gram(k: Array, estimator: Estimator, magnitude: Array, xp: Namespace, *, is_centred: bool = False) -> Gram:
-    if not is_centred and estimator in ("unbiased", "minibatch"):
-        # A constant added to K changes nothing; without its mean the float32 sums below cancel less.
-        k = k - xp.astype(total(k, xp) / k.shape[0] ** 2, k.dtype)
+    if estimator in ("unbiased", "minibatch"):
+        k = _u_centre(without_diagonal(k, xp), xp)
     elif not is_centred:
         k = double_centre(k, xp)
     if estimator != "biased":
@@ -204,6 +203,18 @@ def _gram(k: Array, estimator: Estimator, magnitude: Array, xp: Namespace, *, is
     if estimator == "lange":
         rows = xp.zeros_like(rows)
     return Gram(k, rows, xp.sum(rows), magnitude, xp)
+
+
+def _u_centre(k: Array, xp: Namespace) -> Array:
+    """A symmetric matrix with a zero diagonal, less what makes its rows add up to 0 without the diagonal.
+
+    K_ij - r_i - r_j + t for i != j, r_i = sum_k K_ik / (n - 2) and t = sum_ik K_ik / ((n - 1)(n - 2)): Szekely & Rizzo 2014.
+    The unbiased estimator does not change, but its sums no longer cancel.
+    """
+    n = k.shape[0]
+    means = total(k, xp, axis=0) / (n - 2)
+    mean = total(means, xp) / (n - 1)
+    return k - xp.astype(means, k.dtype)[None, :] - xp.astype(means - mean, k.dtype)[:, None]
 
 
 def all_sums(xs: Sequence[Prepared], ys: Sequence[Prepared], advance: Callable[[], None] = lambda: None) -> HSICSums:

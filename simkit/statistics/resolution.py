@@ -12,9 +12,10 @@ from simkit.arrays import Array, Namespace, accumulation_dtype, detach, is_lazy,
 from simkit.errors import AccuracyWarning
 from simkit.linalg import double_centre, squared_norm, total, widen
 
-__all__ = ["resolving_distances", "warn_if_unresolved"]
+__all__ = ["resolves_distances", "resolving_distances", "squared_lengths", "warn_if_unresolved"]
 
 _FEW = 256
+_DOUBLE = 1e-10  # above eps of float64, below that of float32
 _ROUNDING = 1e-3  # as a share of the root mean square of HKH
 _FAR = 64.0  # times the typical squared distance from the origin: float32 is then right to about 1e-5 of it
 _RANGE = 1e30  # squares beyond this, or below its inverse, are near the end of float32
@@ -67,40 +68,35 @@ def resolving_distances(x: Array, name: str, xp: Namespace) -> Array:
     AccuracyWarning
         float64 would be needed and is not available.
     """
-    if is_lazy(x) or float(xp.finfo(x.dtype).eps) < 1e-10:
+    if is_lazy(x) or float(xp.finfo(x.dtype).eps) < _DOUBLE:
         return x
-    squares = xp.sort(squared_lengths(x, xp))
-    return widened(x, squares[-2:], squares[squares.shape[0] // 2], name, xp)
-
-
-def squared_lengths(x: Array, xp: Namespace) -> Array:
-    """|x_i|^2 of the rows, shape (n,), which do not overflow where float64 is available."""
-    x = widen(detach(x), xp)
-    return total(x * x, xp, axis=1)
-
-
-def widened(x: Array, largest: Array, typical: Array, name: str, xp: Namespace) -> Array:
-    """`x` in float64 if two of its rows are far from the origin, given the two `largest` and a `typical` squared length.
-
-    One may be: its distances to all others are long, and long distances are right.
-    """
-    second, first, middle = float(largest[0]), float(largest[-1]), float(typical)
-    if not (second > _FAR * middle or first > _RANGE or middle < 1 / _RANGE):
+    squares = squared_lengths(x, xp)
+    largest, typical = float(xp.max(squares)), float(xp.sort(squares)[squares.shape[0] // 2])
+    if resolves_distances(largest, typical):
         return x
     wide = widen(x, xp)
-    if wide.dtype == x.dtype and second > _FAR * middle:
+    if wide.dtype == x.dtype:
         warn_caller(
-            f"Some examples of {name} are so far from the others that this precision does not resolve the distances among "
+            f"Some examples of {name} are so far from most others that this precision may not resolve the distances among "
             f"them. {_remedy(x, xp)}If they are outliers, leave them out.",
             AccuracyWarning,
         )
     return wide
 
 
+def squared_lengths(x: Array, xp: Namespace) -> Array:
+    """|x_i|^2 of the rows, shape (n,), summed in float64 where the device has it."""
+    x = widen(detach(x), xp)
+    return total(x * x, xp, axis=1)
+
+
+def resolves_distances(largest: float, typical: float) -> bool:
+    """Whether float32 tells distances apart, given the largest and a typical squared distance from the origin."""
+    return not (largest > _FAR * typical or largest > _RANGE or typical < 1 / _RANGE)
+
+
 def _remedy(x: Array, xp: Namespace) -> str:
-    if float(xp.finfo(x.dtype).eps) < 1e-10:
-        return ""
-    if accumulation_dtype(x, xp) != x.dtype:
+    if float(xp.finfo(x.dtype).eps) < _DOUBLE or accumulation_dtype(x, xp) != x.dtype:
         return ""
     return (
         'Compute in float64: in JAX jax.config.update("jax_enable_x64", True) before arrays are made; elsewhere on a device '
