@@ -37,7 +37,7 @@ from simkit.linalg import robust_origin, squared_distances, total, widen
 from simkit.scale.cluster import Recipe
 from simkit.scale.sizes import tell_dask
 from simkit.statistics.survey import Survey, Surveyed, boxed
-from simkit.statistics.resolution import resolves_distances, squared_lengths, warn_if_unresolved
+from simkit.statistics.resolution import resolves_distances, squared_lengths, warn_if_kernel_unresolved
 from simkit.statistics.tiles import KernelSums, Tiles, levels_of, tile
 
 __all__ = ["kernel_sums"]
@@ -165,7 +165,7 @@ def kernel_sums(kernel: Kernel, layers: Mapping[str, Array], *, check_finite: bo
         fitted = [put("fitted", k, task=(_fitted_to_all, recipe, part)) for k, part in enumerate(parts)]
     elif needs == "median distance":
         fitted = [put("fitted", k, task=(_fitted_to_median, recipe, median, k)) for k in range(len(names))]
-    fit = put("fit", task=(_fit, fitted or [recipe] * len(names), names, few))
+    fit = put("fit", task=(_fit, fitted or [recipe] * len(names), frame, few))
     levels = [put("levels", i, task=(_levels, block, fit)) for i, block in enumerate(blocks)]
     tiles = [
         put("tile", i, j, task=(_tile, blocks[i], blocks[j], i == j, fit, [levels[i], levels[j]], (starts[i], starts[j])))
@@ -253,14 +253,13 @@ def _fitted_to_median(recipe: Recipe, medians: Sequence[Array], k: int) -> Recip
     return Recipe.of(recipe.make().with_median(medians[k]))
 
 
-def _fit(kernels: Sequence[Recipe], names: Sequence[str], few: Sequence[list[Array]]) -> Fit:
+def _fit(kernels: Sequence[Recipe], frame: Frame, few: Sequence[list[Array]]) -> Fit:
     """Kernels and a few examples of all layers."""
     xp = namespace_of(few[0][0])
-    together = tuple(xp.concat([part[k] for part in few]) for k in range(len(names)))
-    for recipe, name, x in zip(kernels, names, together, strict=True):
-        kernel = recipe.make()
-        if "translation" not in kernel.invariances:
-            warn_if_unresolved(kernel(x, x), name, xp)
+    together = tuple(xp.concat([part[k] for part in few]) for k in range(len(kernels)))
+    for recipe, name, x in zip(kernels, frame.sums, together, strict=True):
+        if name not in frame.survey.undefined:
+            warn_if_kernel_unresolved(recipe.make(), x, name, xp)
     return Fit(tuple(kernels), together)
 
 

@@ -25,7 +25,7 @@ from simkit.kernel import Kernel
 from simkit.kernels.linear import Linear, is_linear
 from simkit.linalg import cross, double_centre, inner, reordered, robust_origin, squared_norm, total, widen, without_diagonal
 from simkit.representation import Representation
-from simkit.statistics.resolution import resolving_distances, warn_if_unresolved
+from simkit.statistics.resolution import resolving_distances, warn_if_kernel_unresolved
 
 __all__ = [
     "ESTIMATORS",
@@ -158,9 +158,9 @@ def gather(layer: Representation, kernel: Kernel, estimator: Estimator) -> Prepa
             return Features(layer.unit, _diagonal(layer, estimator), scale, layer.n, layer.xp)
         return _gram(layer.unit @ layer.unit.mT, estimator, scale, layer.xp, is_centred=True)
     x = features_for(kernel, layer)
-    k = kernel.fit(x)(x, x)
-    if "translation" not in kernel.invariances:
-        warn_if_unresolved(k, layer.name, layer.xp)
+    fitted = kernel.fit(x)
+    warn_if_kernel_unresolved(fitted, x, layer.name, layer.xp)
+    k = fitted(x, x)
     return _gram(k, estimator, total(layer.xp.ones_like(k[0, 0]), layer.xp), layer.xp)
 
 

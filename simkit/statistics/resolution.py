@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from simkit.arrays import Array, Namespace, accumulation_dtype, detach, is_lazy, warn_caller
 from simkit.errors import AccuracyWarning
+from simkit.kernel import Kernel
 from simkit.linalg import double_centre, squared_norm, total, widen
 
-__all__ = ["resolves_distances", "resolving_distances", "squared_lengths", "warn_if_unresolved"]
+__all__ = ["resolves_distances", "resolving_distances", "squared_lengths", "warn_if_kernel_unresolved", "warn_if_unresolved"]
 
 _FEW = 256
 _DOUBLE = 1e-10  # above eps of float64, below that of float32
@@ -21,15 +22,20 @@ _FAR = 64.0  # times the typical squared distance from the origin: float32 is th
 _RANGE = 1e30  # squares beyond this, or below its inverse, are near the end of float32
 
 
-def warn_if_unresolved(k: Array, name: str, xp: Namespace) -> None:
+def warn_if_unresolved(k: Array, name: str, xp: Namespace) -> bool:
     """Warn if rounding of the entries of a Gram matrix is no longer small next to the entries of HKH.
 
     Parameters
     ----------
     k : array, shape (n, n)
-        Not yet centred; or the part of it that belongs to some of the examples. At most 256 rows are looked at.
+        Not yet centred; or the part of it that belongs to some of the examples. At most some hundred rows are looked at.
     name : str
         How the warning calls the layer.
+
+    Returns
+    -------
+    bool
+        Whether it warned.
 
     Warns
     -----
@@ -37,20 +43,34 @@ def warn_if_unresolved(k: Array, name: str, xp: Namespace) -> None:
         eps max |K| exceeds a thousandth of the root mean square of HKH.
     """
     if is_lazy(k):
-        return
+        return False
     step = max(1, k.shape[0] // _FEW)
     k = detach(k)[::step, ::step]
-    eps = float(xp.finfo(k.dtype).eps)
-    rounding = eps * float(xp.max(xp.abs(k)))
-    spread = float(xp.sqrt(squared_norm(double_centre(k, xp), xp))) / k.shape[0]
-    if rounding > _ROUNDING * spread:
-        warn_caller(
-            f"The kernel of {name} has values of about {rounding / eps:.0e}, whose rounding in this precision (eps = "
-            f"{eps:.0e}) is not small next to the differences between them that the score is made of: the features have a "
-            f"large offset, and the kernel depends on the origin. {_remedy(k, xp)}If the offset means nothing, take it off "
-            f"first: {name} - {name}.mean(axis=0).",
-            AccuracyWarning,
-        )
+    eps, largest = float(xp.finfo(k.dtype).eps), float(xp.max(xp.abs(k)))
+    if largest == 0:
+        return False
+    spread = float(xp.sqrt(squared_norm(double_centre(k / largest, xp), xp))) / k.shape[0]
+    if not eps > _ROUNDING * spread:
+        return False
+    warn_caller(
+        f"The kernel of {name} has large values with small differences, of which the score is made and which this precision "
+        f"(eps = {eps:.0e}) does not resolve: the features have a large offset, and the kernel depends on the origin. "
+        f"{_remedy(k, xp)}If the offset means nothing, take it off first: {name} - {name}.mean(axis=0).",
+        AccuracyWarning,
+    )
+    return True
+
+
+def warn_if_kernel_unresolved(kernel: Kernel, x: Array, name: str, xp: Namespace) -> None:
+    """`warn_if_unresolved` of a fitted kernel that notices the origin, and of the inner products that it is likely made of.
+
+    A kernel of the angle between examples has more noise than the rounding of its values, where inner products are rounded.
+    """
+    if "translation" in kernel.invariances or is_lazy(x):
+        return
+    few = x[:: max(1, x.shape[0] // _FEW), :]
+    if not warn_if_unresolved(few @ few.mT, name, xp):
+        warn_if_unresolved(kernel(few, few), name, xp)
 
 
 def resolving_distances(x: Array, name: str, xp: Namespace) -> Array:

@@ -31,9 +31,20 @@ from simkit.kernel import Kernel, declared_needs
 from simkit.linalg import squared_distances, total, widen, without_diagonal
 from simkit.representation import Representation
 from simkit.statistics.hsic_sums import Estimator, HSICSums, features_for
-from simkit.statistics.resolution import warn_if_unresolved
+from simkit.statistics.resolution import warn_if_kernel_unresolved
 
-__all__ = ["Bandwidth", "KernelSums", "Median", "Tiles", "few_of", "fitted", "levels_of", "median_distance", "score_tiles", "tile"]
+__all__ = [
+    "Bandwidth",
+    "KernelSums",
+    "Median",
+    "Tiles",
+    "few_of",
+    "fitted",
+    "levels_of",
+    "median_distance",
+    "score_tiles",
+    "tile",
+]
 
 Bandwidth: TypeAlias = Literal["exact", "sample"]
 
@@ -252,16 +263,16 @@ def score_tiles(
         layer = Representation(detach(layers[name]), name=name)
         features.append(features_for(index_.kernel, layer))
         kernels.append(fitted(index_.kernel, features[-1], bandwidth=bandwidth, seed=seed))
+    constant = {name: is_constant(layers[name]) for name in names}
     few = [few_of(x) for x in features]
-    if "translation" not in index_.kernel.invariances:
-        for name, kernel, x in zip(names, kernels, few, strict=True):
-            warn_if_unresolved(kernel(x, x), name, namespace_of(x))
+    for name, kernel, x in zip(names, kernels, few, strict=True):
+        if not bool(constant[name]):
+            warn_if_kernel_unresolved(kernel, x, name, namespace_of(x))
     levels = [levels_of(kernel, x, z) for kernel, x, z in zip(kernels, features, few, strict=True)]
     sums = KernelSums.of(tile(features, None, kernels, (levels, levels)))
     where = {name: i for i, name in enumerate(names)}
     values = index_.from_sums(*sums.sums([where[a] for a in rows], [where[b] for b in columns], index_.estimator))
     xp = namespace_of(values)
-    constant = {name: is_constant(layers[name]) for name in names}
     across, down = (xp.stack([constant[name] for name in side]) for side in (rows, columns))
     values = xp.where(xp.logical_or(across[:, None], down[None, :]), float("nan"), values)
     values = xp.astype(values, xp.result_type(*(layers[name].dtype for name in names)), copy=False)
