@@ -19,7 +19,7 @@ from simkit.errors import ConstantInputWarning, InvalidArrayError, NeedsAllExamp
 from simkit.kernels import RBF
 from simkit.statistics import tiles as module
 from simkit.statistics.hsic_sums import estimate
-from simkit.statistics.tiles import KernelSums, Tiles, fitted, few_of, levels_of, median_distance, score_tiles, tile
+from simkit.statistics.tiles import KernelSums, Tiles, few_of, fitted, levels_of, median_distance, score_tiles, tile
 
 SPECS = [
     "cka(kernel=rbf(fraction=0.4))",

@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import itemgetter
-from typing import Any
+from typing import Any, TypeAlias
 
 import dask
 import dask.array as da
@@ -36,8 +36,8 @@ from simkit.kernels import Linear
 from simkit.linalg import robust_origin, squared_distances, total, widen
 from simkit.scale.cluster import Recipe
 from simkit.scale.sizes import tell_dask
-from simkit.statistics.survey import Survey, Surveyed, boxed
 from simkit.statistics.resolution import resolves_distances, squared_lengths, warn_if_kernel_unresolved
+from simkit.statistics.survey import Survey, Surveyed, boxed
 from simkit.statistics.tiles import KernelSums, Tiles, levels_of, tile
 
 __all__ = ["kernel_sums"]
@@ -49,6 +49,8 @@ _FEW = 256  # examples that an origin and the levels of K are found from
 _PAIRS = 10**6
 _FAN = 16
 _DIGIT = 16  # bits per pass
+
+Key: TypeAlias = tuple[Any, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,72 +115,102 @@ def kernel_sums(kernel: Kernel, layers: Mapping[str, Array], *, check_finite: bo
     recipe, names = Recipe.of(kernel), tuple(layers)
     token = tokenize(recipe, names, [x.name for x in layers.values()], bandwidth, seed, check_finite)
     starts = list(range(0, n, step))
-    graph: dict[Any, Any] = {}
-
-    def put(what: str, *place: int, task: tuple[Any, ...]) -> tuple[Any, ...]:
-        key = (f"simkit-{what}-{token}", *place)
-        graph[key] = task
-        return key
-
-    def merged(what: str, function: Any, keys: list[tuple[Any, ...]]) -> tuple[Any, ...]:
-        depth = 0
-        while len(keys) > 1 or depth == 0:
-            keys = [
-                put(what, depth, i, task=(function, keys[i * _FAN : (i + 1) * _FAN])) for i in range(-(-len(keys) // _FAN))
-            ]
-            depth += 1
-        return keys[0]
-
-    chunks = [[(x.name, i, 0) for x in layers.values()] for i in range(len(starts))]
-    gap = max(1, n // _FEW)
-    frames = [put("frame", i, task=(_frame, names, chunks[i], starts[i], gap, check_finite)) for i in range(len(starts))]
-    frame = merged("frames", _merged_frames, frames)
-    blocks = [put("block", i, task=(_block, recipe, names, chunks[i], frame)) for i in range(len(starts))]
-    few = [put("few", i, task=(_few, blocks[i], starts[i], gap)) for i in range(len(starts))]
-    if "translation" not in kernel.invariances:
-        dtype = np.result_type(dtype, np.float64)
-    elif not isinstance(kernel, Linear) and any(x.dtype == np.float32 for x in layers.values()):
-        reach = merged("reach", _largest, [put("lengths", i, task=(_lengths, block)) for i, block in enumerate(blocks)])
-        wide = put("wide", task=(_not_resolved, reach, few))
-        blocks = [put("resolved", i, task=(_widened, block, wide)) for i, block in enumerate(blocks)]
-        few = [put("few-resolved", i, task=(_widened, part, wide)) for i, part in enumerate(few)]
+    graph = _Graph(token)
+    frame, blocks, few = _framed(graph, kernel, layers, starts, check_finite)
+    if "translation" not in kernel.invariances or not isinstance(kernel, Linear):
         dtype = np.result_type(dtype, np.float64)  # of some, perhaps
     pairs = [(i, j) for i in range(len(starts)) for j in range(i, len(starts))]
-    median: Any = None
-    if needs == "median distance" and bandwidth == "sample" and n * (n - 1) // 2 > _PAIRS:
-        sizes = _shares([_pairs_of(i, j, n, step) for i, j in pairs])
-        drawn = [
-            put("drawn", i, j, task=(_drawn, blocks[i], blocks[j], i == j, size, (seed, i, j)))
-            for (i, j), size in zip(pairs, sizes, strict=True)
-            if size
-        ]
-        median = put("median", task=(_median_of_sample, drawn))
-    elif needs == "median distance":
-        brackets = put("brackets", task=(_all_brackets, few, n))
-        for digit in range(np.dtype(dtype).itemsize * 8 // _DIGIT):
-            counts = [put(f"counts{digit}", i, j, task=(_counted, blocks[i], blocks[j], i == j, brackets)) for i, j in pairs]
-            brackets = put("brackets", digit, task=(_narrowed, brackets, merged(f"added{digit}", _added, counts)))
-        median = put("median", task=(_medians, brackets, few))
     fitted: list[Any] = []
     if needs == "all examples":  # a task for each layer, which is brought together there and nowhere else
-        parts = [[put("part", i, k, task=(itemgetter(k), blocks[i])) for i in range(len(starts))] for k in range(len(names))]
-        fitted = [put("fitted", k, task=(_fitted_to_all, recipe, part)) for k, part in enumerate(parts)]
+        for k in range(len(names)):
+            parts = [graph.put("part", i, k, task=(itemgetter(k), block)) for i, block in enumerate(blocks)]
+            fitted.append(graph.put("fitted", k, task=(_fitted_to_all, recipe, parts)))
     elif needs == "median distance":
-        fitted = [put("fitted", k, task=(_fitted_to_median, recipe, median, k)) for k in range(len(names))]
-    fit = put("fit", task=(_fit, fitted or [recipe] * len(names), frame, few))
-    levels = [put("levels", i, task=(_levels, block, fit)) for i, block in enumerate(blocks)]
-    tiles = [
-        put("tile", i, j, task=(_tile, blocks[i], blocks[j], i == j, fit, [levels[i], levels[j]], (starts[i], starts[j])))
-        for i, j in pairs
-    ]
-    put("sums", task=(_finished, frame, merged("tiles", _merged_tiles, tiles)))
+        sizes = {(i, j): _pairs_of(i, j, n, step) for i, j in pairs}
+        if bandwidth == "sample" and n * (n - 1) // 2 > _PAIRS:
+            median = _sampled_median(graph, blocks, sizes, seed)
+        else:
+            median = _exact_median(graph, blocks, few, n, dtype)
+        fitted = [graph.put("fitted", k, task=(_fitted_to_median, recipe, median, k)) for k in range(len(names))]
+    fit = graph.put("fit", task=(_fit, fitted or [recipe] * len(names), frame, few))
+    levels = [graph.put("levels", i, task=(_levels, block, fit)) for i, block in enumerate(blocks)]
+    sides = [list(side) for side in zip(blocks, levels, starts, strict=True)]
+    tiles = [graph.put("tile", i, j, task=(_tile, fit, sides[i], sides[j], i == j)) for i, j in pairs]
+    graph.put("sums", task=(_finished, frame, graph.merged("tiles", _merged_tiles, tiles)))
     name = f"simkit-sums-{token}"
     return da.Array(
-        HighLevelGraph.from_collections(name, graph, dependencies=list(layers.values())),
+        HighLevelGraph.from_collections(name, graph.tasks, dependencies=list(layers.values())),
         name,
         chunks=(),
         meta=np.empty((), dtype=object),
     )
+
+
+class _Graph:
+    """A graph of Dask that grows by named tasks."""
+
+    def __init__(self, token: str) -> None:
+        self.token = token
+        self.tasks: dict[Any, Any] = {}
+
+    def put(self, what: str, *place: int, task: tuple[Any, ...]) -> Key:
+        """Add a task; its key."""
+        key = (f"simkit-{what}-{self.token}", *place)
+        self.tasks[key] = task
+        return key
+
+    def merged(self, what: str, function: Any, keys: list[Key]) -> Key:
+        """Add a tree of tasks that merge the results of others, some at a time; the key of the last."""
+        depth = 0
+        while len(keys) > 1 or depth == 0:
+            keys = [
+                self.put(what, depth, i, task=(function, keys[i * _FAN : (i + 1) * _FAN]))
+                for i in range(-(-len(keys) // _FAN))
+            ]
+            depth += 1
+        return keys[0]
+
+
+def _framed(
+    graph: _Graph, kernel: Kernel, layers: Mapping[str, Array], starts: list[int], check_finite: bool
+) -> tuple[Key, list[Key], list[Key]]:
+    """The frame, the blocks as the kernel takes them, and a few examples of each."""
+    recipe, names = Recipe.of(kernel), tuple(layers)
+    gap = max(1, next(iter(layers.values())).shape[0] // _FEW)
+    chunks = [[(x.name, i, 0) for x in layers.values()] for i in range(len(starts))]
+    frames = [
+        graph.put("frame", i, task=(_frame, names, chunk, start, gap, check_finite))
+        for i, (chunk, start) in enumerate(zip(chunks, starts, strict=True))
+    ]
+    frame = graph.merged("frames", _merged_frames, frames)
+    blocks = [graph.put("block", i, task=(_block, recipe, names, chunk, frame)) for i, chunk in enumerate(chunks)]
+    few = [graph.put("few", i, task=(_few, block, starts[i], gap)) for i, block in enumerate(blocks)]
+    if "translation" in kernel.invariances and not isinstance(kernel, Linear):
+        lengths = [graph.put("lengths", i, task=(_lengths, block)) for i, block in enumerate(blocks)]
+        wide = graph.put("wide", task=(_not_resolved, graph.merged("reach", _largest, lengths), few))
+        blocks = [graph.put("resolved", i, task=(_widened, block, wide)) for i, block in enumerate(blocks)]
+        few = [graph.put("few-resolved", i, task=(_widened, part, wide)) for i, part in enumerate(few)]
+    return frame, blocks, few
+
+
+def _sampled_median(graph: _Graph, blocks: list[Key], sizes: Mapping[tuple[int, int], int], seed: int) -> Key:
+    drawn = [
+        graph.put("drawn", i, j, task=(_drawn, blocks[i], blocks[j], i == j, size, (seed, i, j)))
+        for (i, j), size in zip(sizes, _shares(list(sizes.values())), strict=True)
+        if size
+    ]
+    return graph.put("median", task=(_median_of_sample, drawn))
+
+
+def _exact_median(graph: _Graph, blocks: list[Key], few: list[Key], n: int, dtype: np.dtype[Any]) -> Key:
+    pairs = [(i, j) for i in range(len(blocks)) for j in range(i, len(blocks))]
+    brackets = graph.put("brackets", task=(_all_brackets, few, n))
+    for digit in range(dtype.itemsize * 8 // _DIGIT):
+        counts = [
+            graph.put(f"counts{digit}", i, j, task=(_counted, blocks[i], blocks[j], i == j, brackets)) for i, j in pairs
+        ]
+        brackets = graph.put("brackets", digit, task=(_narrowed, brackets, graph.merged(f"added{digit}", _added, counts)))
+    return graph.put("median", task=(_medians, brackets, few))
 
 
 # --- what the tasks do --------------------------------------------------------------------------------------------------
@@ -267,16 +299,10 @@ def _levels(block: list[Array], fit: Fit) -> list[Array]:
     return [levels_of(recipe.make(), x, few) for recipe, x, few in zip(fit.kernels, block, fit.few, strict=True)]
 
 
-def _tile(
-    xs: list[Array],
-    ys: list[Array],
-    on_diagonal: bool,
-    fit: Fit,
-    levels: tuple[list[Array], list[Array]],
-    start: tuple[int, int],
-) -> Tiles:
+def _tile(fit: Fit, above: Sequence[Any], beside: Sequence[Any], on_diagonal: bool) -> Tiles:
     kernels = [recipe.make() for recipe in fit.kernels]
-    return tile(xs, None if on_diagonal else ys, kernels, levels, start)
+    (xs, left, row), (ys, right, column) = above, beside
+    return tile(xs, None if on_diagonal else ys, kernels, (left, right), (row, column))
 
 
 def _merged_tiles(parts: Sequence[Tiles]) -> Tiles:

@@ -2,8 +2,8 @@
 
 Exact HSIC with a kernel costs n^2 evaluations. Williams & Seeger 2001 (Nystroem) replace K by C W^+ C', with C = k(X, Z) for
 m landmark examples Z and W = k(Z, Z): that is the linear kernel of the m features C W^(-1/2). C and W are centred over the
-landmarks first, which linear indexes do not notice, so the features' linear kernel is HKH but for an offset. Comparing such features with a
-linear index is an approximation of comparing X with the kernel, at the cost of n m p; the result is exact for m = n.
+landmarks first, so it is HKH, but for an offset that linear indexes do not notice. Comparing such features with a linear
+index is an approximation of comparing X with the kernel, at the cost of n m p; the result is exact for m = n.
 """
 
 from __future__ import annotations

@@ -167,9 +167,9 @@ def gather(layer: Representation, kernel: Kernel, estimator: Estimator) -> Prepa
 def features_for(kernel: Kernel, layer: Representation) -> Array:
     """The features that a kernel is evaluated on.
 
-    As they were given, in float64 where the device has it, if the kernel notices the origin: the offset that centring K takes
-    off again may be most of its values. Else less an origin, and scaled if the kernel cannot tell: column means for the
-    linear kernel and what is derived from it, a point that outliers do not move for the others, which are of distances.
+    As they were given, in float64 where the device has it, if the kernel notices the origin: the offset that centring takes
+    off K may be most of its values. Else less an origin, and scaled if the kernel cannot tell: the column means for the
+    linear kernel and what is derived from it, and for the others, of distances, a point that outliers do not move.
 
     Warns
     -----
