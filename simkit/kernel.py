@@ -47,8 +47,8 @@ class Kernel(Specified, ABC):
 
     Notes
     -----
-    HSIC centres the Gram matrix. A kernel with ``"translation"`` among its invariances is therefore handed features less an
-    origin amid the examples, and one with ``"isotropic_scaling"`` besides is handed features scaled to about 1: both are
+    HSIC centres the Gram matrix. A kernel with ``"translation"`` among its invariances is therefore handed features less
+    an origin amid the examples, and one with ``"isotropic_scaling"`` besides is handed features scaled to about 1: both are
     safer in float32. Any other kernel is handed the features as the user gave them, in float64 where the device has it,
     because what is left of its values after centring may be much smaller than they are.
     """
@@ -123,7 +123,7 @@ def declared_needs(kernel: Kernel) -> FitNeeds:
         raise NeedsAllExamplesError(
             f"{order[fits].__name__} has a fit of its own and {found}, so the kernel cannot be fitted without all examples "
             'in memory. Set fit_needs = "all examples" in that class if fit must see all examples of a layer at once, '
-            '"median distance" if it follows the median distance between examples (define with_median instead of fit), or '
-            '"nothing" if it returns the kernel as it is.'
+            '"median distance" if it follows the median distance between examples (define with_median instead of fit then), '
+            'or "nothing" if it returns the kernel as it is.'
         )
     return needs

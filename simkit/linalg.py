@@ -93,6 +93,8 @@ def tall_cross(a: Array, b: Array, xp: Namespace) -> Array:
     A product of a million float32 rows at once is wrong by 1e-5.
     """
     n = a.shape[0]
+    if a.dtype != b.dtype:
+        a, b = widen(a, xp), widen(b, xp)
     step = max(_ROWS, -(-n // 64))
     if n <= step or a.dtype == accumulation_dtype(a, xp):
         return widen(cross(a, b), xp)

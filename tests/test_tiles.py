@@ -19,7 +19,7 @@ from simkit.errors import ConstantInputWarning, InvalidArrayError, NeedsAllExamp
 from simkit.kernels import RBF
 from simkit.statistics import tiles as module
 from simkit.statistics.hsic_sums import estimate
-from simkit.statistics.tiles import KernelSums, Tiles, fitted, level, median_distance, score_tiles, tile
+from simkit.statistics.tiles import KernelSums, Tiles, few_of, fitted, levels_of, median_distance, score_tiles, tile
 
 SPECS = [
     "cka(kernel=rbf(fraction=0.4))",
@@ -82,7 +82,7 @@ def test_tiles_of_any_blocks_merge_in_any_order(cuts, order):
     """What a cluster does: tiles i <= j of uneven blocks, merged as they come."""
     data = [layers()[name] - layers()[name].mean(axis=0) for name in ("x", "y")]
     kernels = [RBF(sigma=1.5), RBF(sigma=2.5)]
-    levels = [0.5 * level(k, x) for k, x in zip(kernels, data, strict=True)]  # any constant will do
+    levels = [0.5 * levels_of(k, x, few_of(x)) for k, x in zip(kernels, data, strict=True)]  # any numbers will do
     edges = [0, *sorted(cuts), 40]
     blocks = list(itertools.pairwise(edges))
     found = []
@@ -90,16 +90,20 @@ def test_tiles_of_any_blocks_merge_in_any_order(cuts, order):
         for j, (c, d) in enumerate(blocks):
             if i <= j:
                 ys = None if i == j else [x[c:d] for x in data]
-                found.append(tile([x[a:b] for x in data], ys, kernels, levels, (a, c)))
+                sides = [g[a:b] for g in levels], [g[c:d] for g in levels]
+                found.append(tile([x[a:b] for x in data], ys, kernels, sides, (a, c)))
     order.shuffle(found)
     sums = KernelSums.of(reduce(Tiles.merge, found))
-    K, L = (definitions.rbf(x, sigma=k.sigma) - c for x, k, c in zip(data, kernels, levels, strict=True))
+    K, L = (
+        definitions.rbf(x, sigma=k.sigma) - g[:, None] - g[None, :] for x, k, g in zip(data, kernels, levels, strict=True)
+    )
     grams = [K, L]
+    off = [gram - np.diag(np.diag(gram)) for gram in grams]
     for a in range(2):
-        np.testing.assert_allclose(sums.rows[a], grams[a].sum(axis=1), atol=1e-11)
+        np.testing.assert_allclose(sums.rows[a], off[a].sum(axis=1), atol=1e-11)
         np.testing.assert_allclose(sums.diagonal[a], np.diag(grams[a]), atol=1e-13)
         for b in range(2):
-            np.testing.assert_allclose(sums.inner[a, b], np.sum(grams[a] * grams[b]), rtol=1e-12)
+            np.testing.assert_allclose(sums.inner[a, b], np.sum(off[a] * off[b]), rtol=1e-11)
     for estimator, by_definition in definitions.HSIC.items():
         for of_pair, a, b in zip(sums.sums([0], [1], estimator), (0, 0, 1), (1, 0, 1), strict=True):
             expected = by_definition(grams[a], grams[b])

@@ -4,7 +4,7 @@ The rows are cut into blocks; a task computes one tile of every layer, the examp
 j >= i, and reduces it at once (`simkit.statistics.tiles`). What depends on the data as a whole comes before, in passes of
 its own:
 
-    frame      means and scale of each layer, so that tiles see centred features                  one pass over the blocks
+    frame      means, scale and an origin of each layer, and whether float32 resolves distances   one pass over the blocks
     median     the median distance, if the bandwidth follows it: exactly, by histograms of the    two passes over the tiles
                bits of all distances, 16 at a time (four passes in float64); or from a sample     (or few pairs of each)
     tiles      <K, L>, K1, diagonals of all pairs of layers                                       one pass over the tiles
@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import itemgetter
-from typing import Any
+from typing import Any, TypeAlias
 
 import dask
 import dask.array as da
@@ -32,21 +32,25 @@ from dask.highlevelgraph import HighLevelGraph
 from simkit.arrays import Array, check_values, namespace_of, to_numpy
 from simkit.errors import SpecError
 from simkit.kernel import Kernel, declared_needs
-from simkit.linalg import squared_distances, total, widen
+from simkit.kernels import Linear
+from simkit.linalg import robust_origin, squared_distances, total, widen
 from simkit.scale.cluster import Recipe
 from simkit.scale.sizes import tell_dask
+from simkit.statistics.resolution import resolves_distances, squared_lengths, warn_if_kernel_unresolved
 from simkit.statistics.survey import Survey, Surveyed, boxed
-from simkit.statistics.tiles import KernelSums, Tiles, level, tile
+from simkit.statistics.tiles import KernelSums, Tiles, levels_of, tile
 
 __all__ = ["kernel_sums"]
 
 _ROWS = 4096  # of a block
 _BLOCKS = 64  # longer blocks rather than more of them, beyond this
 _SIDE = 512  # of the parts of a tile that stay in the cache
-_FEW = 256  # examples that the mean of K is guessed from
+_FEW = 256  # examples that an origin and the levels of K are found from
 _PAIRS = 10**6
 _FAN = 16
 _DIGIT = 16  # bits per pass
+
+Key: TypeAlias = tuple[Any, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,12 +62,15 @@ class Frame:
     survey : Survey
     sums, lows, highs : dict of str to array, shape (p,)
         Sums of the features in float64, and their extremes.
+    few : dict of str to array, shape (k, p)
+        A few examples at regular distances.
     """
 
     survey: Survey
     sums: dict[str, Array]
     lows: dict[str, Array]
     highs: dict[str, Array]
+    few: dict[str, Array]
 
     def moved(self, name: str, x: Array, kernel: Kernel) -> Array:
         """Features as the kernel takes them: see `simkit.statistics.hsic_sums.features_for`."""
@@ -71,22 +78,26 @@ class Frame:
         if not self.survey.finite[name]:
             return xp.zeros_like(x)
         if "translation" not in kernel.invariances:
-            return x
-        mean = self.sums[name] / self.survey.n
-        x = xp.astype(widen(x, xp) - mean, x.dtype)
-        if "isotropic_scaling" not in kernel.invariances:
-            return x
-        largest = xp.max(xp.stack([xp.max(self.highs[name] - mean), xp.max(mean - self.lows[name])]))
+            return widen(x, xp)
+        scale = self._scale(name, xp) if "isotropic_scaling" in kernel.invariances else xp.ones_like(x[0, 0])
+        if isinstance(kernel, Linear):
+            return xp.astype(widen(x, xp) - self.sums[name] / self.survey.n, x.dtype) / scale
+        return x / scale - robust_origin(self.few[name] / scale, xp)
+
+    def _scale(self, name: str, xp: Any) -> Array:
+        """A power of two near half the largest range of a feature."""
+        low, high = self.lows[name], self.highs[name]
+        largest = widen(xp.max(high / 2 - low / 2), xp)
         scale = xp.pow(xp.asarray(2.0, dtype=largest.dtype), xp.floor(xp.log2(xp.where(largest > 0, largest, 1.0))))
-        return x / xp.astype(scale, x.dtype)
+        return xp.astype(xp.clip(scale, min=float(xp.finfo(low.dtype).smallest_normal)), low.dtype)
 
 
 @dataclass(frozen=True, eq=False)
 class Fit:
-    """Kernels with all that depends on the data filled in, ready to travel, and a constant near the mean of each K."""
+    """Kernels with all that depends on the data filled in, ready to travel, and a few examples of each layer."""
 
     kernels: tuple[Recipe, ...]
-    levels: tuple[Array, ...]
+    few: tuple[Array, ...]
 
 
 tell_dask(Frame, Fit)
@@ -104,65 +115,108 @@ def kernel_sums(kernel: Kernel, layers: Mapping[str, Array], *, check_finite: bo
     recipe, names = Recipe.of(kernel), tuple(layers)
     token = tokenize(recipe, names, [x.name for x in layers.values()], bandwidth, seed, check_finite)
     starts = list(range(0, n, step))
-    graph: dict[Any, Any] = {}
-
-    def put(what: str, *place: int, task: tuple[Any, ...]) -> tuple[Any, ...]:
-        key = (f"simkit-{what}-{token}", *place)
-        graph[key] = task
-        return key
-
-    def merged(what: str, function: Any, keys: list[tuple[Any, ...]]) -> tuple[Any, ...]:
-        depth = 0
-        while len(keys) > 1 or depth == 0:
-            keys = [
-                put(what, depth, i, task=(function, keys[i * _FAN : (i + 1) * _FAN])) for i in range(-(-len(keys) // _FAN))
-            ]
-            depth += 1
-        return keys[0]
-
-    chunks = [[(x.name, i, 0) for x in layers.values()] for i in range(len(starts))]
-    frames = [put("frame", i, task=(_frame, names, chunks[i], starts[i], check_finite)) for i in range(len(starts))]
-    frame = merged("frames", _merged_frames, frames)
-    blocks = [put("block", i, task=(_block, recipe, names, chunks[i], frame)) for i in range(len(starts))]
-    few = [put("few", i, task=(_few, blocks[i], starts[i], max(1, n // _FEW))) for i in range(len(starts))]
+    graph = _Graph(token)
+    frame, blocks, few = _framed(graph, kernel, layers, starts, check_finite)
+    if "translation" not in kernel.invariances or not isinstance(kernel, Linear):
+        dtype = np.result_type(dtype, np.float64)  # of some, perhaps
     pairs = [(i, j) for i in range(len(starts)) for j in range(i, len(starts))]
-    median: Any = None
-    if needs == "median distance" and bandwidth == "sample" and n * (n - 1) // 2 > _PAIRS:
-        sizes = _shares([_pairs_of(i, j, n, step) for i, j in pairs])
-        drawn = [
-            put("drawn", i, j, task=(_drawn, blocks[i], blocks[j], i == j, size, (seed, i, j)))
-            for (i, j), size in zip(pairs, sizes, strict=True)
-            if size
-        ]
-        median = put("median", task=(_median_of_sample, drawn))
-    elif needs == "median distance":
-        brackets = put("brackets", task=(_all_brackets, few, n))
-        for digit in range(np.dtype(dtype).itemsize * 8 // _DIGIT):
-            counts = [put(f"counts{digit}", i, j, task=(_counted, blocks[i], blocks[j], i == j, brackets)) for i, j in pairs]
-            brackets = put("brackets", digit, task=(_narrowed, brackets, merged(f"added{digit}", _added, counts)))
-        median = put("median", task=(_medians, brackets, few))
     fitted: list[Any] = []
     if needs == "all examples":  # a task for each layer, which is brought together there and nowhere else
-        parts = [[put("part", i, k, task=(itemgetter(k), blocks[i])) for i in range(len(starts))] for k in range(len(names))]
-        fitted = [put("fitted", k, task=(_fitted_to_all, recipe, part)) for k, part in enumerate(parts)]
+        for k in range(len(names)):
+            parts = [graph.put("part", i, k, task=(itemgetter(k), block)) for i, block in enumerate(blocks)]
+            fitted.append(graph.put("fitted", k, task=(_fitted_to_all, recipe, parts)))
     elif needs == "median distance":
-        fitted = [put("fitted", k, task=(_fitted_to_median, recipe, median, k)) for k in range(len(names))]
-    fit = put("fit", task=(_fit, fitted or [recipe] * len(names), few))
-    tiles = [put("tile", i, j, task=(_tile, blocks[i], blocks[j], i == j, fit, (starts[i], starts[j]))) for i, j in pairs]
-    put("sums", task=(_finished, frame, merged("tiles", _merged_tiles, tiles)))
+        sizes = {(i, j): _pairs_of(i, j, n, step) for i, j in pairs}
+        if bandwidth == "sample" and n * (n - 1) // 2 > _PAIRS:
+            median = _sampled_median(graph, blocks, sizes, seed)
+        else:
+            median = _exact_median(graph, blocks, few, n, dtype)
+        fitted = [graph.put("fitted", k, task=(_fitted_to_median, recipe, median, k)) for k in range(len(names))]
+    fit = graph.put("fit", task=(_fit, fitted or [recipe] * len(names), frame, few))
+    levels = [graph.put("levels", i, task=(_levels, block, fit)) for i, block in enumerate(blocks)]
+    sides = [list(side) for side in zip(blocks, levels, starts, strict=True)]
+    tiles = [graph.put("tile", i, j, task=(_tile, fit, sides[i], sides[j], i == j)) for i, j in pairs]
+    graph.put("sums", task=(_finished, frame, graph.merged("tiles", _merged_tiles, tiles)))
     name = f"simkit-sums-{token}"
     return da.Array(
-        HighLevelGraph.from_collections(name, graph, dependencies=list(layers.values())),
+        HighLevelGraph.from_collections(name, graph.tasks, dependencies=list(layers.values())),
         name,
         chunks=(),
         meta=np.empty((), dtype=object),
     )
 
 
+class _Graph:
+    """A graph of Dask that grows by named tasks."""
+
+    def __init__(self, token: str) -> None:
+        self.token = token
+        self.tasks: dict[Any, Any] = {}
+
+    def put(self, what: str, *place: int, task: tuple[Any, ...]) -> Key:
+        """Add a task; its key."""
+        key = (f"simkit-{what}-{self.token}", *place)
+        self.tasks[key] = task
+        return key
+
+    def merged(self, what: str, function: Any, keys: list[Key]) -> Key:
+        """Add a tree of tasks that merge the results of others, some at a time; the key of the last."""
+        depth = 0
+        while len(keys) > 1 or depth == 0:
+            keys = [
+                self.put(what, depth, i, task=(function, keys[i * _FAN : (i + 1) * _FAN]))
+                for i in range(-(-len(keys) // _FAN))
+            ]
+            depth += 1
+        return keys[0]
+
+
+def _framed(
+    graph: _Graph, kernel: Kernel, layers: Mapping[str, Array], starts: list[int], check_finite: bool
+) -> tuple[Key, list[Key], list[Key]]:
+    """The frame, the blocks as the kernel takes them, and a few examples of each."""
+    recipe, names = Recipe.of(kernel), tuple(layers)
+    gap = max(1, next(iter(layers.values())).shape[0] // _FEW)
+    chunks = [[(x.name, i, 0) for x in layers.values()] for i in range(len(starts))]
+    frames = [
+        graph.put("frame", i, task=(_frame, names, chunk, start, gap, check_finite))
+        for i, (chunk, start) in enumerate(zip(chunks, starts, strict=True))
+    ]
+    frame = graph.merged("frames", _merged_frames, frames)
+    blocks = [graph.put("block", i, task=(_block, recipe, names, chunk, frame)) for i, chunk in enumerate(chunks)]
+    few = [graph.put("few", i, task=(_few, block, starts[i], gap)) for i, block in enumerate(blocks)]
+    if "translation" in kernel.invariances and not isinstance(kernel, Linear):
+        lengths = [graph.put("lengths", i, task=(_lengths, block)) for i, block in enumerate(blocks)]
+        wide = graph.put("wide", task=(_not_resolved, graph.merged("reach", _largest, lengths), few))
+        blocks = [graph.put("resolved", i, task=(_widened, block, wide)) for i, block in enumerate(blocks)]
+        few = [graph.put("few-resolved", i, task=(_widened, part, wide)) for i, part in enumerate(few)]
+    return frame, blocks, few
+
+
+def _sampled_median(graph: _Graph, blocks: list[Key], sizes: Mapping[tuple[int, int], int], seed: int) -> Key:
+    drawn = [
+        graph.put("drawn", i, j, task=(_drawn, blocks[i], blocks[j], i == j, size, (seed, i, j)))
+        for (i, j), size in zip(sizes, _shares(list(sizes.values())), strict=True)
+        if size
+    ]
+    return graph.put("median", task=(_median_of_sample, drawn))
+
+
+def _exact_median(graph: _Graph, blocks: list[Key], few: list[Key], n: int, dtype: np.dtype[Any]) -> Key:
+    pairs = [(i, j) for i in range(len(blocks)) for j in range(i, len(blocks))]
+    brackets = graph.put("brackets", task=(_all_brackets, few, n))
+    for digit in range(dtype.itemsize * 8 // _DIGIT):
+        counts = [
+            graph.put(f"counts{digit}", i, j, task=(_counted, blocks[i], blocks[j], i == j, brackets)) for i, j in pairs
+        ]
+        brackets = graph.put("brackets", digit, task=(_narrowed, brackets, graph.merged(f"added{digit}", _added, counts)))
+    return graph.put("median", task=(_medians, brackets, few))
+
+
 # --- what the tasks do --------------------------------------------------------------------------------------------------
 
 
-def _frame(names: Sequence[str], chunks: Sequence[Array], start: int, check_finite: bool) -> Frame:
+def _frame(names: Sequence[str], chunks: Sequence[Array], start: int, gap: int, check_finite: bool) -> Frame:
     layers = dict(zip(names, chunks, strict=True))
     if check_finite:
         for name, x in layers.items():
@@ -174,6 +228,7 @@ def _frame(names: Sequence[str], chunks: Sequence[Array], start: int, check_fini
         {name: total(x, xp, axis=0) for name, x in layers.items()},
         {name: xp.min(x, axis=0) for name, x in layers.items()},
         {name: xp.max(x, axis=0) for name, x in layers.items()},
+        dict(zip(names, _few(chunks, start, gap), strict=True)),
     )
 
 
@@ -185,7 +240,8 @@ def _merged_frames(parts: Sequence[Frame]) -> Frame:
         return {name: function(xp.stack([getattr(part, what)[name] for part in parts]), axis=0) for name in first.sums}
 
     survey = Survey.merged([part.survey for part in parts])
-    return Frame(survey, over("sums", xp.sum), over("lows", xp.min), over("highs", xp.max))
+    few = {name: xp.concat([part.few[name] for part in parts]) for name in first.few}
+    return Frame(survey, over("sums", xp.sum), over("lows", xp.min), over("highs", xp.max), few)
 
 
 def _block(recipe: Recipe, names: Sequence[str], chunks: Sequence[Array], frame: Frame) -> list[Array]:
@@ -193,8 +249,32 @@ def _block(recipe: Recipe, names: Sequence[str], chunks: Sequence[Array], frame:
     return [frame.moved(name, x, kernel) for name, x in zip(names, chunks, strict=True)]
 
 
-def _few(block: list[Array], start: int, step: int) -> list[Array]:
-    return [x[-start % step :: step, :] for x in block]
+def _few(block: Sequence[Array], start: int, gap: int) -> list[Array]:
+    return [x[-start % gap :: gap, :] for x in block]
+
+
+def _lengths(block: list[Array]) -> list[float]:
+    """The largest squared distance from the origin, for each layer."""
+    xp = namespace_of(block[0])
+    return [float(xp.max(squared_lengths(x, xp))) for x in block]
+
+
+def _largest(parts: Sequence[list[float]]) -> list[float]:
+    return [max(lengths) for lengths in zip(*parts, strict=True)]
+
+
+def _not_resolved(largest: Sequence[float], few: Sequence[list[Array]]) -> list[bool]:
+    """For each layer, whether its distances need float64: see `simkit.statistics.resolution`."""
+    xp = namespace_of(few[0][0])
+    wide = []
+    for k, first in enumerate(largest):
+        squares = xp.sort(squared_lengths(xp.concat([part[k] for part in few]), xp))
+        wide.append(not resolves_distances(first, float(squares[squares.shape[0] // 2])))
+    return wide
+
+
+def _widened(block: list[Array], wide: Sequence[bool]) -> list[Array]:
+    return [widen(x, namespace_of(x)) if needed else x for x, needed in zip(block, wide, strict=True)]
 
 
 def _fitted_to_all(recipe: Recipe, blocks: Sequence[Array]) -> Recipe:
@@ -205,16 +285,24 @@ def _fitted_to_median(recipe: Recipe, medians: Sequence[Array], k: int) -> Recip
     return Recipe.of(recipe.make().with_median(medians[k]))
 
 
-def _fit(kernels: Sequence[Recipe], few: Sequence[list[Array]]) -> Fit:
-    """Kernels and levels of all layers."""
+def _fit(kernels: Sequence[Recipe], frame: Frame, few: Sequence[list[Array]]) -> Fit:
+    """Kernels and a few examples of all layers."""
     xp = namespace_of(few[0][0])
-    levels = [level(recipe.make(), xp.concat([part[k] for part in few])) for k, recipe in enumerate(kernels)]
-    return Fit(tuple(kernels), tuple(levels))
+    together = tuple(xp.concat([part[k] for part in few]) for k in range(len(kernels)))
+    for recipe, name, x in zip(kernels, frame.sums, together, strict=True):
+        if name not in frame.survey.undefined:
+            warn_if_kernel_unresolved(recipe.make(), x, name, xp)
+    return Fit(tuple(kernels), together)
 
 
-def _tile(xs: list[Array], ys: list[Array], on_diagonal: bool, fit: Fit, start: tuple[int, int]) -> Tiles:
+def _levels(block: list[Array], fit: Fit) -> list[Array]:
+    return [levels_of(recipe.make(), x, few) for recipe, x, few in zip(fit.kernels, block, fit.few, strict=True)]
+
+
+def _tile(fit: Fit, above: Sequence[Any], beside: Sequence[Any], on_diagonal: bool) -> Tiles:
     kernels = [recipe.make() for recipe in fit.kernels]
-    return tile(xs, None if on_diagonal else ys, kernels, fit.levels, start)
+    (xs, left, row), (ys, right, column) = above, beside
+    return tile(xs, None if on_diagonal else ys, kernels, (left, right), (row, column))
 
 
 def _merged_tiles(parts: Sequence[Tiles]) -> Tiles:
@@ -255,7 +343,7 @@ def _drawn(xs: list[Array], ys: list[Array], on_diagonal: bool, size: int, seed:
     found = []
     for x, y in zip(xs, ys, strict=True):
         gap = xp.take(x, xp.asarray(i), axis=0) - xp.take(y, xp.asarray(j), axis=0)
-        found.append(xp.sqrt(xp.vecdot(gap, gap)))
+        found.append(xp.sqrt(vecdot(gap, gap, xp)))
     return found
 
 

@@ -36,7 +36,7 @@ from simkit.linalg import (
     without_diagonal,
 )
 from simkit.representation import Representation
-from simkit.statistics.resolution import resolving_distances, warn_if_unresolved
+from simkit.statistics.resolution import resolving_distances, warn_if_kernel_unresolved
 
 __all__ = [
     "ESTIMATORS",
@@ -174,18 +174,18 @@ def gather(layer: Representation, kernel: Kernel, estimator: Estimator) -> Prepa
             x = x - robust_origin(x, layer.xp)
         return _gram(x @ x.mT, estimator, scale, layer.xp, is_centred=True)
     x = features_for(kernel, layer)
-    k = kernel.fit(x)(x, x)
-    if "translation" not in kernel.invariances:
-        warn_if_unresolved(k, layer.name, layer.xp)
+    fitted = kernel.fit(x)
+    warn_if_kernel_unresolved(fitted, x, layer.name, layer.xp)
+    k = fitted(x, x)
     return _gram(k, estimator, total(layer.xp.ones_like(k[0, 0]), layer.xp), layer.xp)
 
 
 def features_for(kernel: Kernel, layer: Representation) -> Array:
     """The features that a kernel is evaluated on.
 
-    As they were given, in float64 where the device has it, if the kernel notices the origin: the offset that centring K
-    takes off again may be most of its values. Else less an origin, and scaled if the kernel cannot tell: column means for
-    the linear kernel and what is derived from it, a point that outliers do not move for the others, which are of distances.
+    As they were given, in float64 where the device has it, if the kernel notices the origin: the offset that centring takes
+    off K may be most of its values. Else less an origin, and scaled if the kernel cannot tell: the column means for the
+    linear kernel and what is derived from it, and for the others, of distances, a point that outliers do not move.
 
     Warns
     -----

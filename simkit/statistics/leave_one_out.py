@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from simkit.arrays import Array
-from simkit.linalg import cross, total, widen
+from simkit.linalg import tall_cross, total, widen
 from simkit.statistics.hsic_sums import Features, HSICSums, Prepared
 
 __all__ = ["without_each"]
@@ -67,7 +67,7 @@ def _in_features(x: Features, y: Features) -> _Products:
     """K = xx' with centred columns, so K1 = 0; or, its diagonal a removed, K1 = -a."""
     xp = x.xp
     a, b = total(x.x * x.x, xp, axis=1), total(y.x * y.x, xp, axis=1)
-    both = total((x.x @ cross(x.x, y.x)) * y.x, xp, axis=1)
+    both = total((widen(x.x, xp) @ tall_cross(x.x, y.x, xp)) * y.x, xp, axis=1)
     if x.diagonal is None or y.diagonal is None:
         zero = xp.zeros_like(a)
         return _Products(both, zero, zero, a, b, zero, zero)

@@ -2,13 +2,14 @@
 
 A tile K_ij of a layer's Gram matrix, the examples of block i against those of block j, is computed, reduced and dropped:
 
-    inner     sum of K o L over the tile, for every pair of layers
-    rows      sums along both of its sides, parts of K1
+    inner     sum of K o L over the tile without the diagonal of K, for every pair of layers
+    rows      sums along both of its sides, parts of K1, without the diagonal either
     diagonal  of the tiles on the diagonal
 
 K is symmetric, so tiles with i <= j suffice. From inner, K1 and the diagonals follow the sums of every estimator (see
-`simkit.statistics.hsic_sums`). Within a tile the work goes by blocks of 256 x 256 entries that stay in the cache, and a
-constant near the mean of K is subtracted first, which changes no HSIC but keeps float32 sums accurate.
+`simkit.statistics.hsic_sums`). Within a tile the work goes by blocks of 256 x 256 entries that stay in the cache. What K_ij
+owes to i alone and to j alone is nearly taken off first, which changes no HSIC but keeps the sums from cancelling; and the
+diagonal, which may be much larger than the rest, is kept apart from the sums.
 
 A bandwidth that is a fraction of the median distance needs the median of n(n-1)/2 distances: exactly, in a few passes over
 the tiles that narrow a bracket down by counting, or from a seeded sample of pairs, with its confidence interval.
@@ -27,12 +28,23 @@ from simkit.arrays import Array, Namespace, constant_of, detach, is_constant, na
 from simkit.errors import NeedsAllExamplesError
 from simkit.index import NO_VARIATION, Index
 from simkit.kernel import Kernel, declared_needs
-from simkit.linalg import squared_distances, total, widen
+from simkit.linalg import squared_distances, total, widen, without_diagonal
 from simkit.representation import Representation
 from simkit.statistics.hsic_sums import Estimator, HSICSums, features_for
-from simkit.statistics.resolution import warn_if_unresolved
+from simkit.statistics.resolution import warn_if_kernel_unresolved
 
-__all__ = ["Bandwidth", "KernelSums", "Median", "Tiles", "fitted", "level", "median_distance", "score_tiles", "tile"]
+__all__ = [
+    "Bandwidth",
+    "KernelSums",
+    "Median",
+    "Tiles",
+    "few_of",
+    "fitted",
+    "levels_of",
+    "median_distance",
+    "score_tiles",
+    "tile",
+]
 
 Bandwidth: TypeAlias = Literal["exact", "sample"]
 
@@ -53,9 +65,9 @@ class Tiles:
     Attributes
     ----------
     inner : array, shape (L, L)
-        <K, L> over the tiles and, for those off the diagonal, over their mirror images.
+        <K, L> over the tiles and, for those off the diagonal, over their mirror images; without the diagonal of K.
     rows : dict of int to array of shape (L, m)
-        Parts of the row sums of the block that starts at this example.
+        Parts of the row sums, without the diagonal, of the block that starts at this example.
     diagonal : dict of int to array of shape (L, m)
         Diagonals, where a tile holds them.
     """
@@ -76,7 +88,7 @@ def tile(
     xs: Sequence[Array],
     ys: Sequence[Array] | None,
     kernels: Sequence[Kernel],
-    levels: Sequence[Array],
+    levels: tuple[Sequence[Array], Sequence[Array]],
     start: tuple[int, int] = (0, 0),
 ) -> Tiles:
     """Sums over one tile of the Gram matrices of several layers.
@@ -89,8 +101,8 @@ def tile(
         Block j. Default: the tile is on the diagonal, j = i.
     kernels : sequence of Kernel
         One for each layer, `fitted`.
-    levels : sequence of 0-d arrays
-        A constant for each layer that is subtracted from its Gram matrix, near its mean: see `level`.
+    levels : pair of sequences of arrays, shapes (m1,) and (m2,)
+        A number g_i for each example of both blocks, for each layer; K_ij - g_i - g_j is summed. See `levels_of`.
     start : (int, int)
         The first example of both blocks.
     """
@@ -103,18 +115,21 @@ def tile(
     inner: Any = 0
     diagonal = []
     for i, a in enumerate(row_cuts):
-        left = [x[a, :] for x in xs]
+        left, above = [x[a, :] for x in xs], [g[a] for g in levels[0]]
         for j, b in enumerate(column_cuts):
             if not mirrored and j < i:
                 continue
             on_diagonal = not mirrored and i == j
             right = left if on_diagonal else [y[b, :] for y in ys]
-            blocks = xp.stack([k(x, y) - c for k, x, y, c in zip(kernels, left, right, levels, strict=True)])
-            inner = inner + (1 if on_diagonal else 2) * _products(blocks, xp)
-            along[i] = along[i] + widen(xp.sum(blocks, axis=2), xp)
+            beside = [g[b] for g in levels[1]]
+            parts = zip(kernels, left, right, above, beside, strict=True)
+            blocks = xp.stack([k(x, y) - g[:, None] - h[None, :] for k, x, y, g, h in parts])
             if on_diagonal:
                 diagonal.append(widen(xp.linalg.diagonal(blocks), xp))
-            else:
+                blocks = xp.stack([without_diagonal(blocks[k, :, :], xp) for k in range(len(xs))])
+            inner = inner + (1 if on_diagonal else 2) * _products(blocks, xp)
+            along[i] = along[i] + widen(xp.sum(blocks, axis=2), xp)
+            if not on_diagonal:
                 down[j] = down[j] + widen(xp.sum(blocks, axis=1), xp)
     rows = {start[0]: xp.concat(along, axis=1)}
     if mirrored:
@@ -134,30 +149,36 @@ def _products(blocks: Array, xp: Namespace) -> Array:
     return total(xp.stack([part @ part.mT for part in parts]), xp, axis=0)
 
 
-def level(kernel: Kernel, x: Array, name: str = "X") -> Array:
-    """A constant near the mean of a Gram matrix, from 256 examples at regular distances, a 0-d array.
+def few_of(x: Array) -> Array:
+    """At most some hundred rows of `x` at regular distances."""
+    return x[:: max(1, x.shape[0] // 256), :]
 
-    Warns
-    -----
-    AccuracyWarning
-        The Gram matrix of these examples of the layer `name` shows that the precision does not resolve it.
+
+def levels_of(kernel: Kernel, x: Array, few: Array) -> Array:
+    """g_i with K_ij - g_i - g_j near 0, from kernel values with a `few` examples, shape (n,).
+
+    g_i is the median of row i, less half the median of these medians: K_ii and outliers do not carry it away.
     """
-    few = x[:: max(1, x.shape[0] // 256), :]
-    k = kernel(few, few)
-    xp = namespace_of(k)
-    if "translation" not in kernel.invariances:
-        warn_if_unresolved(k, name, xp)
-    return xp.astype(total(k, xp) / k.shape[0] ** 2, k.dtype)
+    xp = namespace_of(x)
+    whole = _middle(_middle(kernel(few, few), xp), xp)
+    return xp.concat([_middle(kernel(x[a, :], few), xp) for a in _cuts(x.shape[0])]) - whole / 2
+
+
+def _middle(k: Array, xp: Namespace) -> Array:
+    """Along the last axis, one of the values in the middle."""
+    return xp.take(xp.sort(k, axis=-1), xp.asarray([k.shape[-1] // 2], **placement(k)), axis=k.ndim - 1)[..., 0]
 
 
 @dataclass(frozen=True, eq=False)
 class KernelSums:
-    """What all estimators of HSIC need of the Gram matrices of L layers, each less a constant.
+    """What all estimators of HSIC need of the Gram matrices of L layers, each less `levels_of`.
 
     Attributes
     ----------
     inner : array, shape (L, L)
+        Without the diagonals.
     rows, diagonal : array, shape (L, n)
+        Row sums without the diagonal; and the diagonal.
     """
 
     inner: Array
@@ -175,8 +196,8 @@ class KernelSums:
         """The sums of (X, Y), (X, X), (Y, Y) for layers by number, of shapes (rows, columns), (rows, 1), (1, columns)."""
         xp, n = namespace_of(self.inner), self.rows.shape[1]
         inner, along = self.inner, self.rows
-        if estimator in ("unbiased", "minibatch"):
-            inner, along = inner - self.diagonal @ self.diagonal.mT, along - self.diagonal
+        if estimator not in ("unbiased", "minibatch"):
+            inner, along = inner + self.diagonal @ self.diagonal.mT, along + self.diagonal
         totals = xp.sum(along, axis=1)
         by_row, products = along @ along.mT, totals[:, None] * totals[None, :]
         if estimator == "lange":
@@ -242,12 +263,16 @@ def score_tiles(
         layer = Representation(detach(layers[name]), name=name)
         features.append(features_for(index_.kernel, layer))
         kernels.append(fitted(index_.kernel, features[-1], bandwidth=bandwidth, seed=seed))
-    levels = [level(k, x, name) for k, x, name in zip(kernels, features, names, strict=True)]
-    sums = KernelSums.of(tile(features, None, kernels, levels))
+    constant = {name: is_constant(layers[name]) for name in names}
+    few = [few_of(x) for x in features]
+    for name, kernel, x in zip(names, kernels, few, strict=True):
+        if not bool(constant[name]):
+            warn_if_kernel_unresolved(kernel, x, name, namespace_of(x))
+    levels = [levels_of(kernel, x, z) for kernel, x, z in zip(kernels, features, few, strict=True)]
+    sums = KernelSums.of(tile(features, None, kernels, (levels, levels)))
     where = {name: i for i, name in enumerate(names)}
     values = index_.from_sums(*sums.sums([where[a] for a in rows], [where[b] for b in columns], index_.estimator))
     xp = namespace_of(values)
-    constant = {name: is_constant(layers[name]) for name in names}
     across, down = (xp.stack([constant[name] for name in side]) for side in (rows, columns))
     values = xp.where(xp.logical_or(across[:, None], down[None, :]), float("nan"), values)
     values = xp.astype(values, xp.result_type(*(layers[name].dtype for name in names)), copy=False)
@@ -338,7 +363,7 @@ def _sampled(x: Array, pairs: int, seed: int, xp: Namespace) -> Array:
         j = (i + rng.integers(1, n, size)) % n
         there = placement(x)
         gap = xp.take(x, xp.asarray(i, **there), axis=0) - xp.take(x, xp.asarray(j, **there), axis=0)
-        parts.append(xp.vecdot(gap, gap))
+        parts.append(vecdot(gap, gap, xp))
     return xp.sort(xp.concat(parts))
 
 

@@ -16,7 +16,7 @@ __all__ = ["cosine_of", "j0", "j1", "j2", "squared_lengths"]
 
 def squared_lengths(x: Array, xp: Namespace) -> Array:
     """|x_i|^2 of the rows."""
-    return xp.vecdot(x, x)
+    return vecdot(x, x, xp)
 
 
 def cosine_of(inner: Array, a: Array, b: Array, xp: Namespace) -> Array:
