@@ -49,11 +49,30 @@ def share(rank, convert):
     return convert(X[SHARES[rank]]), convert(Y[SHARES[rank]])
 
 
+SPECS = ("cca", "semi_match", "maximum_match", "procrustes(summary=distance)", "linear_regression")
+HARD = {"ordinary": slice(0, 70), "near": slice(0, 70), "idle": slice(45, 70)}  # and the examples that count
+
+
+def whole(case):
+    """Layers with dead units, nearly duplicated ones in one case, and an outlier in the first row."""
+    x, y = X.copy(), Y.copy()
+    x[:, 1], y[:, 2] = 0.1, -7.0
+    if case == "near":
+        x[:, 3] = x[:, 0] + 1e-6 * X[:, 3]
+    x[0, 0] = 1e6
+    return x, y
+
+
+def hard(rank, case, convert):
+    return tuple(convert(z[SHARES[rank]]) for z in whole(case))
+
+
 def everything(rank):
     """All of it in one start of two processes, which is what takes time."""
     import torch.distributed as dist
 
     from simkit.statistics.moments import Moments
+    from simkit.statistics.roots import Roots
     from simkit.torch.distributed import all_reduce
 
     found = {}
@@ -81,16 +100,33 @@ def everything(rank):
     matrix = all_reduce(layers).compute()
     found["one idle"] = (matrix.rows, matrix.n, np.asarray(matrix.values))
 
-    whole = simkit.stream("cca(summary=rho)")
-    whole.update(*share(rank, torch.from_numpy))
-    again = all_reduce(whole).second_pass()
-    again.update(*share(rank, torch.from_numpy))
-    found["second pass"] = float(all_reduce(again).compute())
+    for name, convert in (("torch", torch.from_numpy), ("numpy", np.asarray)):
+        for case in HARD:
+            x, y = hard(rank, case, convert)
+            streams = {}
+            for spec in SPECS:
+                streams[spec] = simkit.stream(spec)
+                if rank == 1 or "idle" not in case:
+                    streams[spec].update(x, y)
+                streams[spec] = all_reduce(streams[spec])
+            root = streams["cca"].state.roots
+            arrays = {k: np.asarray(v) for k, v in root.arrays.items()}
+            found[name, case] = (root.n, np.asarray(root.rows), arrays, {k: float(v.compute()) for k, v in streams.items()})
+        x, y = hard(rank, "ordinary", convert)
+        reduced = all_reduce(Roots.of({"x": x, "y": y}))
+        assert isinstance(reduced, Roots)
+        assert isinstance(reduced.rows, torch.Tensor) == (name == "torch")
+        found[name, "roots"] = reduced.n, np.asarray(reduced.rows), np.asarray(reduced.mean)
 
-    different = Moments.of({"x": X[:, : 3 + rank]})
-    for name, wrong in (("different", different), ("nothing", Moments())):
+    wrong = {
+        "different": Moments.of({"x": X[:, : 3 + rank]}),
+        "nothing": Moments(),
+        "different roots": Roots.of({"x": X[:, : 3 + rank]}),
+        "nothing in a stream": simkit.stream("cca"),
+    }
+    for name, state in wrong.items():
         try:
-            all_reduce(wrong)
+            all_reduce(state)
         except InvalidArrayError as error:
             found[name] = str(error)
     found["rank"] = dist.get_rank()
@@ -122,10 +158,28 @@ def test_two_processes_hold_the_result_of_all_examples(tmp_path):
         ):
             np.testing.assert_array_equal(ours, theirs)
             np.testing.assert_allclose(ours, expected, atol=1e-11 * np.abs(expected).max())
+        for case, counted in HARD.items():
+            x, y = (z[counted] for z in whole(case))
+            n, rows, arrays, scores = first[name, case]
+            assert n == len(x)
+            assert arrays.keys() == second[name, case][2].keys()
+            for key, array in arrays.items():
+                np.testing.assert_array_equal(array, second[name, case][2][key])  # the same bits everywhere
+            assert scores == second[name, case][3]
+            np.testing.assert_array_equal(rows.any(axis=0), np.ptp(np.concatenate([x, y], axis=1), axis=0) > 0)
+            for spec, score in scores.items():
+                assert score == pytest.approx(float(simkit.compare(x, y, spec)), rel=1e-9)
+        n, rows, mean = first[name, "roots"]
+        hard_ones = np.concatenate(whole("ordinary"), axis=1)
+        np.testing.assert_allclose(mean, hard_ones.mean(axis=0), rtol=1e-13)
+        hard_ones = hard_ones - hard_ones.mean(axis=0)
+        scatter = hard_ones.T @ hard_ones
+        np.testing.assert_allclose(rows.T @ rows, scatter, atol=1e-12 * np.abs(scatter).max())
     for each in found:
         rows, n, values = each["one idle"]
         assert (rows, n) == (("x", "y"), 70)
         np.testing.assert_allclose(values, simkit.pairwise({"x": X, "y": Y}, index="procrustes").values, rtol=1e-10)
-        assert each["second pass"] == pytest.approx(float(simkit.compare(X, Y, "cca(summary=rho)")), rel=1e-11)
+        assert "other layers" in each["different roots"]
+        assert "No process has seen a batch" in each["nothing in a stream"]
         assert "other layers" in each["different"]
         assert "No process has seen a batch" in each["nothing"]

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from simkit.arrays import Array, Namespace, detach, namespace_of
 from simkit.kernel import Kernel
+from simkit.linalg import vecdot
 from simkit.properties import Invariance, implied
 
 __all__ = ["Cosine"]

@@ -27,6 +27,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, TypeAlias
 
 import dask
@@ -35,7 +36,7 @@ import numpy as np
 from dask.base import tokenize
 from dask.layers import ArrayValuesDep
 
-from simkit.arrays import Array, check_values, namespace_of, to_numpy, warn_caller
+from simkit.arrays import Array, check_values, namespace_of, placement, to_numpy, warn_caller
 from simkit.errors import InvalidArrayError
 from simkit.index import NO_VARIATION, Index
 from simkit.kernel import Kernel, declared_needs
@@ -45,8 +46,8 @@ from simkit.scale.cluster import Recipe, active_client, preflight
 from simkit.scale.kernels import kernel_sums
 from simkit.scale.nystroem import features
 from simkit.statistics.moments import Moments, needs, score_pairs
-from simkit.statistics.roots import Roots
-from simkit.statistics.survey import Survey, Surveyed, boxed
+from simkit.statistics.roots import Roots, scores_of
+from simkit.statistics.survey import Survey, Surveyed, boxed, nan_where_undefined
 from simkit.statistics.tiles import KernelSums
 
 __all__ = ["compare", "compute", "mapped_with", "pairwise"]
@@ -312,8 +313,8 @@ def _merged(parts: Sequence[Any]) -> Any:
 
 
 _PRODUCERS: dict[str, Callable[[dict[str, Array]], Any]] = {
-    "moments": lambda layers: Moments.of(layers, products="float32"),
-    "third moments": lambda layers: Moments.of(layers, third_order=True, products="float32"),
+    "moments": Moments.of,
+    "third moments": lambda layers: Moments.of(layers, third_order=True),
     "roots": Roots.of,
     "examples": lambda layers: layers,
 }
@@ -336,21 +337,18 @@ def _score_all(state: np.ndarray, *, question: Question) -> Array:
                 f"{name} is constant: all {whole.survey.n} examples are the same, so its similarity to anything is "
                 "undefined (nan)."
             )
-    rows, columns = ([name for name in names if name not in undefined] for names in (question.rows, question.columns))
-    dtype = getattr(xp, question.dtype)
-    if rows and columns:
-        values = xp.astype(_score_defined(index, whole, rows, columns, question.rounding), dtype, copy=False)
-        for axis, (names, kept) in enumerate(((question.rows, rows), (question.columns, columns))):
-            values = xp.take(values, xp.asarray([kept.index(name) if name in kept else 0 for name in names]), axis=axis)
-    else:
-        values = xp.zeros((len(question.rows), len(question.columns)), dtype=dtype)
-    known = [xp.asarray([name not in undefined for name in names]) for names in (question.rows, question.columns)]
-    values = xp.where(known[0][:, None] & known[1][None, :], values, xp.asarray(float("nan"), dtype=dtype))
+    values = nan_where_undefined(
+        partial(_score_defined, index, whole, question.rounding),
+        question.rows,
+        question.columns,
+        undefined,
+        xp.zeros((0,), dtype=getattr(xp, question.dtype), **placement(like)),
+    )
     return values[0, 0] if question.scalar else values
 
 
 def _score_defined(
-    index: Index[Any], whole: Surveyed, rows: list[str], columns: list[str], rounding: tuple[float, ...]
+    index: Index[Any], whole: Surveyed, rounding: tuple[float, ...], rows: list[str], columns: list[str]
 ) -> Array:
     """Scores of layers that vary and are finite, shape (rows, columns)."""
     if isinstance(whole.statistic, Moments):
@@ -368,9 +366,7 @@ def _score_defined(
     else:
         width = sum(x.shape[1] for x in whole.statistic.values())
         layers = {name: Representation(x, width, name, rounding=given[name]) for name, x in whole.statistic.items()}
-    states = {name: index.prepare(layers[name]) for name in dict.fromkeys((*rows, *columns))}
-    xs = [states[name] for name in rows]
-    return _warned(index, index.scores(xs, xs if rows == columns else [states[name] for name in columns]), rows, columns)
+    return _warned(index, scores_of(index, layers, rows, columns), rows, columns)
 
 
 def _warned(index: Index[Any], values: Array, rows: Sequence[str], columns: Sequence[str]) -> Array:

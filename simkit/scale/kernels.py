@@ -33,7 +33,7 @@ from simkit.arrays import Array, check_values, namespace_of, to_numpy
 from simkit.errors import SpecError
 from simkit.kernel import Kernel, declared_needs
 from simkit.kernels import Linear
-from simkit.linalg import robust_origin, squared_distances, total, widen
+from simkit.linalg import robust_origin, squared_distances, total, vecdot, widen
 from simkit.scale.cluster import Recipe
 from simkit.scale.sizes import tell_dask
 from simkit.statistics.resolution import resolves_distances, squared_lengths, warn_if_kernel_unresolved

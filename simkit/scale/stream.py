@@ -1,14 +1,16 @@
 """Batches: the similarity of representations that are seen a few examples at a time, once.
 
 The result is that of all examples in memory (`simkit.compare`, `simkit.pairwise`), up to rounding; a stream keeps their
-moments, P x P numbers for layers of P features in all, whatever the number of examples and of pairs of layers.
+moments or a root of these, P x P numbers for layers of P features in all, whatever the number of examples and of pairs of
+layers.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -25,22 +27,30 @@ from simkit.arrays import (
     detach,
     is_lazy,
     namespace_of,
+    placement,
+    rounding_of,
     to_numpy,
     warn_caller,
 )
-from simkit.errors import InvalidArrayError, NeedsAllExamplesError, SpecError
+from simkit.errors import InvalidArrayError, SpecError
 from simkit.files import whole_file
 from simkit.index import NO_VARIATION, Index
 from simkit.labels import check_labels
 from simkit.matrix import SimilarityMatrix
 from simkit.registry import get_index
 from simkit.scale.projection import RandomProjection
+from simkit.statistics.batched import RootsOfBatches
 from simkit.statistics.minibatch import MinibatchHSIC
-from simkit.statistics.moments import Moments, Whitening, needs, score_pairs
+from simkit.statistics.moments import Moments, needs, score_pairs
+from simkit.statistics.roots import scores_of
+from simkit.statistics.survey import nan_where_undefined
 
 __all__ = ["Stream", "stream"]
 
-_FORMAT = 1  # of saved files
+State: TypeAlias = Moments | RootsOfBatches | MinibatchHSIC
+
+_FORMAT = 2  # of saved files; in 1 there were moments for every index
+
 _BYTES = 2**32
 
 
@@ -122,12 +132,10 @@ class Stream:
         check_finite: bool = True,
         projection: RandomProjection | None = None,
         max_bytes: int = _BYTES,
-        whitened_by: Whitening | None = None,
     ) -> None:
         self.index, self.check_finite, self.projection, self.max_bytes = index, check_finite, projection, max_bytes
         self._rule = dict(rule or {})
-        self._whitened_by = whitened_by
-        self._state: Moments | MinibatchHSIC = self._fresh()
+        self._state: State = self._fresh()
         if projection is not None:
             _check_projectable(index)
         self.rows: tuple[str, ...] = ()
@@ -137,10 +145,12 @@ class Stream:
         self._widths: tuple[int, ...] = ()
         self._like: Array = None  # an empty array of the batches' framework and device; None after a load
 
-    def _fresh(self) -> Moments | MinibatchHSIC:
+    def _fresh(self) -> State:
         if getattr(self.index, "estimator", None) == "minibatch":
             return MinibatchHSIC(self.index.kernel)  # type: ignore[attr-defined]
-        return Moments(**needs(self.index), whitened_by=self._whitened_by)
+        if self.index.facts.statistic == "moments":
+            return RootsOfBatches()
+        return Moments(**needs(self.index))
 
     @property
     def n(self) -> int:
@@ -148,7 +158,7 @@ class Stream:
         return self._state.n
 
     @property
-    def state(self) -> Moments | MinibatchHSIC:
+    def state(self) -> State:
         """The sums over the batches so far."""
         return self._state
 
@@ -195,7 +205,10 @@ class Stream:
         else:
             if self._like is None and self._kind:
                 self._state = self._state.to(first)
-            self._state.update(rows | columns)
+            if isinstance(self._state, RootsOfBatches):
+                self._state.update(rows | columns, self._roundings(A, B))
+            else:
+                self._state.update(rows | columns)
         self._kind, self.rows = kind, tuple(_plain(kind, name) for name in rows)
         self.columns = tuple(_plain(kind, name) for name in columns) or self.rows
         self._widths = tuple(x.shape[1] for x in everything.values())
@@ -217,10 +230,21 @@ class Stream:
         return ("layers", rows, {}) if B is None else ("layers of two", rows, self._matrices(B, "B"))
 
     def _matrices(self, layers: Any, side: str) -> dict[str, Array]:
-        named = layers if isinstance(layers, Mapping) else {str(i): x for i, x in enumerate(layers)}
+        named = _named(layers)
         if not named:
             raise InvalidArrayError(f"{side} is empty; expected at least one layer.")
         return {f"{side}/{name}": self._matrix(x, f"{side}[{str(name)!r}]") for name, x in named.items()}
+
+    @staticmethod
+    def _roundings(A: Any, B: Any) -> dict[str, float]:
+        """The eps that the layers of a batch were given with, by their names in the state."""
+        if not _is_layers(A):
+            return {"X": rounding_of(A), "Y": rounding_of(B)}
+        return {
+            f"{side}/{name}": rounding_of(x)
+            for side, layers in (("A", A), ("B", B))
+            for name, x in ({} if layers is None else _named(layers)).items()
+        }
 
     def _matrix(self, x: Any, name: str) -> Array:
         x = as_matrix(x, f"{name} of batch {self.batches}", **self._rule)
@@ -307,7 +331,7 @@ class Stream:
         light._state, light._like = self._fresh(), None
         return light
 
-    def filled(self, state: Moments | MinibatchHSIC, like: Array | None) -> Stream:
+    def filled(self, state: State, like: Array | None) -> Stream:
         """The stream with other sums, in the namespace of `like`."""
         full = Stream.__new__(Stream)
         full.__dict__ |= self.__dict__
@@ -335,44 +359,19 @@ class Stream:
         ConstantInputWarning
             A score is nan.
         AccuracyWarning
-            A representation is so ill-conditioned that one pass is not enough; see `second_pass`.
+            Some directions of a representation are of the size of the rounding of its values, so its rank is uncertain.
         """
         if not self._kind:
             raise InvalidArrayError("No batch yet, so there is nothing to compute; call update first.")
         if isinstance(self._state, MinibatchHSIC):
             values = self._minibatch_scores(self._state)
+        elif isinstance(self._state, RootsOfBatches):
+            values = self._root_scores(self._state)
         else:
             values = score_pairs(self.index, self._state, *self._sides_of_state)
         if self._kind == "pair":
             return values[0, 0]
         return SimilarityMatrix(values, self.rows, self.columns, str(self.index), self.n)
-
-    def second_pass(self) -> Stream:
-        """A stream to be given the same batches once more, whose result does not suffer from the condition number.
-
-        CCA and its kin depend on small eigenvalues of X'X, which one pass leaves with an error of about eps times the
-        squared condition number. A second pass accumulates in coordinates that the first one found, and is as good as a QR
-        decomposition of all examples in memory.
-
-        Raises
-        ------
-        InvalidArrayError
-            There is no complete first pass.
-        NeedsAllExamplesError
-            The index gains nothing from it.
-        """
-        if not isinstance(self._state, Moments) or self.index.facts.statistic != "moments":
-            raise NeedsAllExamplesError(f"{self.index} is exact after one pass; a second would change nothing.")
-        if not self._kind:
-            raise InvalidArrayError("No batch yet, so there is no first pass to follow.")
-        return Stream(
-            self.index,
-            rule=self._rule,
-            check_finite=self.check_finite,
-            projection=self.projection,
-            max_bytes=self.max_bytes,
-            whitened_by=self._state.whitening(),
-        )
 
     @property
     def _labels(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -386,6 +385,21 @@ class Stream:
     def _sides_of_state(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         rows, columns = self._labels
         return rows, columns or rows
+
+    def _root_scores(self, state: RootsOfBatches) -> Array:
+        state.check(self.index.facts.min_examples)
+        rows, columns = self._sides_of_state
+        layers, constant, xp = state.representations(), state.roots.constant, namespace_of(state.roots.origin)
+        dtype = getattr(xp, state.precision((*rows, *columns)))
+        empty = xp.zeros((0,), dtype=dtype, **placement(state.roots.origin))
+        values = nan_where_undefined(partial(scores_of, self.index, layers), rows, columns, constant, empty)
+        nan = np.argwhere(np.isnan(to_numpy(values)))
+        if nan.size:
+            x, y = rows[int(nan[0][0])], columns[int(nan[0][1])]
+            why = "one of them is constant." if constant & {x, y} else NO_VARIATION
+            pairs = f"{len(nan)} pair{'s' * (len(nan) != 1)}"
+            warn_caller(f"{self.index} of {pairs} is undefined (nan), the first {x!r} and {y!r}: {why}")
+        return values
 
     def _minibatch_scores(self, state: MinibatchHSIC) -> Array:
         if not state.batches:
@@ -434,7 +448,7 @@ class Stream:
         Raises
         ------
         ValueError
-            The file holds no saved stream, or of a newer format.
+            The file holds no saved stream, only a part of one, or one of another format.
         UnknownNameError
             Its index is not installed here.
         """
@@ -444,12 +458,22 @@ class Stream:
             if int(file["simkit_stream"]) > _FORMAT:
                 raise ValueError(f"{os.fspath(path)} was written by a newer simkit; update simkit to read it.")
             saved = dict(file)
-        rule: dict[str, Any] = dict(item.split("=", 1) for item in map(str, saved["rule"]))
+        try:
+            return cls._restored(saved)
+        except KeyError as missing:
+            raise ValueError(f"{os.fspath(path)} lacks {missing}: it is damaged. Stream the batches again.") from None
+
+    @classmethod
+    def _restored(cls, saved: dict[str, np.ndarray]) -> Stream:
+        def strings(name: str) -> tuple[str, ...]:
+            return tuple(map(str, saved[name]))
+
+        rule: dict[str, Any] = dict(item.split("=", 1) for item in strings("rule"))
         if "flatten" in rule:
             rule["flatten"] = True
         projection = None
         if "projection" in saved:
-            features, seed, kind = map(str, saved["projection"])
+            features, seed, kind = strings("projection")
             projection = RandomProjection(int(features), int(seed), kind)  # type: ignore[arg-type]
         loaded = cls(
             get_index(str(saved["index"])),
@@ -458,10 +482,15 @@ class Stream:
             projection=projection,
             max_bytes=int(saved["max_bytes"]),
         )
-        loaded._kind = str(saved["kind"])
-        loaded.rows, loaded.columns = tuple(map(str, saved["rows"])), tuple(map(str, saved["columns"]))
-        loaded._widths, loaded.batches = tuple(map(int, saved["layer_widths"])), int(saved["batches_seen"])
+        loaded._kind, loaded.rows, loaded.columns = str(saved["kind"]), strings("rows"), strings("columns")
+        loaded._widths = tuple(map(int, saved["layer_widths"]))
+        loaded.batches = int(saved["batches_seen"])
         if loaded._kind:
+            if int(saved["simkit_stream"]) < 2 and isinstance(loaded._state, RootsOfBatches):
+                raise ValueError(
+                    f"An earlier simkit gathered moments for {loaded.index}, in which small singular values are lost; this "
+                    "one needs a root. Stream the batches again."
+                )
             state = {name.removeprefix("state_"): value for name, value in saved.items() if name.startswith("state_")}
             loaded._state = type(loaded._state).from_arrays(state)
         return loaded
@@ -486,6 +515,10 @@ def _by_name(side: Any, name: str) -> dict[str, Any]:
     if not _is_layers(side):
         return {name: side}
     return {f"{name}[{str(key)!r}]": x for key, x in (side.items() if isinstance(side, Mapping) else enumerate(side))}
+
+
+def _named(layers: Any) -> Mapping[Any, Any]:
+    return layers if isinstance(layers, Mapping) else {str(i): x for i, x in enumerate(layers)}
 
 
 def _plain(kind: str, name: str) -> str:

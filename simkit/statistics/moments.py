@@ -1,6 +1,6 @@
 """Second moments of a stack of layers: one mergeable state for streams, Dask chunks, processes and devices.
 
-Every index that is linear in its features depends on the data only through
+HSIC with the linear kernel depends on the data only through
 
     n        S = sum_i z_i z_i'        of the stacked, centred features z_i = (x_i, y_i, ...) - mean
 
@@ -18,120 +18,55 @@ and the third moments T serve to move the origin. With d_k the part of d that be
     T_k  ->  T_k + 2 S d_k + tr(S_kk) d + n |d_k|^2 d
     A_kl ->  A_kl + 2 T_k'd_l + 2 T_l'd_k + 4 d_k'S d_l + tr(S_kk) |d_l|^2 + tr(S_ll) |d_k|^2 + n |d_k|^2 |d_l|^2
 
-since the sum of the z_i is zero. An index is fed by an *equivalent pair*: with S = R'R, the columns of R that belong to X
-and to Y have the same products X'X, X'Y, Y'Y as the centred data, and only P rows.
+since the sum of the z_i is zero. Indexes that depend on small eigenvalues of S need its root: see `simkit.statistics.roots`.
 """
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import numpy as np
 
-from simkit.arrays import (
-    Array,
-    Namespace,
-    accumulation_dtype,
-    constant_of,
-    detach,
-    namespace_of,
-    placement,
-    to_numpy,
-    warn_caller,
-)
-from simkit.errors import AccuracyWarning, InvalidArrayError, NeedsAllExamplesError
+from simkit.arrays import Array, Namespace, accumulation_dtype, constant_of, namespace_of, placement, to_numpy, warn_caller
+from simkit.errors import NeedsAllExamplesError
 from simkit.files import whole_file
 from simkit.index import NO_VARIATION, Index
 from simkit.kernels.linear import is_linear
 from simkit.linalg import squared_norm, total, widen
-from simkit.representation import Representation
+from simkit.statistics.batched import Batched
 from simkit.statistics.hsic_sums import Estimator, HSICSums
 
-__all__ = ["Moments", "Products", "Whitening", "needs", "score_pairs"]
-
-Products: TypeAlias = Literal["float64", "float32"]
+__all__ = ["Moments", "needs", "score_pairs"]
 
 # Rows per matrix product: enough for its full speed, few enough to stay in the cache and for float32 sums.
 _ROWS = 4096
 # Mean squared lengths whose squares and cubes stay in the range of float32, also summed over a block.
 _ORDINARY = (1e-15, 1e15)
-_RESOLVED = 1e-9  # eigenvalues below this fraction of the largest carry an error of 1e-7 and more
 _FORMAT = 1  # of saved files
-_ARRAYS = ("_mean", "_scatter", "_third", "_fourth", "_nonfinite")
+_ARRAYS = ("_mean", "_scatter", "_nonfinite", "_third", "_fourth")
 
 
-@dataclass(frozen=True, eq=False)
-class Whitening:
-    """Coordinates in which every layer has nearly orthonormal features: z = (x - mean) V / roots, layer by layer.
-
-    Attributes
-    ----------
-    mean : array, shape (P,)
-    vectors : tuple of arrays, shapes (p_k, p_k)
-        Eigenvectors of each layer's scatter matrix.
-    roots : tuple of arrays, shapes (p_k,)
-        Roots of its eigenvalues, floored at rounding level. Flooring, not dropping: how short a direction comes out says
-        how far below the floor it was.
-    n : int
-        The number of examples they come from.
-    """
-
-    mean: Array
-    vectors: tuple[Array, ...]
-    roots: tuple[Array, ...]
-    n: int
-
-    def __call__(self, rows: Array, slices: Sequence[slice], xp: Namespace) -> Array:
-        """Rows of the stacked features in these coordinates."""
-        moved = widen(rows, xp) - self.mean
-        parts = [moved[:, s] @ (v / r) for s, v, r in zip(slices, self.vectors, self.roots, strict=True)]
-        return xp.concat(parts, axis=1)
-
-    def back(self, k: int, root: Array) -> Array:
-        """Columns of a root that belong to layer `k`, in the layer's own features."""
-        return (root * self.roots[k]) @ self.vectors[k].mT
-
-
-class Moments:
+class Moments(Batched):
     """Count, means and joint scatter of several layers of the same examples; `update`, `merge`, then score.
 
     Parameters
     ----------
     third_order : bool
         Also keep the sums that the unbiased estimators of linear HSIC need.
-    products : {"float64", "float32"}
-        Precision of the matrix products of float32 data, which are centred before and summed in float64 after in both cases.
-        float32 is twice as fast and right to about 1e-7 of the norms, enough for CKA; what depends on small eigenvalues
-        (CCA, regression) needs float64, the default. Of no effect on float64 data.
-    whitened_by : Whitening, optional
-        Coordinates to accumulate in, from `whitening` of a first pass over the same data.
-
-    Attributes
-    ----------
-    names : tuple of str
-        The layers, once there has been an update.
-    widths : tuple of int
-        Their numbers of features.
 
     Notes
     -----
-    The state lives in the namespace and on the device of the batches, in float64 where the device has it. Small batches are
-    put together until a matrix product is worth its while, so fewer than 4096 rows are held besides. Gradients do not flow.
+    The state lives in the namespace and on the device of the batches, in float64 where the device has it. Matrix products of
+    float32 data, which are centred before and summed in float64 after, run in float32: right to about 1e-7 of the norms,
+    enough for HSIC. Small batches are put together until a matrix product is worth its while, so fewer than 4096 rows are
+    held besides. Gradients do not flow.
     """
 
-    def __init__(
-        self, *, third_order: bool = False, products: Products = "float64", whitened_by: Whitening | None = None
-    ) -> None:
-        if third_order and whitened_by is not None:
-            raise ValueError("third-order sums are not kept in whitened coordinates: no index needs both")
-        self.third_order, self.products, self.whitened_by = third_order, products, whitened_by
-        self.names: tuple[str, ...] = ()
-        self.widths: tuple[int, ...] = ()
-        self.given: tuple[str, ...] = ()
+    def __init__(self, *, third_order: bool = False) -> None:
+        super().__init__()
+        self.third_order = third_order
         self._n = 0
         self._mean: Array = None
         self._scatter: Array = None
@@ -143,16 +78,9 @@ class Moments:
     # --- one pass over the data ---------------------------------------------------------------------------------------
 
     @classmethod
-    def of(
-        cls,
-        layers: Mapping[str, Array],
-        *,
-        third_order: bool = False,
-        products: Products = "float64",
-        whitened_by: Whitening | None = None,
-    ) -> Moments:
+    def of(cls, layers: Mapping[str, Array], *, third_order: bool = False) -> Moments:
         """The moments of one batch: a mapping of names to matrices (m, p_k) of the same m examples; m may be 0."""
-        moments = cls(third_order=third_order, products=products, whitened_by=whitened_by)
+        moments = cls(third_order=third_order)
         moments.update(layers)
         moments._flush()
         return moments
@@ -170,13 +98,11 @@ class Moments:
         InvalidArrayError
             Other layers than before, or different numbers of examples.
         """
-        batch = {str(name): detach(x) for name, x in layers.items()}
-        self._check(batch)
+        batch = self._noted(layers)
         xp = namespace_of(*batch.values())
         first = next(iter(batch.values()))
         if self._mean is None:
             self._begin(first, xp)
-        self.given = tuple(map(_wider, self.given, map(_precision, batch.values())))
         m = first.shape[0]
         common = xp.result_type(*(x.dtype for x in batch.values()))
         start = 0
@@ -217,15 +143,10 @@ class Moments:
         if not self.names:
             self.__setstate__(other.copy().__getstate__())
             return
-        for what in ("names", "widths", "third_order"):
-            ours, theirs = getattr(self, what), getattr(other, what)
-            if ours != theirs:
-                raise InvalidArrayError(f"Cannot merge moments of different {what}: {ours} and {theirs}.")
-        if self._coordinates() != other._coordinates():
-            raise InvalidArrayError("Cannot merge moments in different coordinates: they follow different first passes.")
+        self._check_mergeable(other, "third_order")
         self._flush()
         other._flush()
-        self.given = tuple(map(_wider, self.given, other.given))
+        self.given = tuple(map(max, self.given, other.given))
         self._nonfinite = self._nonfinite + other._nonfinite
         self._add(other._n, other._mean, other._scatter, other._third, other._fourth)
 
@@ -259,21 +180,6 @@ class Moments:
         twin.__setstate__({name: _copy(x) if name in _ARRAYS and x is not None else x for name, x in state.items()})
         return twin
 
-    def _check(self, batch: dict[str, Array]) -> None:
-        if not batch:
-            raise InvalidArrayError("A batch needs at least one layer.")
-        names, widths = tuple(batch), tuple(x.shape[1] for x in batch.values())
-        if not self.names:
-            self.names, self.widths, self.given = names, widths, tuple(map(_precision, batch.values()))
-        if (names, widths) != (self.names, self.widths):
-            raise InvalidArrayError(
-                f"This batch has the layers {_listed(names, widths)}; the batches before had "
-                f"{_listed(self.names, self.widths)}. The layers, their order and their widths must stay the same."
-            )
-        sizes = {name: x.shape[0] for name, x in batch.items()}
-        if len(set(sizes.values())) > 1:
-            raise InvalidArrayError(f"The layers of one batch have different numbers of examples: {sizes}.")
-
     def _begin(self, like: Array, xp: Namespace) -> None:
         options: dict[str, Any] = {"dtype": accumulation_dtype(like, xp), **placement(like)}
         layers, width = len(self.widths), sum(self.widths)
@@ -297,11 +203,8 @@ class Moments:
     def _take_plain(self, parts: Sequence[Array]) -> bool:
         """`_take` of float32 layers in NumPy of ordinary size, in few passes over them; False if they are anything else.
 
-        The mean in float64 serves for the first row of `_take`: rounded to float32 it is as near as an example, it is exact
-        for a constant feature, and what it lacks is known. That the sums stayed in range is seen afterwards.
+        Sums of a constant of float32 are exact in float64, so its mean is, too. That the sums stayed in range is seen after.
         """
-        if self.products == "float64" or self.whitened_by is not None:
-            return False
         if not all(isinstance(x, np.ndarray) and x.dtype == np.float32 for x in parts):
             return False
         m, width = parts[0].shape[0], sum(self.widths)
@@ -336,17 +239,16 @@ class Moments:
         finite = xp.isfinite(x) if not isinstance(x, np.ndarray) or not np.isfinite(x.sum()) else None
         if finite is not None:
             counts = xp.sum(xp.astype(xp.logical_not(finite), self._mean.dtype), axis=0)
-            self._nonfinite = self._nonfinite + self._members(xp) @ counts
-        if self.whitened_by is not None:
-            x = self.whitened_by(x, self.slices, xp)
-        elif self.products == "float64":
-            x = widen(x, xp)
-        # The first row goes first: it makes a large common offset harmless and a constant layer exactly zero.
-        pivot, z = _copy(x[0, :]), x
-        z -= pivot
-        mean = total(z, xp, axis=0) / m
-        z -= xp.astype(mean, z.dtype)
-        mean = mean + widen(pivot, xp)
+            self._nonfinite = self._nonfinite + self._members(self._mean) @ counts
+        # A number near the mean goes first: it makes a large common offset harmless. No example is special, and rounding
+        # cannot move the mean out of the range of the values, so the deviations of a constant feature are exactly zero.
+        low, high = xp.min(x, axis=0), xp.max(x, axis=0)
+        near = xp.maximum(xp.minimum(xp.astype(total(x, xp, axis=0) / m, x.dtype), high), low)
+        z = x
+        z -= near
+        missing = total(z, xp, axis=0) / m
+        z -= xp.astype(missing, z.dtype)
+        mean = widen(near, xp) + missing
         scale = self._scale(z, xp)
         if scale is not None:
             z /= xp.astype(scale, z.dtype)
@@ -394,7 +296,7 @@ class Moments:
     def _moved(self, n: int, scatter: Array, third: Array, fourth: Array, d: Array) -> tuple[Array, Array]:
         """Third- and fourth-order sums after all examples have moved by `d`."""
         xp = namespace_of(d)
-        by_layer = self._members(xp) * d
+        by_layer = self._members(self._mean) * d
         squares, traces = xp.sum(by_layer * by_layer, axis=1), self._traces(scatter, xp)
         turned = by_layer @ scatter
         moved_third = third + 2 * turned + (traces + n * squares)[:, None] * d
@@ -402,12 +304,8 @@ class Moments:
         moved_fourth = fourth + across + across.mT + 4 * (turned @ by_layer.mT) + n * squares[:, None] * squares[None, :]
         return moved_third, moved_fourth
 
-    def _members(self, xp: Namespace) -> Array:
-        """0/1 matrix (L, P): which features belong to which layer."""
-        return constant_of(np.repeat(np.eye(len(self.widths)), self.widths, axis=1), self._mean, xp)
-
     def _traces(self, scatter: Array, xp: Namespace) -> Array:
-        return self._members(xp) @ xp.linalg.diagonal(scatter)
+        return self._members(self._mean) @ xp.linalg.diagonal(scatter)
 
     # --- what has been gathered ---------------------------------------------------------------------------------------
 
@@ -415,12 +313,6 @@ class Moments:
     def n(self) -> int:
         """The number of examples."""
         return self._n + sum(rows.shape[0] for rows in self._pending)
-
-    @property
-    def slices(self) -> tuple[slice, ...]:
-        """Where the features of each layer stand among all."""
-        ends = np.cumsum((0, *self.widths)).tolist()
-        return tuple(map(slice, ends[:-1], ends[1:]))
 
     @property
     def mean(self) -> Array:
@@ -444,47 +336,6 @@ class Moments:
     def constant(self) -> Array:
         """Which layers do not vary, a boolean array of shape (L,)."""
         return self._traces(self.scatter, namespace_of(self._mean)) == 0
-
-    def dtype(self, names: Sequence[str]) -> Any:
-        """The common precision of the batches of some layers: that of their scores."""
-        given = (self.given[self.position(name)] for name in names)
-        return getattr(namespace_of(self._mean), max(given))
-
-    def position(self, name: str) -> int:
-        """Where a layer stands among all.
-
-        Raises
-        ------
-        KeyError
-            There is none of this name.
-        """
-        if name not in self.names:
-            raise KeyError(f"no layer is called {name!r}; they are {', '.join(self.names)}")
-        return self.names.index(name)
-
-    def check(self, min_examples: int = 2) -> None:
-        """Raise unless there are enough examples and all values were finite.
-
-        Raises
-        ------
-        InvalidArrayError
-            Too few examples, or values that were nan or inf: how many in which layer.
-        """
-        if self.n < min_examples:
-            raise InvalidArrayError(
-                f"{self.n} example{'s' * (self.n != 1)} in all; this index needs at least {min_examples}."
-            )
-        counts = to_numpy(self.nonfinite)
-        if counts.any():
-            found = ", ".join(f"{int(count)} in {name}" for name, count in zip(self.names, counts, strict=True) if count)
-            raise InvalidArrayError(
-                f"Values that are nan or inf: {found}. Remove those examples or find out where they come from "
-                "(half precision overflows at 65504)."
-            )
-        if self.whitened_by is not None and self.whitened_by.n != self.n:
-            raise InvalidArrayError(
-                f"The second pass has seen {self.n} examples and the first {self.whitened_by.n}: both must see the same."
-            )
 
     # --- what the indexes are fed -------------------------------------------------------------------------------------
 
@@ -519,97 +370,7 @@ class Moments:
         inner, by_row, totals = (xp.stack([xp.stack([known[i, j][k] for j in columns]) for i in rows]) for k in range(3))
         return HSICSums(inner, by_row, totals, self.n)
 
-    def pair(self, name_x: str, name_y: str) -> tuple[Representation, Representation]:
-        """The equivalent pair of two layers: representations of few rows with the same X'X, X'Y and Y'Y."""
-        layers = self.representations((name_x, name_y))
-        return layers[name_x], layers[name_y]
-
-    def representations(self, names: Sequence[str] | None = None) -> dict[str, Representation]:
-        """Equivalent representations of several layers at once, from one root of their joint scatter."""
-        chosen = tuple(dict.fromkeys(self.names if names is None else names))
-        xp = namespace_of(self.mean)
-        where = [self.position(name) for name in chosen]
-        scatter = self.scatter
-        if where != list(range(len(self.names))):
-            slices = [self.slices[k] for k in where]
-            scatter = xp.concat([xp.concat([scatter[a, b] for b in slices], axis=1) for a in slices], axis=0)
-        correlations, scale = _correlations(scatter, xp)
-        squares, v = xp.linalg.eigh(correlations)
-        width = squares.shape[0]
-        first = width - min(width, max(self.n, 1))  # the rank is below n, and eigh sorts ascending
-        root = (v[:, first:] * xp.sqrt(xp.clip(squares[first:], min=0.0))).mT * scale
-        start, result = 0, {}
-        for name, k in zip(chosen, where, strict=True):
-            columns = root[:, start : start + self.widths[k]]
-            start += self.widths[k]
-            if self.whitened_by is not None:
-                columns = self.whitened_by.back(k, columns)
-            result[name] = Representation(
-                columns,
-                width,
-                name,
-                self.n,
-                is_centred=True,
-                mean=(self.mean if self.whitened_by is None else self.whitened_by.mean)[self.slices[k]],
-                rounding=float(np.finfo(self.given[k]).eps),
-                noise=self._noise(width),
-                xp=xp,
-            )
-        return result
-
-    def ill_conditioned(self, names: Sequence[str]) -> list[str]:
-        """The layers among `names` with directions that their scatter matrix cannot tell well from rounding noise.
-
-        Those are eigenvalues below 1e-9 of the largest, a condition number above 3e4; what the precision of the data or
-        their number makes zero anyway is left out. None after a whitened pass.
-        """
-        if self.whitened_by is not None:
-            return []
-        xp, found = namespace_of(self.mean), []
-        for name in dict.fromkeys(names):
-            k = self.position(name)
-            correlations, _ = _correlations(self.scatter[self.slices[k], self.slices[k]], xp)
-            p, eps_given = self.widths[k], float(np.finfo(self.given[k]).eps)
-            squares = xp.linalg.eigvalsh(correlations)[max(0, p - self.n + 1) :]
-            rounded = (min(self.n, p) * eps_given) ** 2  # below this, no direction of the data counts
-            lost = xp.logical_and(squares < _RESOLVED * squares[-1:], squares > rounded * squares[-1:])
-            if rounded < self._noise(p) ** 2:
-                lost = squares < _RESOLVED * squares[-1:]
-            if bool(xp.any(lost)):
-                found.append(name)
-        return found
-
-    def _noise(self, width: int) -> float:
-        """Singular values of a root of `width` features below this fraction of the largest cannot be told from zero.
-
-        Rounding moves an eigenvalue of a scatter matrix by about P * eps of the largest, and its root is the singular value.
-        Whitened coordinates put that much noise on what the floor, of the same size, has left.
-        """
-        noise = 4 * max(width, 16) * float(namespace_of(self._mean).finfo(self._mean.dtype).eps)
-        return noise if self.whitened_by is not None else math.sqrt(noise)
-
-    def whitening(self) -> Whitening:
-        """Coordinates for a second pass over the same data, in which nothing is lost to the condition number.
-
-        A canonical correlation computed from X'X is wrong by about eps times the square of the condition number of X. In
-        coordinates that make X'X nearly the identity, the moments of a second pass have condition number 1, and the root
-        that they give in the original features is as good as a QR decomposition of the data.
-        """
-        self.check()
-        xp = namespace_of(self._mean)
-        vectors, roots = [], []
-        for s in self.slices:
-            squares, v = xp.linalg.eigh(self._scatter[s, s])
-            largest = xp.max(squares)
-            floor = xp.where(largest > 0, largest, 1.0) * (squares.shape[0] * float(xp.finfo(squares.dtype).eps))
-            vectors.append(v)
-            roots.append(xp.sqrt(xp.where(squares > floor, squares, floor)))
-        return Whitening(_copy(self._mean), tuple(vectors), tuple(roots), self.n)
-
     # --- files, pickles and other devices -----------------------------------------------------------------------------
-
-    def _coordinates(self) -> bytes | None:
-        return None if self.whitened_by is None else to_numpy(self.whitened_by.mean).tobytes()
 
     def __getstate__(self) -> dict[str, Any]:
         self._flush()
@@ -622,45 +383,33 @@ class Moments:
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Everything as plain NumPy arrays, for a file without pickle; `from_arrays` reads it."""
         self._flush()
-        arrays = {
-            "names": np.array(self.names, dtype=np.str_),
-            "widths": np.array(self.widths, dtype=np.int64),
-            "given": np.array(self.given, dtype=np.str_),
-            "products": np.array(self.products),
-            "third_order": np.array(self.third_order),
-            "n": np.array(self._n),
-        }
+        arrays = self._about() | {"third_order": np.array(self.third_order), "n": np.array(self._n)}
         arrays |= {name[1:]: to_numpy(getattr(self, name)) for name in _ARRAYS if getattr(self, name) is not None}
-        if self.whitened_by is not None:
-            w = self.whitened_by
-            arrays |= {"whitening_mean": to_numpy(w.mean), "whitening_n": np.array(w.n)}
-            for k, (v, r) in enumerate(zip(w.vectors, w.roots, strict=True)):
-                arrays |= {f"whitening_vectors_{k}": to_numpy(v), f"whitening_roots_{k}": to_numpy(r)}
         return arrays
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray], like: Array | None = None) -> Moments:
-        """What `to_arrays` wrote, in NumPy or in the namespace and on the device of `like`."""
+        """What `to_arrays` wrote, in NumPy or in the namespace and on the device of `like`.
 
-        def placed(name: str) -> Array:
-            values = np.array(arrays[name])  # a copy: states add in place
-            if like is None:
-                return values
-            xp = namespace_of(like)
-            return xp.asarray(values, dtype=accumulation_dtype(like, xp), **placement(like))
-
-        widths, whitened_by = tuple(map(int, arrays["widths"])), None
+        Raises
+        ------
+        ValueError
+            It is of another kind.
+        """
         if "whitening_mean" in arrays:
-            vectors = tuple(placed(f"whitening_vectors_{k}") for k in range(len(widths)))
-            roots = tuple(placed(f"whitening_roots_{k}") for k in range(len(widths)))
-            whitened_by = Whitening(placed("whitening_mean"), vectors, roots, int(arrays["whitening_n"]))
-        products: Any = str(arrays["products"])
-        moments = cls(third_order=bool(arrays["third_order"]), products=products, whitened_by=whitened_by)
-        moments.names, moments.widths = tuple(map(str, arrays["names"])), widths
-        moments.given, moments._n = tuple(map(str, arrays["given"])), int(arrays["n"])
-        for name in _ARRAYS:
-            if name[1:] in arrays:
-                setattr(moments, name, placed(name[1:]))
+            raise ValueError(
+                "This state was gathered in whitened coordinates, by the second pass of an earlier simkit, which needs none "
+                "any more. Stream the batches again with simkit.stream, once."
+            )
+        moments = cls(third_order=bool(arrays["third_order"]))
+        moments._set_about(arrays)
+        moments._n = int(arrays["n"])
+        for name in _ARRAYS[: None if moments.third_order else 3]:
+            values = np.array(arrays[name[1:]])  # a copy: states add in place
+            if like is not None:
+                xp = namespace_of(like)
+                values = xp.asarray(values, dtype=accumulation_dtype(like, xp), **placement(like))
+            setattr(moments, name, values)
         return moments
 
     def to(self, like: Array) -> Moments:
@@ -685,47 +434,28 @@ class Moments:
         Raises
         ------
         ValueError
-            The file holds no saved Moments, or of a newer format.
+            The file holds no saved Moments, only a part of them, or of another format.
         """
         with np.load(path, allow_pickle=False) as file:
             if "simkit_moments" not in file:
                 raise ValueError(f"{os.fspath(path)} holds no saved Moments; it holds {', '.join(file) or 'nothing'}.")
             if int(file["simkit_moments"]) > _FORMAT:
                 raise ValueError(f"{os.fspath(path)} was written by a newer simkit; update simkit to read it.")
-            return cls.from_arrays(dict(file), like)
-
-    def __repr__(self) -> str:
-        return f"<Moments of {self.n} examples: {_listed(self.names, self.widths) or 'no layers yet'}>"
+            try:
+                return cls.from_arrays(dict(file), like)
+            except KeyError as missing:
+                raise ValueError(f"{os.fspath(path)} lacks {missing}: it is damaged. Gather the moments again.") from None
 
 
 def _copy(x: Array) -> Array:
     return namespace_of(x).asarray(x, copy=True)
 
 
-def _correlations(scatter: Array, xp: Namespace) -> tuple[Array, Array]:
-    """A scatter matrix with its features scaled to length 1, so that rounding of large ones does not drown small ones."""
-    squares = xp.linalg.diagonal(scatter)
-    scale = xp.where(squares > 0, xp.sqrt(xp.where(squares > 0, squares, 1.0)), 1.0)
-    return scatter / scale[:, None] / scale[None, :], scale
-
-
-def _precision(x: Array) -> str:
-    return "float32" if "float32" in str(x.dtype) else "float64"
-
-
-def _wider(a: str, b: str) -> str:
-    return max(a, b)  # "float64" > "float32"
-
-
-def _listed(names: Sequence[str], widths: Sequence[int]) -> str:
-    return ", ".join(f"{name} ({width})" for name, width in zip(names, widths, strict=True))
-
-
 # --- scoring ------------------------------------------------------------------------------------------------------------
 
 
 def needs(index: Index[Any]) -> dict[str, Any]:
-    """The options of the `Moments` that `index` can be computed from; products in float32 where that is enough.
+    """The options of the `Moments` that `index` can be computed from.
 
     Raises
     ------
@@ -734,7 +464,10 @@ def needs(index: Index[Any]) -> dict[str, Any]:
     """
     statistic = index.facts.statistic
     if statistic == "moments":
-        return {"third_order": False, "products": "float64"}
+        raise NeedsAllExamplesError(
+            f"{index} depends on small eigenvalues, which are lost in moments: feed it with simkit.statistics.roots, as "
+            "simkit.stream does."
+        )
     if statistic == "examples":
         raise NeedsAllExamplesError(
             f"{index} needs all examples at once, so it cannot be computed from batches or chunks: use simkit.compare on "
@@ -752,7 +485,7 @@ def needs(index: Index[Any]) -> dict[str, Any]:
             "over batches is not enough. Use simkit.statistics.tiles or Dask arrays (all pairs, tile by tile), the linear "
             "kernel, or estimator=minibatch (pairs within a batch only)."
         )
-    return {"third_order": estimator != "biased", "products": "float32"}
+    return {"third_order": estimator != "biased"}
 
 
 def score_pairs(index: Index[Any], moments: Moments, rows: Sequence[str], columns: Sequence[str]) -> Array:
@@ -761,7 +494,7 @@ def score_pairs(index: Index[Any], moments: Moments, rows: Sequence[str], column
     Parameters
     ----------
     index : Index
-        One whose ``facts.statistic`` is "moments", or "hsic sums" with the linear kernel.
+        HSIC sums with the linear kernel.
     moments : Moments
         Gathered with the options that `needs` gives for the index.
     rows, columns : sequence of str
@@ -783,17 +516,12 @@ def score_pairs(index: Index[Any], moments: Moments, rows: Sequence[str], column
     moments.check(index.facts.min_examples)
     rows, columns = tuple(rows), tuple(columns)
     xp = namespace_of(moments.mean)
-    if index.facts.statistic == "moments":
-        _warn_if_inaccurate(index, moments, (*rows, *columns))
-        states = {name: index.prepare(layer) for name, layer in moments.representations((*rows, *columns)).items()}
-        xs = [states[name] for name in rows]
-        values = index.scores(xs, xs if rows == columns else [states[name] for name in columns])
-    else:
-        values = _from_sums(index, moments, rows, columns)
+    values = _from_sums(index, moments, rows, columns)
     constant = moments.constant
     across, down = (xp.stack([constant[moments.position(name)] for name in names]) for names in (rows, columns))
     undefined = xp.logical_or(across[:, None], down[None, :])
-    values = xp.astype(xp.where(undefined, float("nan"), values), moments.dtype((*rows, *columns)), copy=False)
+    dtype = getattr(xp, moments.precision((*rows, *columns)))
+    values = xp.astype(xp.where(undefined, float("nan"), values), dtype, copy=False)
     nan = np.argwhere(np.isnan(to_numpy(values)))
     if nan.size:
         i, j = map(int, nan[0])
@@ -801,19 +529,6 @@ def score_pairs(index: Index[Any], moments: Moments, rows: Sequence[str], column
         pairs = f"{len(nan)} pair{'s' * (len(nan) != 1)}"
         warn_caller(f"{index} of {pairs} is undefined (nan), the first {rows[i]!r} and {columns[j]!r}: {why}")
     return values
-
-
-def _warn_if_inaccurate(index: Index[Any], moments: Moments, names: Sequence[str]) -> None:
-    if "invertible_linear" not in index.facts.invariances.x | index.facts.invariances.y:
-        return
-    found = moments.ill_conditioned(names)
-    if found:
-        warn_caller(
-            f"Features of {', '.join(found)} are collinear or nearly so (condition number above 3e4). From one pass over "
-            f"the data {index} is wrong by about eps times its square, and the rank is uncertain. Make a second pass, which "
-            "has neither problem: again = stream.second_pass(), the same updates, again.compute().",
-            AccuracyWarning,
-        )
 
 
 def _from_sums(index: Any, moments: Moments, rows: tuple[str, ...], columns: tuple[str, ...]) -> Array:

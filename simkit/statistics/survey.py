@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from simkit.arrays import Array, is_constant, namespace_of
+from simkit.arrays import Array, is_constant, namespace_of, placement
 
-__all__ = ["Box", "Survey", "Surveyed", "boxed"]
+__all__ = ["Box", "Survey", "Surveyed", "boxed", "nan_where_undefined"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,3 +83,35 @@ def boxed(thing: Any, shape: tuple[int, ...]) -> Box:
     box = np.empty(shape, dtype=object)
     box[(0,) * len(shape)] = thing
     return box.view(Box)
+
+
+def nan_where_undefined(
+    score: Callable[[list[str], list[str]], Array],
+    rows: Sequence[str],
+    columns: Sequence[str],
+    undefined: Collection[str],
+    empty: Array,
+) -> Array:
+    """Scores of all pairs, shape (rows, columns), nan for those of undefined layers, of which the index is not asked.
+
+    Parameters
+    ----------
+    score : callable
+        The scores of some rows with some columns, layers that are defined.
+    rows, columns, undefined : names of layers
+    empty : array
+        Any array with the framework, the device and the precision of the result.
+    """
+    xp = namespace_of(empty)
+    known = [[name for name in names if name not in undefined] for names in (rows, columns)]
+    there = placement(empty)
+    if not all(known):
+        return xp.full((len(rows), len(columns)), float("nan"), dtype=empty.dtype, **there)
+    values = xp.astype(score(*known), empty.dtype, copy=False)
+    for axis, (names, kept) in enumerate(zip((rows, columns), known, strict=True)):
+        if len(kept) == len(names):
+            continue
+        place = xp.asarray([kept.index(name) if name in kept else 0 for name in names], **there)
+        mask = xp.reshape(xp.asarray([name in kept for name in names], **there), (-1, 1) if axis == 0 else (1, -1))
+        values = xp.where(mask, xp.take(values, place, axis=axis), float("nan"))
+    return values

@@ -28,7 +28,7 @@ from simkit.arrays import Array, Namespace, constant_of, detach, is_constant, na
 from simkit.errors import NeedsAllExamplesError
 from simkit.index import NO_VARIATION, Index
 from simkit.kernel import Kernel, declared_needs
-from simkit.linalg import squared_distances, total, widen, without_diagonal
+from simkit.linalg import squared_distances, total, vecdot, widen, without_diagonal
 from simkit.representation import Representation
 from simkit.statistics.hsic_sums import Estimator, HSICSums, features_for
 from simkit.statistics.resolution import warn_if_kernel_unresolved

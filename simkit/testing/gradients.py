@@ -38,7 +38,7 @@ def slopes(
 ) -> Iterator[tuple[str, float | None, float]]:
     """Along random directions of each argument: its name, the slope by its gradient, the slope by differences in NumPy.
 
-    `by_example` moves each example as a whole away from the first or towards it, which leaves dead units dead and equal units
+    `by_example` moves each example as a whole to the first or away from it: dead units stay dead and equal units
     equal.
     """
     for i, (name, gradient) in enumerate(zip("XY", gradients, strict=False)):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 
 from simkit.arrays import Array, Namespace
-from simkit.linalg import root
+from simkit.linalg import root, vecdot
 
 __all__ = ["cosine_of", "j0", "j1", "j2", "squared_lengths"]
 
