@@ -16,22 +16,21 @@ with r_i = sum_j K_ij and t_i = sum_j L_ij so weighted, and s = sum of the weigh
 
     HSIC_v(w) = sum K_ij L_ij / s^2 - 2 sum_i w_i r_i t_i / s^3 + (sum_i w_i r_i) (sum_i w_i t_i) / s^4
 
-Lange's estimator centres with those row sums, and drops the diagonal afterwards. Weights of 0 and 1 give the HSIC of the units
-with 1 exactly, so the same sums serve the jackknife.
+Lange's estimator centres with those row sums, and drops the diagonal afterwards. Weights of 0 and 1 give the HSIC of the
+units with 1 exactly, so the same sums serve the jackknife.
 
 Sums over different i, j, k, l are sums over all less those with equal ones, so that all resamples together are a handful of
 matrix products of the weights (resamples, units) with matrices of units x units.
 
-K and L are centred first, in the accumulation precision: doubly for V-statistics, and so that the rows add up to 0 without the
-diagonal (U-centring, Szekely & Rizzo 2014) for U-statistics, which know none. With w = 1 that changes nothing. With other
-weights it does, since pairs, triples and quads of different examples then have different margins: an offset of K would not
-cancel but drift with the weights (an RBF kernel of large bandwidth would have CKA .98 for .55).
+K and L are centred first, in the accumulation precision: doubly for V-statistics, and so that the rows add up to 0 without
+the diagonal (U-centring, Szekely & Rizzo 2014) for U-statistics, which know none. With w = 1 that changes nothing. With
+other weights it does, since pairs, triples and quads of different examples then have different margins: an offset of K would
+not cancel but drift with the weights (an RBF kernel of large bandwidth would have CKA .98 for .55).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
@@ -75,7 +74,7 @@ def weighted_sums(
     step = max(1, _BLOCK // n)
     draws = [_Draws(weights[start : min(start + step, count), :], units) for start in range(0, count, step)]
     hsic = {"biased": _biased, "lange": _lange}.get(estimator, _unbiased)
-    layers: dict[int, _Layer] = {}
+    layers: dict[int, _Layer] = {}  # by state, of which all are alive
     found = []
     for pair in pairs:
         for state in pair:
@@ -122,12 +121,18 @@ def _apart(square: Array, xp: Namespace) -> tuple[Array, Array]:
     return without_diagonal(square, xp), xp.linalg.diagonal(square)
 
 
-@dataclass(frozen=True)
 class _Draws:
-    """Weights (B, m) of some resamples, and what depends on them alone."""
+    """Weights (B, m) of some resamples, and what depends on them."""
 
-    w: Array
-    units: _Units
+    def __init__(self, w: Array, units: _Units) -> None:
+        self.w, self.units = w, units
+        self._rows: dict[int, Array] = {}
+
+    def rows(self, layer: _Layer) -> Array:
+        """Weighted row sums of K over the examples of other units, (B, n), computed once for all pairs of the layer."""
+        if id(layer) not in self._rows:
+            self._rows[id(layer)] = self.w @ layer.between.mT
+        return self._rows[id(layer)]
 
     @cached_property
     def squares(self) -> Array:
@@ -162,7 +167,7 @@ class _Draws:
         e22 = squares * squares - (self.squares * self.squares) @ n**4
         inner = s * s - squares + w @ own
         full = xp.sum(w * n * (others + n - 1) ** 2, axis=1)
-        return _of_different(self, inner, full, rows, (e11, e12, e22), (others * n, own), (others * n, own))
+        return _of_different(self, inner, full, rows, (e11, e12, e22), ((others * n, own), (others * n, own)))
 
 
 # --- layers and pairs of layers --------------------------------------------------------------------------------------------
@@ -236,8 +241,7 @@ def _both(a: _Layer, b: _Layer, units: _Units) -> _Both:
 def _unbiased(draw: _Draws, a: _Layer, b: _Layer, both: _Both) -> Array:
     """n (n - 3) HSIC_u(w), as `estimate` expects it of a pair without row sums."""
     xp, w = draw.units.xp, draw.w
-    r = w @ a.between.mT
-    t = r if b is a else w @ b.between.mT
+    r, t = draw.rows(a), draw.rows(b)
     rows = w @ both.inner
     inner = xp.vecdot(rows, w) + w @ both.own
     if both.rows is both.inner:
@@ -248,21 +252,20 @@ def _unbiased(draw: _Draws, a: _Layer, b: _Layer, both: _Both) -> Array:
     e = xp.vecdot(by_unit, w), xp.vecdot(by_unit, draw.squares), xp.vecdot(squares, draw.squares)
     full = xp.sum(draw.each * (r + a.within) * (t + b.within), axis=1)
     gathered = draw.units.gathered
-    found = _of_different(draw, inner, full, xp.vecdot(by_row, draw.spare), e, (gathered(r), a.own), (gathered(t), b.own))
+    found = _of_different(draw, inner, full, xp.vecdot(by_row, draw.spare), e, ((gathered(r), a.own), (gathered(t), b.own)))
     n = draw.tuples
     # Too few different examples: 0 / 0, which is nan, without a warning of the library's
     parts = [xp.where(m > 0.5, s / xp.where(m > 0.5, m, 1.0), float("nan")) for s, m in zip(found, n, strict=True)]
     return (parts[0] - 2 * parts[1] + parts[2]) * draw.size * (draw.size - 3)
 
 
-def _of_different(
+def _of_different(  # noqa: PLR0917  (the sums of one formula)
     draw: _Draws,
     inner: Array,
     full: Array,
     rows: Array,
     e: tuple[Array, Array, Array],
-    a: tuple[Array, Array],
-    b: tuple[Array, Array],
+    margins: tuple[tuple[Array, Array], tuple[Array, Array]],
 ) -> _Tuples:
     """Sums over different examples from sums over all.
 
@@ -276,11 +279,11 @@ def _of_different(
         w'D (w^2 - w), D the `rows` of `_Both`: two examples in one other unit were drawn w times, not w^2.
     e : three arrays, shape (B,)
         w'Ew, w'Ew^2 and w^2'Ew^2, E the `units` of `_Both`.
-    a, b : (array, array), shapes (B, m) and (m,)
+    margins : two pairs of arrays, shapes (B, m) and (m,)
         Weighted sums of K, and of L, over pairs of a unit with the others, and over pairs inside it.
     """
     xp, w, spare = draw.units.xp, draw.w, draw.spare
-    (r, k), (t, m) = a, b
+    (r, k), (t, m) = margins
     triples = full - rows - inner
     inside, outside = (w @ k, w @ m), (xp.vecdot(w, r), xp.vecdot(w, t))
     once, twice, both = e
@@ -297,8 +300,7 @@ def _of_different(
 def _biased(draw: _Draws, a: _Layer, b: _Layer, both: _Both) -> Array:
     """s^2 HSIC_v(w)."""
     xp, w, s = draw.units.xp, draw.w, draw.size
-    r = w @ a.between.mT + a.within
-    t = r if b is a else w @ b.between.mT + b.within
+    r, t = draw.rows(a) + a.within, draw.rows(b) + b.within
     inner = xp.vecdot(w @ both.inner, w) + w @ both.own
     weighted = draw.each * r
     totals = xp.sum(weighted, axis=1) * xp.vecdot(draw.each, t)
@@ -312,7 +314,7 @@ def _lange(draw: _Draws, a: _Layer, b: _Layer, both: _Both) -> Array:
     """
     xp, units, w, s = draw.units.xp, draw.units, draw.w, draw.size[:, None]
     k, m = xp.linalg.diagonal(a.k), xp.linalg.diagonal(b.k)
-    r0, t0 = w @ a.between.mT + a.within - k, w @ b.between.mT + b.within - m  # without the diagonals
+    r0, t0 = draw.rows(a) + a.within - k, draw.rows(b) + b.within - m  # without the diagonals
     r, t = (r0 + k) / s, (t0 + m) / s
     mean_r, mean_t = (xp.vecdot(draw.each, means) / draw.size for means in (r, t))
     own_size, own_t = (units.spread(part) for part in (units.sizes + xp.zeros_like(w), units.gathered(t)))
