@@ -13,7 +13,8 @@ import simkit
 from simkit.cli.app import Json, app, print_json
 from simkit.cli.compare import check_one_framework
 from simkit.files import whole_file
-from simkit.inference import BootstrapResult, JackknifeResult, Method, PermutationResult
+from simkit.inference import BootstrapResult, IntervalResult, JackknifeResult, PermutationResult
+from simkit.inference.resampling import Method
 from simkit.io import check_writable, read_activations, write_text
 from simkit.spec import check_choice
 

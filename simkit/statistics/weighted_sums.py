@@ -256,7 +256,7 @@ def _unbiased(draw: _Draws, a: _Layer, b: _Layer, both: _Both) -> Array:
     n = draw.tuples
     # Too few different examples: 0 / 0, which is nan, without a warning of the library's
     parts = [xp.where(m > 0.5, s / xp.where(m > 0.5, m, 1.0), float("nan")) for s, m in zip(found, n, strict=True)]
-    return (parts[0] - 2 * parts[1] + parts[2]) * draw.size * (draw.size - 3)
+    return _beyond_rounding(xp, parts[0], -2 * parts[1], parts[2]) * draw.size * (draw.size - 3)
 
 
 def _of_different(  # noqa: PLR0917  (the sums of one formula)
@@ -304,7 +304,13 @@ def _biased(draw: _Draws, a: _Layer, b: _Layer, both: _Both) -> Array:
     inner = xp.vecdot(w @ both.inner, w) + w @ both.own
     weighted = draw.each * r
     totals = xp.sum(weighted, axis=1) * xp.vecdot(draw.each, t)
-    return inner - 2 * xp.vecdot(weighted, t) / s + totals / s**2
+    return _beyond_rounding(xp, inner, -2 * xp.vecdot(weighted, t) / s, totals / s**2)
+
+
+def _beyond_rounding(xp: Namespace, *terms: Array) -> Array:
+    """The sum of terms, 0 where it is but their rounding: a layer that is constant over a resample has no HSIC with itself."""
+    summed, size = sum(terms[1:], terms[0]), sum((xp.abs(term) for term in terms[1:]), xp.abs(terms[0]))
+    return xp.where(xp.abs(summed) > 1e3 * float(xp.finfo(summed.dtype).eps) * size, summed, 0.0)
 
 
 def _lange(draw: _Draws, a: _Layer, b: _Layer, both: _Both) -> Array:
