@@ -38,11 +38,12 @@ def percent(confidence: float) -> str:
 def t_quantile(probability: float, freedom: int) -> float:
     """The quantile above 1/2 of Student's t distribution with a whole number of degrees of freedom.
 
-    By bisection of the finite sums of Abramowitz & Stegun 26.7.3 and 26.7.4, and from the normal quantile where they are long.
+    By bisection of the finite sums in Abramowitz & Stegun 26.7.3 and 26.7.4; or by Fisher's expansion where these are long.
     """
     z = NORMAL.inv_cdf(probability)
     if freedom > _EXACT:
-        return z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
+        terms = (z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96, (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
+        return z + sum(term / freedom**power for power, term in enumerate(terms, 1))
     high = 2.0
     while _inside(high, freedom) < 2 * probability - 1:
         high *= 2

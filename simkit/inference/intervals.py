@@ -1,4 +1,4 @@
-"""An interval for any index, by the method that is valid for it: the jackknife, leaving out one or several units at a time."""
+"""An interval for any index, by the method that is valid for it: the jackknife, without one or several units at a time."""
 
 from __future__ import annotations
 
@@ -136,16 +136,17 @@ def interval(
     - Indexes that need all examples (nearest neighbours, ranks, folds) are not smooth: d = sqrt(m) units, drawn `subsamples`
       times without replacement, so that each unit is left out about equally often.
 
-    The interval is score -+ t standard errors, t the quantile of Student's distribution with min(m, B) - 1 degrees of freedom.
-    It is cut to the range that the index declares, which costs no coverage. In expectation the squared standard error is no
-    smaller than the variance for samples of m - d units (Efron & Stein 1981), so that intervals are rather too wide, most so
-    with p near n. An unbiased estimator's interval is for the population's value; any other's for the mean of the score over
-    samples of n examples, which is far above the population's value where p is not much smaller than n.
+    The interval is score -+ t standard errors, t the quantile of Student's distribution with min(m, B) - 1 degrees of
+    freedom. It is cut to the range that the index declares, which costs no coverage. In expectation the squared standard
+    error is no smaller than the variance for samples of m - d units (Efron & Stein 1981), so that intervals are rather too
+    wide, most so with p near n. An unbiased estimator's interval is for the population's value; any other's for the mean of
+    the score over samples of n examples, which is far above the population's value where p is not much smaller than n.
+    docs/intervals.md has measured coverages.
 
     References
     ----------
-    Efron & Stein 1981, The jackknife estimate of variance; Shao & Wu 1989, A general theory for jackknife variance estimation;
-    Kott 2001, The delete-a-group jackknife.
+    Efron & Stein 1981, The jackknife estimate of variance; Shao & Wu 1989, A general theory for jackknife variance
+    estimation; Kott 2001, The delete-a-group jackknife.
 
     Examples
     --------
@@ -154,6 +155,7 @@ def interval(
     >>> rng = np.random.default_rng(0)
     >>> X = rng.standard_normal((100, 4))
     >>> print(interval(X, X + rng.standard_normal((100, 4)), "cka(estimator=unbiased)"))
+    cka(estimator=unbiased): 0.5304 95 % [0.4638, 0.597] (jackknife; for the population's value)
     """
     check_confidence(confidence)
     subsamples = whole("subsamples", subsamples, 2)
@@ -168,15 +170,16 @@ def interval(
     left_out, d, method = _left_out(pair, units, subsamples, rng, progress)
     if not np.isfinite(left_out).all():
         raise InferenceError(
-            f"{pair.index} of X and Y is {score:.4g}, but without {d} of {units.called} it is undefined or infinite, so it has "
-            "no interval. There are too few examples for it."
+            f"{pair.index} of X and Y is {score:.4g}, but without {d} of {units.called} it is undefined or infinite, so it "
+            "has no interval. There are too few examples for it."
         )
     m = units.m
     error = math.sqrt((m - d) / d * float(np.mean((left_out - left_out.mean()) ** 2)))
     if error <= 1e-9 * abs(score):
         warn_caller(
             f"{pair.index} is {score:.4g} whatever is left out, so its interval is a point. Either X and Y are alike in all "
-            "that it sees, or there are too few examples for their features, as for CCA with p >= n - 1: then it says nothing.",
+            "that it sees, or there are too few examples for their features, as for CCA with p >= n - 1: then it says "
+            "nothing.",
             InferenceWarning,
         )
     reach = t_quantile((1 + confidence) / 2, min(m, len(left_out)) - 1) * error

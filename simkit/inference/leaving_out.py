@@ -160,7 +160,7 @@ def without_each(pair: Pair, units: Units, progress: bool | None = False) -> np.
 
 
 def without_each_at_once(pair: Pair, units: Units) -> np.ndarray | None:
-    """Scores without each unit from one pass, kernels as they were fitted to all examples; None where there is no such way."""
+    """Scores without each unit from one pass, kernels as they were fitted to all examples; None where there is no way."""
     index = pair.index
     if not isinstance(index, KernelIndex):
         return None

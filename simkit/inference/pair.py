@@ -33,12 +33,16 @@ __all__ = ["Pair", "check_here", "check_varies", "on_host", "pair_of", "whole"]
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """Two checked layers and an index."""
+    """Two checked layers and an index.
+
+    `given` is the precision that the layers were given in, if they have been widened: what counts as rounding follows it.
+    """
 
     index: Index[Any]
     x: Array
     y: Array
     xp: Namespace
+    given: Any = None
 
     @property
     def n(self) -> int:
@@ -47,7 +51,8 @@ class Pair:
 
     def prepared(self, layer: Array, name: str) -> Any:
         """The state of one layer."""
-        return self.index.prepare(Representation(layer, self.x.shape[1] + self.y.shape[1], name, xp=self.xp))
+        width = self.x.shape[1] + self.y.shape[1]
+        return self.index.prepare(Representation(layer, width, name, given=self.given, xp=self.xp))
 
     def order(self, rows: np.ndarray) -> Array:
         """Numbers of rows as an array of the layers' library, on their device."""
@@ -65,11 +70,12 @@ class Pair:
 
     def of(self, rows: np.ndarray) -> Array:
         """The score of some of the examples, which may be repeated."""
-        return Pair(self.index, self.rows(self.x, rows), self.rows(self.y, rows), self.xp).score()
+        return Pair(self.index, self.rows(self.x, rows), self.rows(self.y, rows), self.xp, self.given).score()
 
     def widened(self) -> Pair:
         """In float64 where the device has it: differences of nearly equal scores count."""
-        return Pair(self.index, widen(self.x, self.xp), widen(self.y, self.xp), self.xp)
+        given = self.given or self.x.dtype
+        return Pair(self.index, widen(self.x, self.xp), widen(self.y, self.xp), self.xp, given)
 
 
 def pair_of(

@@ -1,7 +1,7 @@
 """The permutation test: what score have layers that have nothing to do with each other?
 
-X is prepared once where its state knows how to permute its examples (``state.permuted(order)``); of linear CKA only X'Y is then
-computed anew for each permutation.
+X is prepared once where its state knows how to permute its examples (``state.permuted(order)``); of linear CKA only X'Y is
+then computed anew for each permutation.
 """
 
 from __future__ import annotations

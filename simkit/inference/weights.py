@@ -10,14 +10,14 @@ from simkit.inference.pair import Pair
 from simkit.inference.units import Units
 from simkit.statistics.weighted_sums import matrices_held
 
-__all__ = ["fits", "follows_weights", "scores_by_weights"]
+__all__ = ["MEMORY", "fits", "follows_weights", "scores_by_weights"]
 
-_MEMORY = 2**32  # bytes of n x n matrices: up to n = 10,362 in float64
+MEMORY = 2**32  # bytes of n x n matrices: up to n = 10,362 in float64
 
 
 def fits(n: int) -> bool:
     """Whether the n x n matrices are few enough for memory."""
-    return matrices_held(n) <= _MEMORY
+    return matrices_held(n) <= MEMORY
 
 
 def scores_by_weights(pair: Pair, units: Units, weights: np.ndarray) -> np.ndarray:

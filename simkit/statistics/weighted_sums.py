@@ -308,8 +308,9 @@ def _biased(draw: _Draws, a: _Layer, b: _Layer, both: _Both) -> Array:
 
 
 def _beyond_rounding(xp: Namespace, *terms: Array) -> Array:
-    """The sum of terms, 0 where it is but their rounding: a layer that is constant over a resample has no HSIC with itself."""
-    summed, size = sum(terms[1:], terms[0]), sum((xp.abs(term) for term in terms[1:]), xp.abs(terms[0]))
+    """The sum of terms, 0 where it is but their rounding: the HSIC of a layer that is constant over a resample."""
+    together = xp.stack(list(terms))
+    summed, size = xp.sum(together, axis=0), xp.sum(xp.abs(together), axis=0)
     return xp.where(xp.abs(summed) > 1e3 * float(xp.finfo(summed.dtype).eps) * size, summed, 0.0)
 
 
@@ -331,8 +332,14 @@ def _lange(draw: _Draws, a: _Layer, b: _Layer, both: _Both) -> Array:
     def product(u: Array, v: Array) -> Array:
         return xp.sum(draw.each * u * v, axis=1)
 
-    inner = xp.vecdot(w @ both.inner, w) + w @ both.own - product(k, m)
-    inner = inner - 2 * product(r0, t) - 2 * product(r, t0) + 2 * product(r * t, others) + 2 * product(r, others_t)
-    inner = inner + mean_t * (xp.vecdot(draw.each, r0) - 2 * product(r, others))
-    inner = inner + mean_r * (xp.vecdot(draw.each, t0) - 2 * product(t, others)) + mean_r * mean_t * pairs
+    inner = _beyond_rounding(
+        xp,
+        xp.vecdot(w @ both.inner, w) + w @ both.own - product(k, m),
+        -2 * product(r0, t),
+        -2 * product(r, t0),
+        2 * product(r * t, others) + 2 * product(r, others_t),
+        mean_t * (xp.vecdot(draw.each, r0) - 2 * product(r, others)),
+        mean_r * (xp.vecdot(draw.each, t0) - 2 * product(t, others)),
+        mean_r * mean_t * pairs,
+    )
     return inner / xp.where(pairs > 0, pairs, float("nan")) * draw.size * (draw.size - 1)
