@@ -7,6 +7,7 @@ import inspect
 import itertools
 import math
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -373,6 +374,19 @@ def test_resamples_without_a_score_are_left_out():
     assert np.isfinite(result.interval).all()
     with pytest.raises(InferenceError, match="no resample"):
         bootstrap(X, Y, "cka(estimator=unbiased)", method="percentile", resamples=1, rng=3)
+
+
+def test_the_readmes_layers():
+    """Their interval was nan, whatever the method."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((500, 64))
+    Y = X @ rng.standard_normal((64, 32)) + rng.standard_normal((500, 32))
+    printed = str(interval(X, Y, "cka"))
+    assert f"`{printed}`" in (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8").replace("\n", " ")
+    for method in ("percentile", "basic", "bca"):
+        result = bootstrap(X, Y, "cka", method=method, rng=0)
+        assert result.interval.low < result.score < result.interval.high
+        assert result.interval == pytest.approx(interval(X, Y, "cka").interval, abs=0.002)
 
 
 # --- interval --------------------------------------------------------------------------------------------------------------

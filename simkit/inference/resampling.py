@@ -237,8 +237,8 @@ def _is_weighted(pair: Pair) -> bool:
         return True
     if index.facts.statistic != "moments":
         raise InferenceError(
-            f"{index} cannot be bootstrapped: it looks at examples one by one (their neighbours, ranks or folds), and takes "
-            f"the copies in a resample for examples. {_instead(pair)}"
+            f"{index} cannot be bootstrapped: it needs the examples themselves (their neighbours, distances, folds), and "
+            f"takes the copies in a resample for examples. {_instead(pair)}"
         )
     return False
 
