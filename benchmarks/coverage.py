@@ -30,6 +30,7 @@ from simkit.errors import InferenceError
 
 SIMULATIONS, RESAMPLES, SAMPLES = 400, 400, 100
 FILE = Path(__file__).parent / ".cache" / "coverage.jsonl"
+FEWEST = 20  # simulations that say something
 KERNEL = ("cka", "cka(estimator=unbiased)", "cka(kernel=rbf)", "cka(kernel=rbf, estimator=unbiased)")
 OTHER = ("cca", "procrustes", "rsa")
 SIZES = {
@@ -49,6 +50,11 @@ class Cell:
     n: int
     p: int
     spectrum: str = "flat"
+
+    @property
+    def work(self) -> float:
+        """Rough seconds of its truth: large cells wait until small ones have had as much."""
+        return self.n**2 * (self.n + self.p) * (1e-8 if self.index in KERNEL else 3e-8)
 
     def layers(self, seed: int, n: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """X and Y of n examples, of the covariance I, or with eigenvalues 1 / j."""
@@ -108,7 +114,7 @@ def truth(cell: Cell) -> list[float]:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Simulate, always next the cell that has had the fewest seconds, until each has enough or time is up."""
+    """Simulate, next always a cell that has had few seconds for its size, until each has enough or time is up."""
     arguments.file.parent.mkdir(exist_ok=True)
     wanted, end = cells(arguments), time.monotonic() + 3600 * arguments.hours
     known = read(arguments.file)
@@ -119,7 +125,7 @@ def run(arguments: argparse.Namespace) -> None:
         open_cells = [cell for cell in wanted if done[cell] < arguments.simulations or cell not in has_truth]
         if not open_cells:
             return
-        cell = min(open_cells, key=seconds.__getitem__)
+        cell = min(open_cells, key=lambda cell: seconds[cell] + cell.work)
         begin = time.perf_counter()
         if cell not in has_truth:
             record: dict[str, Any] = {"truth": truth(cell)}
@@ -147,7 +153,7 @@ def read(path: Path) -> defaultdict[Cell, list[dict[str, Any]]]:
 
 def table(arguments: argparse.Namespace) -> Iterator[str]:
     """Lines of Markdown."""
-    known = read(arguments.file)
+    known, lacking = read(arguments.file), list[str]()
     yield f"{time.strftime('%Y-%m-%d')}, {machine()}; at most {SIMULATIONS} simulations a cell, {RESAMPLES} resamples."
     yield ""
     yield "| index | n | p | true | mean score | s.e. / true s.e. | interval | percentile | basic | bca | simulations |"
@@ -155,8 +161,8 @@ def table(arguments: argparse.Namespace) -> Iterator[str]:
     for cell in cells(arguments):
         simulated = [record for record in known[cell] if "score" in record]
         samples = next((record["truth"] for record in known[cell] if "truth" in record), None)
-        if samples is None or len(simulated) < 2:
-            yield f"| `{cell.index}` | {cell.n} | {_width(cell)} | | | | not run | | | | {len(simulated)} |"
+        if samples is None or len(simulated) < FEWEST:
+            lacking.append(f"`{cell.index}` ({cell.n}, {_width(cell)})")
             continue
         scores = np.array([record["score"] for record in simulated])
         value = float(np.mean(samples if "unbiased" in cell.index else [*samples, *scores]))
@@ -167,6 +173,9 @@ def table(arguments: argparse.Namespace) -> Iterator[str]:
             f"| `{cell.index}` | {cell.n} | {_width(cell)} | {value:.3f} | {scores.mean():.3f} | {ratio} | {covered} "
             f"| {len(simulated)} |"
         )
+    if lacking:
+        yield ""
+        yield f"Run fewer than {FEWEST} times, or not at all (n, p): {', '.join(lacking)}."
 
 
 def _width(cell: Cell) -> str:
