@@ -1,6 +1,6 @@
 """How often do intervals of 95 % hold what they are for? A table of coverage, from simulated layers.
 
-    python -m benchmarks.coverage run --hours 1          # adds simulations to coverage.jsonl, and may be run again
+    python -m benchmarks.coverage run --hours 1          # adds simulations to a file (--file), and may be run again
     python -m benchmarks.coverage run --index cca --n 50 # some cells only
     python -m benchmarks.coverage table                  # prints what has been run
 
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import tempfile
 import time
 import warnings
 from collections import defaultdict
@@ -29,7 +30,7 @@ from benchmarks.harness import machine
 from simkit.errors import InferenceError
 
 SIMULATIONS, RESAMPLES, SAMPLES = 400, 400, 100
-FILE = Path(__file__).parent / ".cache" / "coverage.jsonl"
+FILE = Path(tempfile.gettempdir()) / "simkit-coverage.jsonl"
 FEWEST = 20  # simulations that say something
 KERNEL = ("cka", "cka(estimator=unbiased)", "cka(kernel=rbf)", "cka(kernel=rbf, estimator=unbiased)")
 OTHER = ("cca", "procrustes", "rsa")
@@ -85,7 +86,7 @@ def simulate(cell: Cell, seed: int) -> dict[str, Any]:
         warnings.simplefilter("ignore")
         found = simkit.interval(x, y, cell.index)
         intervals: dict[str, Any] = {"interval": tuple(found.interval)}
-        if cell.index in KERNEL or (cell.index in ("cca", "procrustes") and cell.n <= 200):
+        if cell.index in KERNEL or (cell.index in ("cca", "procrustes") and cell.p == 8):
             intervals |= _bootstrapped(x, y, cell.index, seed)
     return {"score": found.score, "error": found.standard_error, "method": found.method, "intervals": intervals}
 
@@ -115,7 +116,6 @@ def truth(cell: Cell) -> list[float]:
 
 def run(arguments: argparse.Namespace) -> None:
     """Simulate, next always a cell that has had few seconds for its size, until each has enough or time is up."""
-    arguments.file.parent.mkdir(exist_ok=True)
     wanted, end = cells(arguments), time.monotonic() + 3600 * arguments.hours
     known = read(arguments.file)
     seconds = {cell: sum(record["seconds"] for record in known[cell] if "score" in record) for cell in wanted}

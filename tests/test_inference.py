@@ -665,7 +665,7 @@ def test_noise_ceiling_of_cka():
 
 @pytest.mark.filterwarnings("ignore::simkit.errors.InferenceWarning")  # 20 resamples
 def test_on_every_array_library(backend):
-    X, Y = pair(100, 3, 4)
+    X, Y = pair(30, 3, 4)
     x, y = backend.asarray(X), backend.asarray(Y)
     for function, parameters in (
         (bootstrap, {"resamples": 20, "rng": 0, "method": "basic"}),
@@ -673,9 +673,7 @@ def test_on_every_array_library(backend):
         (jackknife, {}),
         (interval, {"subsamples": 20}),
     ):
-        for index in ("cka", "cka(estimator=unbiased)", "cka(kernel=rbf)", "procrustes", "rsa"):
-            if (function, index) == (bootstrap, "rsa"):
-                continue
+        for index in ("cka", "cka(estimator=unbiased)") if function is bootstrap else ("cka", "procrustes", "rsa"):
             expected, result = function(X, Y, index, **parameters), function(x, y, index, **parameters)
             assert isinstance(result.distribution, np.ndarray)
             np.testing.assert_allclose(result.distribution, expected.distribution, rtol=1e-8, atol=1e-10)
