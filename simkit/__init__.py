@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from simkit.comparison import compare, pairwise
     from simkit.errors import ConstantInputWarning, SimkitError
     from simkit.index import Index
-    from simkit.inference import bootstrap, jackknife, permutation_test
+    from simkit.inference import bootstrap, interval, jackknife, permutation_test
     from simkit.kernel import Kernel
     from simkit.matrix import SimilarityMatrix
     from simkit.registry import get_index, get_kernel, list_indexes, list_kernels, register_index, register_kernel
@@ -34,6 +34,7 @@ _HOME = {
     "compare": "simkit.comparison",
     "get_index": "simkit.registry",
     "get_kernel": "simkit.registry",
+    "interval": "simkit.inference",
     "jackknife": "simkit.inference",
     "list_indexes": "simkit.registry",
     "list_kernels": "simkit.registry",
@@ -56,6 +57,7 @@ __all__ = [
     "compare",
     "get_index",
     "get_kernel",
+    "interval",
     "jackknife",
     "list_indexes",
     "list_kernels",

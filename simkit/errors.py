@@ -5,6 +5,8 @@ from __future__ import annotations
 __all__ = [
     "AccuracyWarning",
     "ConstantInputWarning",
+    "InferenceError",
+    "InferenceWarning",
     "InvalidArrayError",
     "InvalidDtypeError",
     "MixedArraysError",
@@ -46,6 +48,14 @@ class PluginError(SimkitError, RuntimeError):
 
 class NeedsAllExamplesError(SimkitError, ValueError):
     """The index needs all examples at once, so it cannot be computed from a stream or from chunks."""
+
+
+class InferenceError(SimkitError, ValueError):
+    """An interval is not valid, or not defined, in the way that was asked for; the message says which way there is."""
+
+
+class InferenceWarning(RuntimeWarning):
+    """An interval does not say what it seems to say; the message says why."""
 
 
 class AccuracyWarning(RuntimeWarning):

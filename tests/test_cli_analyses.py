@@ -130,14 +130,28 @@ def test_bootstrap_and_jackknife(call, networks, tmp_path):
     assert record["groups"] == 10
 
 
+def test_interval(call, networks):
+    x, y = networks[0]["b"], networks[1]["b"]
+    files = ("test", "n0.npz", "n1.npz", "--layer", "b", "-m", "interval", "--confidence", 0.9)
+    for index, method in (("cka(estimator=unbiased)", "jackknife"), ("rsa", "delete-6 jackknife, 200 subsamples")):
+        record = json.loads(call(*files, "-i", index, "--json"))
+        expected = simkit.interval(x, y, index, confidence=0.9)
+        assert record["interval"] == list(expected.interval)
+        assert record["interval_method"] == expected.method == method
+        assert record["estimand"] == expected.estimand
+        assert str(expected) in call(*files, "-i", index)
+
+
 def test_test_draws_and_complains(call, networks, tmp_path):
     pytest.importorskip("matplotlib")
-    for method in ("permutation", "bootstrap", "jackknife"):
+    for method in ("permutation", "interval", "bootstrap", "jackknife"):
         call(
             "test", "x.npy", "y.npy", "-m", method, "--resamples", 20, "-o", f"{method}.png", "-i", "cka(estimator=unbiased)"
         )
         assert (tmp_path / f"{method}.png").read_bytes().startswith(b"\x89PNG")
-    assert "expected one of permutation, bootstrap, jackknife" in call("test", "x.npy", "y.npy", "-m", "magic", code=2)
+    assert "expected one of permutation, interval, bootstrap, jackknife" in call(
+        "test", "x.npy", "y.npy", "-m", "magic", code=2
+    )
     assert "holds 3 layers; choose one with --layer: a, b, c" in call("test", "n0.npz", "n1.npz", code=2)
     assert "has no layer 'z'" in call("test", "n0.npz", "n1.npz", "-l", "z", code=2)
     assert "x.npy" in call("test", "absent.npy", "x.npy", code=2).replace("absent.npy: no such file", "x.npy")

@@ -1,4 +1,4 @@
-"""`simkit test`: how sure is a similarity? Permutation test, bootstrap or jackknife."""
+"""`simkit test`: how sure is a similarity? Permutation test, interval, bootstrap or jackknife."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ import simkit
 from simkit.cli.app import Json, app, print_json
 from simkit.cli.compare import check_one_framework
 from simkit.files import whole_file
-from simkit.inference import BootstrapResult, JackknifeResult, Method, PermutationResult
+from simkit.inference import BootstrapResult, IntervalResult, JackknifeResult, PermutationResult
+from simkit.inference.resampling import Method
 from simkit.io import check_writable, read_activations, write_text
 from simkit.spec import check_choice
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Result = BootstrapResult | JackknifeResult | PermutationResult
+Result = BootstrapResult | IntervalResult | JackknifeResult | PermutationResult
 
-_METHODS = ("permutation", "bootstrap", "jackknife")
+_METHODS = ("permutation", "interval", "bootstrap", "jackknife")
 _SUFFIXES = (".json", ".png")
 
 
@@ -31,10 +32,12 @@ def significance(  # noqa: PLR0917  (Typer passes by name)
     a: Annotated[Path, typer.Argument(help="One layer: .npy, or a file of layers with --layer.", show_default=False)],
     b: Annotated[Path, typer.Argument(help="Another layer for the same examples.", show_default=False)],
     index: Annotated[str, typer.Option("--index", "-i", help="Spec of the index.")] = "cka",
-    method: Annotated[str, typer.Option("--method", "-m", help="permutation, bootstrap or jackknife.")] = "permutation",
+    method: Annotated[
+        str, typer.Option("--method", "-m", help="permutation, interval, bootstrap or jackknife.")
+    ] = "permutation",
     resamples: Annotated[int, typer.Option(help="Permutations or resamples.")] = 1000,
     seed: Annotated[int, typer.Option(help="Of the random draws.")] = 0,
-    confidence: Annotated[float, typer.Option(help="Of the interval of bootstrap and jackknife.")] = 0.95,
+    confidence: Annotated[float, typer.Option(help="Of the interval.")] = 0.95,
     interval: Annotated[str, typer.Option(help="Of the bootstrap: bca, percentile or basic.")] = "bca",
     groups: Annotated[
         Optional[Path],  # noqa: UP045
@@ -62,7 +65,10 @@ def significance(  # noqa: PLR0917  (Typer passes by name)
     force: Annotated[bool, typer.Option("--force", help="Replace the output file if it exists.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Test a similarity against chance (permutation), or give its interval (bootstrap) or standard error (jackknife)."""
+    """Test a similarity against chance (permutation), or give its interval, by the method that is valid for the index.
+
+    Method bootstrap gives an interval where resampling with replacement is valid, and jackknife a standard error.
+    """
     check_choice("simkit test", "method", method, _METHODS)
     check_choice("simkit test", "interval", interval, get_args(Method))
     if output is not None:
@@ -78,6 +84,8 @@ def significance(  # noqa: PLR0917  (Typer passes by name)
     result: Result
     if method == "permutation":
         result = simkit.permutation_test(x, y, chosen, permutations=resamples, within=labels, rng=seed, **door)
+    elif method == "interval":
+        result = simkit.interval(x, y, chosen, confidence=confidence, groups=labels, rng=seed, **door)
     elif method == "bootstrap":
         how = cast(Method, interval)
         result = simkit.bootstrap(
@@ -116,7 +124,11 @@ def _record(result: Result, method: str) -> dict[str, Any]:
     for name in ("p_value", "alternative", "exact", "chance", "standard_error", "bias", "confidence", "groups"):
         if hasattr(result, name):
             record[name] = _plain(getattr(result, name))
-    if hasattr(result, "interval"):
+    if isinstance(result, IntervalResult):
+        record |= {"interval_method": result.method, "estimand": result.estimand}
+    elif isinstance(result, BootstrapResult):
+        record["interval_method"] = result.method
+    if not isinstance(result, PermutationResult):
         record["interval"] = [_plain(bound) for bound in result.interval]
     return record
 
@@ -133,7 +145,12 @@ def _draw(result: Result) -> Axes:
         raise ImportError('Plots need matplotlib: pip install "simkit-similarity[plot]"') from None
     ax = Figure(figsize=(4.8, 3.2), dpi=150, layout="constrained").add_subplot()
     known = result.distribution[np.isfinite(result.distribution)]
-    what = {PermutationResult: "permutations", BootstrapResult: "resamples", JackknifeResult: "without one unit each"}
+    what = {
+        PermutationResult: "permutations",
+        BootstrapResult: "resamples",
+        IntervalResult: "without some units each",
+        JackknifeResult: "without one unit each",
+    }
     ax.hist(known, bins="auto", color="lightsteelblue", label=what[type(result)])
     ax.axvline(result.score, color="tab:red", label=f"score {result.score:.3g}")
     if not isinstance(result, PermutationResult) and all(map(math.isfinite, result.interval)):

@@ -15,6 +15,7 @@ from simkit.representation import Representation
 from simkit.spec import check_choice
 from simkit.statistics.hsic_sums import ESTIMATORS, Estimator, HSICSums, Prepared, all_sums, gather, own_sums
 from simkit.statistics.leave_one_out import without_each
+from simkit.statistics.weighted_sums import weighted_sums
 
 __all__ = ["KernelIndex"]
 
@@ -66,6 +67,30 @@ class KernelIndex(Index[Prepared]):
         if self.estimator == "lange":
             return None
         return self.from_sums(without_each(x, y), without_each(x, x), without_each(y, y))
+
+    def resampled(self, x: Prepared, y: Prepared, weights: Array, members: Array | None = None) -> Array:
+        """Scores of resamples in which unit u was drawn ``weights[b, u]`` times, shape (B,), as matrix products.
+
+        A unit is an example, or the examples with one number in `members`. Copies count as weights of the different
+        examples, so that no pair of copies counts as a pair of examples: see `simkit.statistics.weighted_sums`. Weights of 0
+        and 1 give the scores of the units with 1. Kernels stay as they were fitted to all examples: a bandwidth that follows
+        the data is not fitted anew. nan for a resample of fewer different examples than the estimator needs.
+
+        Parameters
+        ----------
+        x, y : state
+            Prepared layers of n examples.
+        weights : array, shape (B, m)
+            In the accumulation precision of the layers (float64 where the device has it).
+        members : array of n integers, optional
+            The unit of each example, from 0 to m - 1.
+        """
+        return self.from_sums(*weighted_sums([(x, y), (x, x), (y, y)], weights, self.estimator, members))
+
+    @property
+    def is_unbiased(self) -> bool:
+        """The HSICs aim at the population's value whatever n is, so the score does, up to the order 1 / n."""
+        return self.estimator in ("unbiased", "minibatch")
 
     @abstractmethod
     def from_sums(self, xy: HSICSums, xx: HSICSums, yy: HSICSums) -> Array:

@@ -11,6 +11,7 @@ from simkit.arrays import Array
 from simkit.indexes._kernel_index import KernelIndex
 from simkit.properties import Facts, Invariances
 from simkit.statistics.hsic_sums import HSICSums, Prepared, all_sums, estimate
+from simkit.statistics.weighted_sums import weighted_sums
 
 __all__ = ["HSIC"]
 
@@ -70,6 +71,11 @@ class HSIC(KernelIndex):
         """HSIC without each example in turn, shape (n,); None for Lange's estimator."""
         scores = super().leave_one_out(x, y)
         return None if scores is None else scores * x.magnitude * y.magnitude
+
+    def resampled(self, x: Prepared, y: Prepared, weights: Array, members: Array | None = None) -> Array:
+        """HSIC of resamples, shape (B,); see `KernelIndex.resampled`."""
+        (sums,) = weighted_sums([(x, y)], weights, self.estimator, members)
+        return self.from_sums(sums, sums, sums) * x.magnitude * y.magnitude
 
     def from_sums(self, xy: HSICSums, xx: HSICSums, yy: HSICSums) -> Array:
         """HSIC from the sums of the pair; those of the layers with themselves do not matter."""

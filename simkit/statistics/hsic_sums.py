@@ -64,13 +64,13 @@ ESTIMATORS: tuple[Estimator, ...] = get_args(Estimator)
 class HSICSums(NamedTuple):
     """The three sums of a pair of Gram matrices, in the accumulation precision, and the number of examples.
 
-    Or of many pairs at once: the sums are then arrays of one shape.
+    Or of many pairs at once: the sums are then arrays of one shape, and `n` may be one.
     """
 
     inner: Array
     rows: Array
     totals: Array
-    n: int
+    n: int | Array
 
 
 def estimate(s: HSICSums, estimator: Estimator) -> Array:

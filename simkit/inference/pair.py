@@ -1,0 +1,124 @@
+"""Two checked layers and an index: the one way from what a user passes to scores of some of its examples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from simkit.arrays import (
+    Array,
+    Channels,
+    Maps,
+    Namespace,
+    as_pair,
+    detach,
+    is_lazy,
+    is_undefined,
+    namespace_of,
+    placement,
+    to_numpy,
+)
+from simkit.errors import InvalidArrayError, NeedsAllExamplesError
+from simkit.index import Index
+from simkit.linalg import widen
+from simkit.registry import get_index
+from simkit.representation import Representation
+from simkit.spec import check_whole
+
+__all__ = ["Pair", "check_here", "check_varies", "on_host", "pair_of", "whole"]
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """Two checked layers and an index.
+
+    `given` is the precision that the layers were given in, if they have been widened: what counts as rounding follows it.
+    """
+
+    index: Index[Any]
+    x: Array
+    y: Array
+    xp: Namespace
+    given: Any = None
+
+    @property
+    def n(self) -> int:
+        """The number of examples."""
+        return self.x.shape[0]
+
+    def prepared(self, layer: Array, name: str) -> Any:
+        """The state of one layer."""
+        width = self.x.shape[1] + self.y.shape[1]
+        return self.index.prepare(Representation(layer, width, name, given=self.given, xp=self.xp))
+
+    def order(self, rows: np.ndarray) -> Array:
+        """Numbers of rows as an array of the layers' library, on their device."""
+        return self.xp.asarray(rows, **placement(self.x))
+
+    def rows(self, layer: Array, rows: np.ndarray) -> Array:
+        """Some examples of one layer, which may be repeated."""
+        return self.xp.take(layer, self.order(rows), axis=0)
+
+    def score(self) -> Array:
+        """The score, nan where a layer is constant."""
+        if is_undefined(self.x, checked=True) or is_undefined(self.y, checked=True):
+            return self.xp.sum(self.x[0, :]) * float("nan")
+        return self.index.score(self.prepared(self.x, "X"), self.prepared(self.y, "Y"))
+
+    def of(self, rows: np.ndarray) -> Array:
+        """The score of some of the examples, which may be repeated."""
+        return Pair(self.index, self.rows(self.x, rows), self.rows(self.y, rows), self.xp, self.given).score()
+
+    def widened(self) -> Pair:
+        """In float64 where the device has it: differences of nearly equal scores count."""
+        given = self.given or self.x.dtype
+        return Pair(self.index, widen(self.x, self.xp), widen(self.y, self.xp), self.xp, given)
+
+
+def pair_of(
+    X: Any,
+    Y: Any,
+    index: str | Index[Any] | type[Index[Any]],
+    parameters: dict[str, Any],
+    *,
+    spare: int = 0,
+    flatten: bool,
+    maps: Maps | None,
+    channels: Channels | None,
+) -> Pair:
+    """Check everything; `spare` examples must be dispensable."""
+    chosen = get_index(index, **parameters)
+    least = chosen.facts.min_examples + spare
+    x, y = as_pair(X, Y, min_examples=least, flatten=flatten, maps=maps, channels=channels)
+    for layer, name in ((x, "X"), (y, "Y")):
+        check_here(layer, name)
+        check_varies(layer, name)
+    return Pair(chosen, detach(x), detach(y), namespace_of(x, y))
+
+
+def check_here(layer: Array, name: str) -> None:
+    """Raise `NeedsAllExamplesError` for a lazy layer."""
+    if is_lazy(layer):
+        raise NeedsAllExamplesError(
+            f"{name} is lazy, and inference goes over its examples many times: pass {name}.compute()."
+        )
+
+
+def check_varies(layer: Array, name: str) -> None:
+    """Raise `InvalidArrayError` for a constant layer."""
+    if is_undefined(layer, checked=True):
+        raise InvalidArrayError(f"{name} is constant: all its examples are the same, so there is nothing to infer.")
+
+
+def on_host(scores: Sequence[Array], xp: Namespace) -> np.ndarray:
+    """Scores as float64 numbers; they stay on their device until all are there."""
+    return to_numpy(xp.stack(list(scores))).astype(np.float64) if len(scores) else np.empty(0)
+
+
+def whole(parameter: str, value: Any, least: int) -> int:
+    """A whole number of at least `least`, or `SpecError`."""
+    check_whole("inference", parameter, value, at_least=least)
+    return int(value)

@@ -1,0 +1,80 @@
+"""What is drawn, left out or permuted: examples, or groups of examples that belong together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from simkit.arrays import to_numpy
+from simkit.errors import InvalidArrayError
+from simkit.index import Index
+
+__all__ = ["Units", "check_repeats", "units_of"]
+
+
+@dataclass(frozen=True, eq=False)
+class Units:
+    """Units of n examples.
+
+    Attributes
+    ----------
+    members : ndarray of n integers, optional
+        The unit of each example, from 0 to m - 1; None if each example is one.
+    n, m : int
+        The numbers of examples and of units.
+    """
+
+    members: np.ndarray | None
+    n: int
+    m: int
+
+    @cached_property
+    def examples(self) -> list[np.ndarray]:
+        """The examples of each unit."""
+        if self.members is None:
+            return [np.array([i]) for i in range(self.n)]
+        return [np.flatnonzero(self.members == unit) for unit in range(self.m)]
+
+    def rows(self, drawn: np.ndarray) -> np.ndarray:
+        """The examples of some units, which may be drawn more than once."""
+        return drawn if self.members is None else np.concatenate([self.examples[unit] for unit in drawn])
+
+    def without(self, left_out: np.ndarray) -> np.ndarray:
+        """The examples of all other units."""
+        kept = np.ones(self.m, dtype=bool)
+        kept[left_out] = False
+        return np.flatnonzero(kept if self.members is None else kept[self.members])
+
+    def check(self, least: int, what: str) -> None:
+        """Raise `InvalidArrayError` for fewer than `least` units."""
+        if self.m < least:
+            raise InvalidArrayError(f"{what} needs at least {least} groups; got {self.m}.")
+
+    @property
+    def called(self) -> str:
+        """How many of what there are."""
+        return f"{self.n} examples" if self.members is None else f"{self.m} groups of {self.n} examples"
+
+
+def units_of(groups: Any, n: int, name: str = "groups") -> Units:
+    """Examples with one label are one unit, in the order of ``numpy.unique``; without labels each example is one."""
+    if groups is None:
+        return Units(None, n, n)
+    labels = np.asarray(to_numpy(groups) if hasattr(groups, "shape") else groups)
+    if labels.shape != (n,):
+        raise InvalidArrayError(f"{name} has shape {labels.shape}; expected one label for each of the {n} examples, ({n},).")
+    _, members = np.unique(labels, return_inverse=True)
+    return Units(members.astype(np.int64), n, int(members.max()) + 1)
+
+
+def check_repeats(index: Index[Any], groups: Any) -> None:
+    """Raise `InvalidArrayError` if rows that the index takes together could be torn apart."""
+    size = index.facts.group
+    if size > 1 and groups is None:
+        raise InvalidArrayError(
+            f"{index} takes rows in consecutive groups of {size}, which must not be torn apart: pass "
+            f"groups=numpy.arange(n) // {size}."
+        )
