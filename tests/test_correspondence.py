@@ -10,6 +10,7 @@ import pytest
 import simkit
 from simkit import demo
 from simkit.analysis import LayerAccuracy, jackknife_test, layer_accuracy
+from simkit.analysis.correspondence import found_layers
 from simkit.errors import InvalidArrayError
 
 
@@ -129,3 +130,58 @@ def test_of_a_distance_the_nearest_layer_counts(distance, similarity):
     assert found.accuracy == 1
     if similarity:
         np.testing.assert_array_equal(found.hits[0, 1], layer_accuracy(networks, similarity).hits[0, 1])
+
+
+# --- ties ------------------------------------------------------------------------------------------------------------------
+
+
+def shares_by_loops(scores, distance):
+    """A tie of m counts 1/m, nan is not found."""
+    found = []
+    for i, row in enumerate(scores):
+        known = [float(s) for s in row if not math.isnan(s)]
+        best = (min if distance else max)(known, default=None)
+        found.append(1 / known.count(best) if row[i] == best else 0.0)
+    return found
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("index", ["cka", "procrustes(summary=angular)"])
+def test_a_tie_of_m_counts_one_in_m(index, dtype):
+    rng = np.random.default_rng(3)
+    nan, inf = np.nan, np.inf
+    scores = np.array(
+        [
+            rng.integers(0, 2, (6, 6)),
+            rng.integers(0, 3, (6, 6)),
+            np.where(rng.random((6, 6)) < 0.4, nan, rng.integers(0, 2, (6, 6))),
+            np.full((6, 6), nan),
+            np.full((6, 6), inf),
+            np.full((6, 6), -inf),
+            np.where(rng.random((6, 6)) < 0.4, inf, 1.0),
+            np.zeros((6, 6)),
+        ],
+        dtype=dtype,
+    )
+    expected = [shares_by_loops(part, index != "cka") for part in scores]
+    found = found_layers(scores, simkit.get_index(index))
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    assert np.all(found[3] == 0)
+    assert found[4:6] == pytest.approx(1 / 6)
+    eps = float(np.finfo(dtype).eps)
+    near = (scores[:2] + 1) * (1 + 2 * eps * rng.uniform(-1, 1, (2, 6, 6))).astype(dtype)
+    np.testing.assert_allclose(found_layers(near, simkit.get_index(index)), expected[:2], rtol=1e-12)
+    apart = np.ones((2, 2), dtype=dtype) + np.diag([100 * eps, -100 * eps]).astype(dtype)
+    assert found_layers(apart, simkit.get_index(index)).tolist() == ([1.0, 0.0] if index == "cka" else [0.0, 1.0])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("index", ["cca", "linear_regression", "pwcca", "mutual_information"])
+def test_layers_wider_than_the_examples_are_found_by_chance(rng, index, dtype):
+    """Theorem 1 of the paper: an index that ignores invertible transforms is the same for any two of them."""
+    nets = [{f"l{i}": rng.standard_normal((20, 25 + 5 * i)).astype(dtype) for i in range(4)} for _ in range(3)]
+    found = layer_accuracy(nets, index)
+    assert found.accuracy == pytest.approx(1 / 4)
+    assert list(found.by_layer.values()) == pytest.approx([1 / 4] * 4)
+    assert found.standard_error == pytest.approx(0, abs=1e-12)
+    assert jackknife_test(found, layer_accuracy(nets, "cca")) == (0.0, 1.0)

@@ -15,6 +15,9 @@ from sklearn.model_selection import KFold
 import simkit
 from simkit.errors import ConstantInputWarning, SpecError
 from simkit.indexes import GULP, EigenspaceOverlap, RidgePredictivity, RSMNorm
+from simkit.indexes.ridge_predictivity import _left_out_error
+from simkit.representation import Representation
+from simkit.testing.gradients import gradient_in_jax, gradient_in_torch
 
 SHAPES = [(30, 6, 9), (12, 20, 5), (40, 4, 4)]
 
@@ -227,12 +230,143 @@ def test_a_predictor_that_does_not_vary():
 def test_ridge_parameters():
     assert RidgePredictivity(alpha=[1, 2]) == RidgePredictivity(alpha=(1, 2))
     assert simkit.get_index("ridge_predictivity(alpha=(0.1, 1.0), folds=10)").alphas == (0.1, 1.0)
-    wrong = ({"alpha": 0}, {"alpha": ()}, {"alpha": (1, -1)}, {"folds": 1}, {"folds": 2.5}, {"seed": -1}, {"measure": "mse"})
+    wrong = ({"alpha": -1}, {"alpha": ()}, {"alpha": (1, -1)}, {"folds": 1}, {"folds": 2.5}, {"seed": -1}, {"measure": "mse"})
     for parameters in wrong:
         with pytest.raises(SpecError, match=next(iter(parameters))):
             RidgePredictivity(**parameters)
     with pytest.raises(ValueError, match="at least 15"):
         RidgePredictivity()(*pair(14, 3, 3))
+
+
+HARD = ("plain", "wide", "dead", "equal", "sparse", "repeated", "thin")
+
+
+def hard(kind, n=24, p=5, q=4):
+    """A layer to be predicted and one to predict from, whose rank may be less than its width or differ from fold to fold."""
+    rng = np.random.default_rng(5)
+    Z = rng.standard_normal((n, 3))
+    X = Z @ rng.standard_normal((3, q)) + 0.5 * rng.standard_normal((n, q))
+    p = 2 * n if kind == "wide" else p
+    Y = Z @ rng.standard_normal((3, p)) + 0.5 * rng.standard_normal((n, p)) + 2.0
+    if kind == "dead":
+        Y[:, 1], Y[:, 3] = 0.0, 0.1
+    elif kind == "equal":
+        Y[:, 1], Y[:, 4] = Y[:, 0], -2 * Y[:, 2]
+    elif kind == "sparse":  # alive in one example
+        Y[:, 2] = 0.0
+        Y[7, 2] = 3.0
+    elif kind == "repeated":
+        X[1::2], Y[1::2] = X[::2], Y[::2]
+    elif kind == "thin":
+        Y[:, 3] *= 1e-5
+    return X, Y
+
+
+def folds_of(n, folds=4):
+    parts = np.array_split(np.random.default_rng(0).permutation(n), folds)
+    return [(np.concatenate([*parts[:i], *parts[i + 1 :]]), part) for i, part in enumerate(parts)]
+
+
+def least_squares(Y, X, alpha):
+    """Coefficients of ridge regression as least squares with the rows sqrt(alpha) I below; of minimum norm."""
+    tall, targets = Y, X
+    if alpha:
+        tall = np.concatenate([Y, np.sqrt(alpha) * np.eye(Y.shape[1])])
+        targets = np.concatenate([X, np.zeros((Y.shape[1], X.shape[1]))])
+    return np.linalg.lstsq(tall, targets, rcond=max(Y.shape) * np.finfo(float).eps)[0]
+
+
+def fitted(train_Y, train_X, test_Y, alpha):
+    centre = train_Y.mean(axis=0)
+    return (test_Y - centre) @ least_squares(train_Y - centre, train_X - train_X.mean(axis=0), alpha) + train_X.mean(axis=0)
+
+
+def left_out_error(Y, X, alpha):
+    """By leaving each example out."""
+    return sum(
+        np.sum((X[i] - fitted(np.delete(Y, i, 0), np.delete(X, i, 0), Y[i : i + 1], alpha)) ** 2) for i in range(len(X))
+    )
+
+
+def by_least_squares(X, Y, alphas, measure="r"):
+    values = []
+    for train, test in folds_of(len(X)):
+        errors = [left_out_error(Y[train], X[train], alpha) for alpha in alphas] if len(alphas) > 1 else [0.0]
+        guess = fitted(Y[train], X[train], Y[test], alphas[int(np.argmin(errors))])
+        if measure == "r":
+            values.append([np.corrcoef(a, b)[0, 1] for a, b in zip(guess.T, X[test].T, strict=True)])
+        else:
+            values.append(1 - np.sum((X[test] - guess) ** 2, 0) / np.sum((X[test] - X[test].mean(0)) ** 2, 0))
+    return np.median(np.mean(values, axis=0))
+
+
+@pytest.mark.parametrize("kind", HARD)
+def test_ridge_of_any_penalty(backend, kind):
+    X, Y = hard(kind)
+    for alpha in (0, 1e-300, 1e-14, 1e-8, 1e-3, 1.0, 1e6):
+        for measure in ("r", "r2"):
+            index = RidgePredictivity(alpha=alpha, folds=4, measure=measure)
+            score = float(index(backend.asarray(X), backend.asarray(Y)))
+            expected = by_least_squares(X, Y, (alpha,), measure)
+            tolerance = 1e-7 if 0 < alpha < 1e-3 else 1e-9
+            assert score == pytest.approx(expected, rel=tolerance, abs=tolerance), (alpha, measure)
+            if alpha >= 1e-3 and kind != "thin":
+                sklearns = ridge_predictivity(X, Y, measure=measure, alpha=alpha, folds=4)
+                assert score == pytest.approx(sklearns, rel=1e-8)
+
+
+@pytest.mark.parametrize("kind", HARD)
+@pytest.mark.parametrize("alphas", [(0, 1e-6), (0.1, 0), (0, 1e-3, 1.0, 100.0)], ids=str)
+def test_ridge_leaves_examples_out_exactly(kind, alphas):
+    X, Y = hard(kind)
+    for train, test in folds_of(len(X)):
+        state = RidgePredictivity(alpha=alphas, folds=4).prepare(Representation(Y))
+        (regressions,) = [
+            r for r, (rows, _) in zip(state.regressions, state.splits, strict=True) if np.array_equal(rows, train)
+        ]
+        targets = X[train] - X[train].mean(axis=0)
+        for alpha, regression in zip(alphas, regressions, strict=True):
+            error = float(_left_out_error(targets, regression, state.xp))
+            assert error == pytest.approx(left_out_error(Y[train], X[train], alpha), rel=1e-6), alpha
+            guess = fitted(Y[train], targets, Y[test], alpha)
+            np.testing.assert_allclose(regression.predict(targets), guess, rtol=1e-7, atol=1e-9)
+    expected = by_least_squares(X, Y, alphas)
+    assert float(RidgePredictivity(alpha=alphas, folds=4)(X, Y)) == pytest.approx(expected, rel=1e-8)
+
+
+@pytest.mark.parametrize("size", [1e-160, 1e160])
+def test_ridge_of_features_of_any_size(size):
+    X, Y = hard("plain")
+    for alpha in (0, 1e6, (0, 1.0)):
+        score = float(RidgePredictivity(alpha=alpha)(X * size, Y * size))
+        assert np.isfinite(score)
+        if alpha == 0:
+            assert score == pytest.approx(float(RidgePredictivity(alpha=0)(X, Y)), rel=1e-9)
+
+
+@pytest.mark.parametrize("library", ["torch", "jax"])
+@pytest.mark.parametrize("alpha", [0, 1e-20, 1e-3, 10.0, (0, 0.1, 10.0)], ids=str)
+@pytest.mark.parametrize("kind", HARD)
+def test_ridge_gradients_with_dead_and_equal_units(kind, alpha, library):
+    """Along directions that keep the rank: features mixed, and in full rank any."""
+    module = pytest.importorskip(library)
+    find = gradient_in_torch if library == "torch" else gradient_in_jax
+    X, Y = hard(kind)
+    index = RidgePredictivity(alpha=alpha, folds=4, measure="r2", summary="mean")
+    gradients = find(module, index, X, Y)
+    assert all(np.isfinite(g).all() for g in gradients)
+    rng = np.random.default_rng(0)
+    mixed = Y @ (0.3 * rng.standard_normal((Y.shape[1], Y.shape[1])))
+    directions = [(rng.standard_normal(X.shape), 0 * Y), (0 * X, mixed)]
+    if kind in {"plain", "wide"} or alpha in {1e-3, 10.0}:
+        directions.append((0 * X, rng.standard_normal(Y.shape)))
+    for dx, dy in directions:
+        if kind == "thin":
+            dy = dy * np.array([1, 1, 1, 1e-5, 1])
+        step = 1e-5
+        ends = [float(index(X + t * dx, Y + t * dy)) for t in (step, -step)]
+        slope = np.sum(gradients[0] * dx) + np.sum(gradients[1] * dy)
+        assert slope == pytest.approx((ends[0] - ends[1]) / (2 * step), rel=1e-4, abs=1e-6)
 
 
 # --- all of them -----------------------------------------------------------------------------------------------------------

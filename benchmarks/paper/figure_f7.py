@@ -6,9 +6,11 @@ import itertools
 
 import numpy as np
 
+import simkit
 from benchmarks.paper.drawing import heatmaps, markdown
 from benchmarks.paper.study import Report, Study
 from simkit.analysis import within_class
+from simkit.analysis.correspondence import found_layers
 
 __all__ = ["run"]
 
@@ -36,7 +38,7 @@ def run(study: Study) -> Report:
         means = study.cache.arrays("within-class", {"index": index, **settings}, lambda index=index: compute(index))  # type: ignore[misc]
         for part, title in (("all", "All examples"), ("within", "Within class")):
             numbers[f"{title}, {kind}"] = matrix = means[part]
-            hits = np.mean(matrix.argmax(axis=1) == np.arange(len(matrix)))
+            hits = np.mean(found_layers(matrix, simkit.get_index(index)))
             rows.append((f"{title}, {kind}", *(f"{value:.2f}" for value in np.diag(matrix)), f"{hits:.0%}"))
     same = np.corrcoef(numbers["All examples, biased"].ravel(), numbers["Within class, biased"].ravel())[0, 1]
     text = (

@@ -17,6 +17,9 @@ from simkit.registry import get_index
 
 __all__ = ["LayerAccuracy", "jackknife_test", "layer_accuracy"]
 
+_ROUNDING = 16  # scores that differ by less than so many eps of their precision are tied
+_EQUAL = 1e-12  # and so are accuracies, sums of shares
+
 
 @dataclass(frozen=True)
 class LayerAccuracy:
@@ -27,9 +30,9 @@ class LayerAccuracy:
     index : str
         Spec of the similarity index.
     layers : tuple of str
-    hits : ndarray of bool, shape (networks, networks, layers)
-        ``hits[a, b, i]``: the most similar layer of network b to layer i of network a is layer i. The diagonal a = b says
-        nothing and is not counted.
+    hits : ndarray of float, shape (networks, networks, layers)
+        ``hits[a, b, i]``: 1 if the most similar layer of network b to layer i of network a is layer i, 1/m if it is one of m
+        that are equally similar, else 0. The diagonal a = b says nothing and is not counted.
     n : int
         Number of examples.
     """
@@ -82,6 +85,9 @@ def layer_accuracy(
     """Identify corresponding layers of architecturally identical networks by their similarity (section 6.1, Table 2).
 
     For every ordered pair of networks (A, B) and every layer of A: is the most similar layer of B the one in the same place?
+    If it ties with others, so that a choice among m layers is a guess, that counts 1/m: an index that is 1 for any two layers
+    finds one of them by chance. Scores tie if they differ by no more than rounding, 16 eps of their dtype. An undefined score
+    (nan) is never the most similar.
 
     Parameters
     ----------
@@ -122,20 +128,24 @@ def layer_accuracy(
             continue
         matrix = pairwise(networks[a], networks[b], chosen, **door)
         scores[a, b], n = matrix.to_numpy(), matrix.n
-    hits = np.zeros((m, m, len(layers)), dtype=bool)
+    hits = np.zeros((m, m, len(layers)))
     for (a, b), forth in scores.items():
         hits[a, b] = found_layers(forth + scores[b, a].T if symmetrise else forth, chosen)
     return LayerAccuracy(str(chosen), layers, hits, n)
 
 
 def found_layers(scores: np.ndarray, index: Index[Any]) -> np.ndarray:
-    """Whether the most similar layer is the one in the same place, (..., layers) from scores (..., layers, layers).
+    """1 where the most similar layer is the one in the same place, (..., layers) from scores (..., layers, layers).
 
-    Of a distance, an index that is 0 for a layer and itself, the smallest score is the most similar; nan is the least.
+    Of m layers that are equally similar up to rounding each counts 1/m; nan is not found. Of a distance, an index that is 0
+    for a layer and itself, the smallest score is the most similar.
     """
     similarity = -scores if index.facts.identity == 0 else scores
-    best = np.where(np.isnan(similarity), -np.inf, similarity).argmax(axis=-1)
-    return best == np.arange(scores.shape[-1])
+    best = np.max(np.where(np.isnan(similarity), -np.inf, similarity), axis=-1, keepdims=True)
+    size = np.max(np.abs(np.where(np.isfinite(scores), scores, 0.0)), axis=-1, keepdims=True)
+    tied = similarity >= best - _ROUNDING * np.finfo(scores.dtype).eps * size  # nan is not
+    same = np.diagonal(tied, axis1=-2, axis2=-1)
+    return same / np.maximum(np.sum(tied, axis=-1), 1)
 
 
 def jackknife_test(first: LayerAccuracy, second: LayerAccuracy) -> tuple[float, float]:
@@ -145,7 +155,8 @@ def jackknife_test(first: LayerAccuracy, second: LayerAccuracy) -> tuple[float, 
     -------
     z, p : float
         The difference of accuracies over its jackknife standard error (networks left out one by one), and the two-sided
-        p-value under a standard normal. z is 0 and p 1 if the accuracies never differ.
+        p-value under a standard normal. z is 0 and p 1 if the accuracies never differ; if they always differ by the same,
+        z is infinite and p 0.
 
     Raises
     ------
@@ -158,8 +169,8 @@ def jackknife_test(first: LayerAccuracy, second: LayerAccuracy) -> tuple[float, 
         raise InvalidArrayError(f"The jackknife needs at least three networks; got {first.networks}.")
     difference = first.accuracy - second.accuracy
     error = float(jackknife_error(first._without_each() - second._without_each()))
-    if error == 0:
-        return (0.0, 1.0) if difference == 0 else (math.copysign(math.inf, difference), 0.0)
+    if error < _EQUAL:
+        return (0.0, 1.0) if abs(difference) < _EQUAL else (math.copysign(math.inf, difference), 0.0)
     z = difference / error
     return z, math.erfc(abs(z) / math.sqrt(2))
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 
-from simkit.arrays import Array, Namespace, placement
+from simkit.arrays import Array, Namespace, detach, placement
+from simkit.caching import cached_property
 from simkit.errors import SpecError
 from simkit.index import Index
-from simkit.linalg import cross, identity, ratio, root, total, widen
+from simkit.linalg import cross, ratio, robust_origin, root, total, widen
 from simkit.properties import Facts, Invariances, implied
 from simkit.representation import Representation
 from simkit.spec import check_choice, check_number, check_whole
@@ -23,17 +23,41 @@ Measure: TypeAlias = Literal["r", "r2"]
 Summary: TypeAlias = Literal["median", "mean"]
 
 
-class _Ridge(NamedTuple):
-    """Ridge regression on the training examples of one fold for one penalty: fitted values are left @ (right @ targets)."""
+_LEVERAGE = 32  # of the residual of an example: less than so many roundings are none
 
-    train: Array
-    test: Array
-    right: Array
+
+class _Factors(NamedTuple):
+    """Singular value decomposition T = U S V' of the training features of one fold, all constant for differentiation.
+
+    Directions at rounding level, max(n, p) eps of the largest singular value, are none: their `squares` are 0.
+    """
+
+    u: Array  # (n, k) with k = min(n, p); zero in the columns of no direction
+    v: Array  # (p, k)
+    squares: Array  # of the singular values, (k,)
+    present: Array  # (k,)
+
+
+class _Ridge(NamedTuple):
+    """Ridge regression on the training examples of one fold for one penalty.
+
+    The predictions for the test examples are left @ (right @ targets), or left @ targets if there is no `right`.
+    """
+
+    left: Array
+    right: Array | None
+    alpha: Array
+    factors: _Factors
+
+    def predict(self, targets: Array) -> Array:
+        """Predictions for the test examples, less the mean of the training examples."""
+        return self.left @ (targets if self.right is None else self.right @ targets)
 
 
 @dataclass(frozen=True, eq=False)
 class _State:
-    x: Array  # less its first example, in the accumulation precision
+    x: Array  # less a point amid the examples, in units of `scale`, in the accumulation precision
+    scale: Array
     splits: tuple[tuple[np.ndarray, np.ndarray], ...]  # training and test examples of each fold
     alphas: tuple[float, ...]
     xp: Namespace
@@ -51,21 +75,57 @@ class _State:
     @cached_property
     def regressions(self) -> list[list[_Ridge]]:
         """Of each fold and penalty; needed of the predicting layer only."""
-        return [[_ridge(train, test, alpha, self.xp) for alpha in self.alphas] for train, test in self.folds]
+        regressions = []
+        for train, test in self.folds:
+            factors = _factors(train, self.xp)
+            regressions.append([_ridge(train, test, factors, math.sqrt(alpha) / self.scale, self.xp) for alpha in self.alphas])
+        return regressions
 
 
-def _ridge(train: Array, test: Array, alpha: float, xp: Namespace) -> _Ridge:
-    """By p x p or by n x n matrices, whichever are smaller."""
+def _factors(train: Array, xp: Namespace) -> _Factors:
+    u, s, vt = xp.linalg.svd(detach(train), full_matrices=False)
+    present = s > max(train.shape) * float(xp.finfo(s.dtype).eps) * xp.max(s)
+    return _Factors(xp.where(present[None, :], u, 0.0), vt.mT, xp.where(present, s * s, 0.0), present)
+
+
+def _ridge(train: Array, test: Array, factors: _Factors, root_alpha: Array, xp: Namespace) -> _Ridge:
+    """Ridge regression by the singular value decomposition of the training features.
+
+    The coefficients are P y with P = (T'T + alpha I)^-1 T', the pseudoinverse of T if alpha is 0. P changes with T by
+    dP = -P dT P + (I - PT) dT' (I - TP) / alpha, where (I - PT) (I - TP) / alpha stands for the limit if alpha is 0, and two
+    directions that T does not have are left out if alpha is below rounding (Golub & Pereyra 1973). The factors are constant,
+    and the difference of T and a constant T, which is 0, carries this gradient: also where singular values are equal or 0.
+    """
     n, p = train.shape
+    u, v, squares, present = factors
+    eps = float(xp.finfo(squares.dtype).eps)
+    # A larger penalty changes the predictions by a factor only; this one does not overflow.
+    alpha = xp.minimum(root_alpha, xp.sqrt(xp.max(squares)) / eps) ** 2
+    inverse = xp.where(present, 1.0 / xp.where(present, squares + alpha, 1.0), 0.0)
+    shrunk = (inverse * xp.sqrt(squares))[:, None] * u.mT
+    left = test @ v
+    constant = detach(train)
+    if constant is train:  # nothing is differentiated
+        return _Ridge(left, shrunk, alpha, factors)
+    change = train - constant
+    turned = change @ v
+    right = shrunk - shrunk @ (turned @ shrunk)
+    # (I - TP) from the left, without the n x n matrix
+    missing = turned.mT - (cross(turned, u) * (1 - alpha * inverse)[None, :]) @ u.mT
+    right = right + inverse[:, None] * missing
+    resolved = alpha > max(n, p) * eps * xp.max(squares)
+    kappa = xp.where(resolved, 1.0 / xp.where(resolved, alpha, 1.0), 0.0)
+    # Where the test examples have directions that the training examples have not.
     if p <= n:
-        return _Ridge(train, test, _inverse(cross(train, train), alpha, xp) @ train.mT)
-    return _Ridge(train @ train.mT, test @ train.mT, _inverse(train @ train.mT, alpha, xp))
+        outside = xp.where(present[:, None], 0.0, turned.mT)
+        return _Ridge(left, right + _dual(outside, u, inverse, kappa), alpha, factors)
+    outside = (test - left @ xp.where(present[:, None], v.mT, 0.0)) @ change.mT
+    return _Ridge(left @ right + _dual(outside, u, inverse, kappa), None, alpha, factors)
 
 
-def _inverse(gram: Array, alpha: float, xp: Namespace) -> Array:
-    """(G + alpha I)^-1."""
-    half = xp.linalg.inv(xp.linalg.cholesky(gram + alpha * identity(gram.shape[0], gram, xp)))
-    return cross(half, half)
+def _dual(a: Array, u: Array, inverse: Array, kappa: Array) -> Array:
+    """A (TT' + alpha I)^-1, with `kappa` for 1 / alpha."""
+    return kappa * a + ((a @ u) * (inverse - kappa)[None, :]) @ u.mT
 
 
 @dataclass(frozen=True)
@@ -73,7 +133,8 @@ class RidgePredictivity(Index[_State]):
     """Cross-validated predictivity: correlation (or R^2) of the neurons of one layer with ridge predictions from the other.
 
     For each fold, B = (Y'Y + alpha I)^-1 Y'X from the other folds, centred on their means; the held-out examples give each
-    neuron of X a correlation of prediction and value. The mean over folds, then the median over neurons, is the score.
+    neuron of X a correlation of prediction and value. The mean over folds, then the median over neurons, is the score. B is
+    found by the singular value decomposition of Y, without singular values at rounding level (max(n, p) eps of the largest).
 
     ``compare(X, Y)`` predicts X **from** Y, like `LinearRegression`. What is called source and target elsewhere is Y and X
     here; ``predict="y"`` swaps them.
@@ -86,8 +147,10 @@ class RidgePredictivity(Index[_State]):
     summary : {"median", "mean"}
         Over neurons. A neuron that does not vary in the held-out examples of a fold takes no part there.
     alpha : float or tuple of floats
-        Ridge penalty, positive, in squared units of the predicting features, as in scikit-learn. Of several, each fold takes
-        the one whose leave-one-out error, summed over neurons, is smallest on its training examples.
+        Ridge penalty, at least 0, in squared units of the predicting features, as in scikit-learn; 0 is least squares, of
+        several solutions the one of smallest norm. Of several penalties, each fold takes the one whose leave-one-out error,
+        summed over neurons, is smallest on its training examples; where least squares fits an example whatever its value is,
+        that error is its limit for small penalties.
     folds : int
         Number of folds, at least 2.
     seed : int, optional
@@ -104,7 +167,8 @@ class RidgePredictivity(Index[_State]):
     References
     ----------
     Hoerl & Kennard 1970; Schrimpf et al. 2018, Brain-Score; Conwell et al. 2024, A large-scale examination of inductive
-    biases shaping high-level visual representation in brains and machines (ridge, cross-validated).
+    biases shaping high-level visual representation in brains and machines (ridge, cross-validated); Allen 1974, the
+    relationship between variable selection and data augmentation and a method for prediction (leave-one-out error).
     """
 
     measure: Measure = "r"
@@ -123,9 +187,9 @@ class RidgePredictivity(Index[_State]):
         if isinstance(self.alpha, list | tuple):
             object.__setattr__(self, "alpha", tuple(self.alpha))
             if not self.alpha:
-                raise SpecError(f"{self.name}: alpha is empty; expected a number > 0 or several.")
+                raise SpecError(f"{self.name}: alpha is empty; expected a number >= 0 or several.")
         for alpha in self.alphas:
-            check_number(self.name, "alpha", alpha, above=0)
+            check_number(self.name, "alpha", alpha, at_least=0)
         for parameter, least in (("folds", 2), ("seed", 0)):
             value = getattr(self, parameter)
             if parameter != "seed" or value is not None:
@@ -141,7 +205,8 @@ class RidgePredictivity(Index[_State]):
     def facts(self) -> Facts:
         """The penalty knows the scale of the predicting features, the neurons to be predicted are judged one by one."""
         predicted = implied("permutation", "isotropic_scaling", "translation")
-        predicting = implied("orthogonal", "translation")
+        units = () if any(self.alphas) else ("isotropic_scaling",)
+        predicting = implied("orthogonal", "translation", *units)  # type: ignore[arg-type]
         return Facts(
             symmetric=False,
             range=(-1.0 if self.measure == "r" else -math.inf, 1.0),
@@ -153,12 +218,12 @@ class RidgePredictivity(Index[_State]):
 
     def prepare(self, representation: Representation) -> _State:
         """The folds; what is computed of them depends on the side."""
-        x = widen(representation.features, representation.xp)
-        n = representation.n
+        xp, n = representation.xp, representation.n
+        x, scale = widen(representation.features, xp), widen(representation.scale, xp)
         order = np.arange(n) if self.seed is None else np.random.default_rng(int(self.seed)).permutation(n)
         parts = np.array_split(order, int(self.folds))
         splits = tuple((np.concatenate([*parts[:i], *parts[i + 1 :]]), part) for i, part in enumerate(parts))
-        return _State(x - x[:1, :], splits, self.alphas, representation.xp)
+        return _State((x - robust_origin(x, xp)) / scale, scale, splits, self.alphas, xp)
 
     def score(self, x: _State, y: _State) -> Array:
         """Summary over neurons of the mean over folds."""
@@ -206,22 +271,38 @@ def _deviations(x: Array, xp: Namespace) -> tuple[Array, Array]:
 
 
 def _predicted(targets: Array, regressions: list[_Ridge], xp: Namespace) -> Array:
-    """Predictions for the test examples, by the penalty with the smallest leave-one-out error on the training examples.
-
-    The residual without example i is e_i / (1 - h_ii), h the hat matrix including the mean (Allen 1974).
-    """
+    """Predictions for the test examples, by the penalty with the smallest leave-one-out error on the training examples."""
+    if len(regressions) == 1:
+        return regressions[0].predict(targets)
+    known = detach(targets)
     best = error = None
     for ridge in regressions:
-        weights = ridge.right @ targets
-        predicted = ridge.test @ weights
-        if len(regressions) == 1:
-            return predicted
-        leverage = total(ridge.train * ridge.right.mT, xp, axis=1) + 1.0 / targets.shape[0]
-        residual = (targets - ridge.train @ weights) / (1.0 - leverage)[:, None]
-        squares = total(residual * residual, xp)
+        predicted, squares = ridge.predict(targets), _left_out_error(known, ridge, xp)
         if best is None:
             best, error = predicted, squares
         else:
             better = squares < error
             best, error = xp.where(better, predicted, best), xp.where(better, squares, error)
     return best
+
+
+def _left_out_error(targets: Array, ridge: _Ridge, xp: Namespace) -> Array:
+    """Sum of squares of the residuals that examples have when they are left out.
+
+    That of example i is [Ry]_i / R_ii with R = I - 11'/n - T (T'T + alpha I)^-1 T' (Allen 1974). In singular vectors R is
+    C + alpha U (S^2 + alpha I)^-1 U', with C what neither the mean nor T reaches. If C has nothing of example i, alpha cancels:
+    what is left is exact for small penalties, where R itself is rounding, and the limit for 0.
+    """
+    u, _, squares, present = ridge.factors
+    n = targets.shape[0]
+    inverse = xp.where(present, 1.0 / xp.where(present, squares + ridge.alpha, 1.0), 0.0)
+    along = cross(u, targets)
+    shares = u * u
+    inside, own = u @ (inverse[:, None] * along), total(shares * inverse[None, :], xp, axis=1)
+    beyond, free = targets - u @ along, (1.0 - 1.0 / n) - total(shares, xp, axis=1)
+    fitted = free <= _LEVERAGE * n * float(xp.finfo(free.dtype).eps)
+    some = xp.logical_or(xp.logical_not(fitted), own > 0)
+    residual = xp.where(fitted[:, None], inside, beyond + ridge.alpha * inside)
+    weight = xp.where(fitted, own, free + ridge.alpha * own)
+    residual = residual / xp.where(some, weight, 1.0)[:, None]
+    return total(residual * residual, xp)

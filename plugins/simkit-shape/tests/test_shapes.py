@@ -14,12 +14,15 @@ import simkit
 import simkit.testing
 from simkit.errors import InvalidArrayError, SpecError
 
-METRICS = ["shape_metric", "shape_metric(angular=False)", "shape_metric(alpha=0.5)", "bures(summary=angular)", "riemannian"]
+NETREP = ["shape_metric(alpha=0.5, form=netrep)", "shape_metric(alpha=0.5, angular=False, form=netrep)"]
+METRICS = [*NETREP, "shape_metric", "shape_metric(angular=False)", "shape_metric(alpha=0.5)", "bures(summary=angular)", "riemannian"]
 
 
 @simkit.testing.parametrize(
     *METRICS,
     "shape_metric(alpha=0)",
+    "shape_metric(alpha=0, form=netrep)",
+    "shape_metric(angular=False, form=netrep)",
     "bures",
     "bures(summary=distance)",
     "riemannian(shrinkage=0.5)",
@@ -59,6 +62,50 @@ def test_shape_metric_by_the_best_rotation(alpha):
     angle, distance = np.arccos(np.sum(b * (a @ rotation))), np.linalg.norm(a @ rotation - b)
     assert simkit.compare(x, y, "shape_metric", alpha=alpha) == pytest.approx(angle, rel=1e-9)
     assert simkit.compare(x, y, "shape_metric", alpha=alpha, angular=False) == pytest.approx(distance, rel=1e-9)
+
+
+def netrep_whitened(x, alpha):
+    """Partly whitened in its own units, then scaled to the norm that it had."""
+    x = centred(x)
+    values, v = np.linalg.eigh(x.T @ x)
+    z = x @ (v * (alpha + (1 - alpha) / np.sqrt(values))) @ v.T
+    return z * np.linalg.norm(x) / np.linalg.norm(z)
+
+
+@pytest.mark.parametrize("alpha", [0, 0.3, 0.9, 1])
+@pytest.mark.parametrize("size", [0.01, 1.0, 30.0])
+def test_netreps_form(alpha, size):
+    x, y = pair()
+    a, b = padded(netrep_whitened(size * x, alpha), netrep_whitened(y, alpha))
+    rotation, _ = orthogonal_procrustes(a, b)
+    a = a @ rotation
+    angle, distance = np.arccos(np.sum(a * b) / np.linalg.norm(a) / np.linalg.norm(b)), np.linalg.norm(a - b)
+    parameters = {"alpha": alpha, "form": "netrep"}
+    assert simkit.compare(size * x, y, "shape_metric", **parameters) == pytest.approx(angle, rel=1e-9)
+    assert simkit.compare(size * x, y, "shape_metric", angular=False, **parameters) == pytest.approx(distance, rel=1e-9)
+    if alpha in {0.3, 0.9}:
+        ours = simkit.compare(size * x, y, "shape_metric", alpha=alpha)
+        assert ours != pytest.approx(angle, rel=1e-4)
+
+
+@pytest.mark.parametrize("angular", [True, False])
+@pytest.mark.parametrize("alpha", [0, 0.5, 1])
+def test_netreps_form_has_finite_gradients(alpha, angular):
+    torch = pytest.importorskip("torch")
+    x, y = pair()
+    x[:, 1], y[:, 2] = 0.0, y[:, 0]
+    index = simkit.get_index("shape_metric", alpha=alpha, angular=angular, form="netrep")
+    rng = np.random.default_rng(0)
+    mixed = x @ (0.3 * rng.standard_normal((5, 5)))
+    gradients = []
+    for other in (y, x):
+        given = [torch.tensor(z, requires_grad=True) for z in (x, other)]
+        index(*given).backward()
+        gradients.append([z.grad.numpy() for z in given])
+    assert np.isfinite([*gradients[0][0], *gradients[1][0], *gradients[1][1]]).all()
+    assert np.isfinite(gradients[0][1]).all()
+    ends = [float(index(x + t * mixed, y)) for t in (1e-5, -1e-5)]
+    assert np.sum(gradients[0][0] * mixed) == pytest.approx((ends[0] - ends[1]) / 2e-5, rel=1e-5, abs=1e-7)
 
 
 def test_shape_metric_has_no_units():
@@ -203,6 +250,6 @@ def test_whole_numbers_may_be_written_with_a_point():
 def test_bad_input():
     with pytest.raises(InvalidArrayError, match="48 rows, not a multiple of repeats=5"):
         simkit.compare(repeated(), repeated(1), "stochastic_shape(repeats=5)")
-    for spec in ("stochastic_shape(repeats=1)", "shape_metric(alpha=2)", "riemannian(shrinkage=1)", "bures(summary=angle)"):
+    for spec in ("stochastic_shape(repeats=1)", "shape_metric(alpha=2)", "shape_metric(form=paper)", "riemannian(shrinkage=1)", "bures(summary=angle)"):
         with pytest.raises(SpecError):
             simkit.get_index(spec)

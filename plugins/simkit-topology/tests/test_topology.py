@@ -16,7 +16,7 @@ from simkit.errors import SpecError
 from simkit.representation import Representation
 
 
-@simkit.testing.parametrize("rtd", "rtd(examples=15, draws=2)", "rtd_lite", "imd", "imd(k=3, vectors=4)")
+@simkit.testing.parametrize("rtd", "rtd(examples=15, draws=2)", "rtd_lite", "imd", "imd(k=3, vectors=4)", "imd(form=code)")
 def test_conformance(check):
     check()
 
@@ -27,9 +27,9 @@ def pair(n=9, seed=0):
     return x, np.tanh(2 * x) @ rng.standard_normal((2, 3)) + 0.3 * rng.standard_normal((n, 3))
 
 
-def distances(x):
+def distances(x, form="paper"):
     w = np.linalg.norm(x[:, None] - x[None], axis=2)
-    return w / np.quantile(w[np.triu_indices(len(x), 1)], 0.9)
+    return w / np.quantile(w[np.triu_indices(len(x), 1)] if form == "paper" else w, 0.9)
 
 
 def rank_over_two_elements(columns):
@@ -66,13 +66,14 @@ def divergence(w, v):
     return sum(loops(w, v, a) * (b - a) for a, b in itertools.pairwise(scales))
 
 
+@pytest.mark.parametrize("form", ["paper", "code"])
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_rtd_by_relative_homology(seed):
+def test_rtd_by_relative_homology(seed, form):
     x, y = pair(seed=seed)
-    w, v = distances(x), distances(y)
+    w, v = distances(x, form), distances(y, form)
     expected = (divergence(w, v) + divergence(v, w)) / 2
     assert expected > 0
-    assert simkit.compare(x, y, "rtd") == pytest.approx(expected, rel=1e-9)
+    assert simkit.compare(x, y, "rtd", form=form) == pytest.approx(expected, rel=1e-9)
 
 
 def components(w, t):
@@ -84,16 +85,17 @@ def components(w, t):
     return len(set(label))
 
 
-def test_rtd_lite_counts_components():
+@pytest.mark.parametrize("form", ["paper", "code"])
+def test_rtd_lite_counts_components(form):
     """The difference of the numbers of components, over all scales."""
     x, y = pair(20)
-    w, v = distances(x), distances(y)
+    w, v = distances(x, form), distances(y, form)
     both = np.minimum(w, v)
     scales = np.unique([0.0, *w.ravel(), *v.ravel()])
     area = sum(
         (components(w, a) / 2 + components(v, a) / 2 - components(both, a)) * (b - a) for a, b in itertools.pairwise(scales)
     )
-    assert simkit.compare(x, y, "rtd_lite") == pytest.approx(area, rel=1e-9)
+    assert simkit.compare(x, y, "rtd_lite", form=form) == pytest.approx(area, rel=1e-9)
 
 
 def test_rtd_lite_of_equal_examples():
@@ -140,9 +142,11 @@ def imd_by_definition(x, y, k):
     times, traces = np.logspace(-1, 1, 256), []
     for z in (x, y):
         w = np.linalg.norm(z[:, None] - z[None], axis=2)
-        nearest = np.argsort(w + np.diag(np.full(len(z), np.inf)), axis=1)[:, :k]
         a = np.zeros_like(w)
-        np.put_along_axis(a, nearest, 1.0, axis=1)
+        for i, row in enumerate(np.round(w, 9) + np.diag(np.full(len(z), np.inf))):
+            last = np.sort(row)[k - 1]
+            a[i, row < last] = 1.0
+            a[i, row == last] = (k - np.sum(row < last)) / np.sum(row == last)
         a = np.maximum(a, a.T)
         root = np.diag(a.sum(axis=1) ** -0.5)
         traces.append([np.trace(expm(-t * (np.eye(len(z)) - root @ a @ root))) / len(z) for t in times])
@@ -153,6 +157,30 @@ def test_imd_by_the_matrix_exponential():
     x, y = pair(25)
     for k in (3, 5):
         assert simkit.compare(x, y, "imd", k=k) == pytest.approx(imd_by_definition(x, y, k), rel=1e-9)
+        assert simkit.compare(x, y, "imd", k=k, form="code") == pytest.approx(1e6 * imd_by_definition(x, y, k), rel=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["binary", "repeated", "grid"])
+def test_imd_shares_places_among_neighbours_that_are_equally_near(kind):
+    rng = np.random.default_rng(4)
+    x, y = pair(40)
+    if kind == "binary":
+        x, y = (rng.standard_normal((40, p)) > 0.3 for p in (8, 7))
+    elif kind == "repeated":
+        rows = rng.integers(0, 12, 40)
+        x, y = x[rows], y[rows]
+    else:
+        x = np.stack(np.meshgrid(np.arange(8), np.arange(5)), axis=-1).reshape(40, 2)
+    x, y = x.astype(float), y.astype(float)
+    expected = imd_by_definition(x, y, 5)
+    assert simkit.compare(x, y, "imd") == pytest.approx(expected, rel=1e-7)
+    for dtype, tolerance in ((np.float64, 1e-9), (np.float32, 1e-5)):
+        for _ in range(3):
+            order = rng.permutation(40)
+            q = np.linalg.qr(rng.standard_normal((x.shape[1], x.shape[1])))[0]
+            turned = ((x[order] @ q + 0.3) * 2.7).astype(dtype)
+            again = simkit.compare(turned, y[order].astype(dtype), "imd")
+            assert float(again) == pytest.approx(expected, rel=tolerance)
 
 
 def test_heat_by_quadrature():
@@ -160,6 +188,14 @@ def test_heat_by_quadrature():
     x = np.random.default_rng(0).standard_normal((n, 4))
     exact, near = (simkit.get_index(f"imd(vectors={m})").prepare(Representation(x)).heat for m in (0, vectors))
     np.testing.assert_allclose(near, exact, atol=4 * np.sqrt(2 / (n * vectors)))
+    seeds = range(40)
+    found = {
+        form: [simkit.get_index("imd", vectors=5, seed=s, form=form).prepare(Representation(x)).heat for s in seeds]
+        for form in ("paper", "code")
+    }
+    np.testing.assert_allclose(np.mean(found["code"], axis=0), exact, atol=4 * np.sqrt(2 / (n * 5 * len(seeds))))
+    early = np.logspace(-1, 1, 256) < 1  # where the correction of the first order counts
+    assert np.all(np.std(found["code"], axis=0)[early] < 0.7 * np.std(found["paper"], axis=0)[early])
     few = np.random.default_rng(1).standard_normal((8, 4))  # as many steps as examples: exact but for the vectors
     one = simkit.get_index("imd(k=3, vectors=1)").prepare(Representation(few)).heat
     v = np.random.default_rng(0).standard_normal(8)
@@ -175,7 +211,7 @@ def test_imd_does_not_know_which_example_is_which():
 
 
 def test_bad_parameters():
-    for spec in ("rtd(examples=2)", "rtd(draws=0)", "rtd(seed=-1)", "imd(k=0)", "imd(k=2.5)", "imd(vectors=-1)"):
+    for spec in ("rtd(examples=2)", "rtd(draws=0)", "rtd(seed=-1)", "imd(k=0)", "imd(form=theirs)", "rtd(form=theirs)", "rtd_lite(form=theirs)", "imd(k=2.5)", "imd(vectors=-1)"):
         with pytest.raises(SpecError):
             simkit.get_index(spec)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Literal, NamedTuple, TypeAlias, get_args
 
 import simkit
 from simkit.arrays import Array, Namespace
@@ -18,6 +18,7 @@ from simkit.linalg import (
     squared_norm,
     symmetric_root,
     total,
+    widen,
 )
 from simkit.properties import Facts, Invariances
 from simkit.representation import Representation
@@ -26,9 +27,12 @@ from simkit_shape.angles import angle_of, differs
 
 __all__ = ["ShapeMetric"]
 
+Form: TypeAlias = Literal["normalised", "netrep"]
+
 
 class _Shape(NamedTuple):
     x: Array  # partly whitened, of norm 1
+    norm: Array  # of the centred layer as it was given
     xp: Namespace
 
 
@@ -47,12 +51,22 @@ class ShapeMetric(simkit.Index[_Shape]):
     Procrustes angle, ``alpha=0`` compares column spaces, like CCA. Unlike `simkit.indexes.Procrustes` it scales before it
     whitens, so that the units of the features never matter.
 
+    The authors' program `netrep` (``LinearMetric``) does not scale the layer before it whitens: it takes phi(X) of the centred
+    X in its own units. With 0 < alpha < 1 its figures so depend on the units of the features, and on the number of examples:
+    of large features little is whitened. And its Euclidean distance is that of layers that keep their norms,
+    min_Q | |X| phi(X) Q - |Y| phi(Y) |. ``form="netrep"`` computes these.
+
     Parameters
     ----------
     alpha : float
         In [0, 1]: 1 leaves the layers as they are, 0 whitens them.
     angular : bool
         The angle rather than the Euclidean distance.
+    form : {"normalised", "netrep"}
+        ``"normalised"``: layers are scaled to norm 1 before they are partly whitened, and after. ``"netrep"``: as netrep has
+        it, see above. netrep takes eigenvalues of X'X below 1e-7 for 1e-7, which is not imitated; its figures differ where
+        there are such: by much if features are that small, and in the Euclidean distance with alpha < 1 if layers have dead
+        units, more units than examples, or different widths (it appends dead units to the narrower one).
 
     Raises
     ------
@@ -66,6 +80,7 @@ class ShapeMetric(simkit.Index[_Shape]):
 
     alpha: float = 1.0
     angular: bool = True
+    form: Form = "normalised"
 
     name: ClassVar[str] = "shape_metric"
     reference: ClassVar[str] = "Williams et al. 2021"
@@ -73,15 +88,19 @@ class ShapeMetric(simkit.Index[_Shape]):
     def __post_init__(self) -> None:
         check_number(self.name, "alpha", self.alpha, at_least=0, at_most=1)
         check_choice(self.name, "angular", self.angular, (True, False))
+        check_choice(self.name, "form", self.form, get_args(Form))
 
     @property
     def facts(self) -> Facts:
-        """A metric on shapes; fully whitened ones keep their column space only."""
-        kept = "invertible_linear" if self.alpha == 0 else "orthogonal"
+        """A metric on shapes; fully whitened ones keep their column space only, unless they keep their norms."""
+        norms = self.form == "netrep" and not self.angular
+        whitened = self.alpha == 0 and not norms
+        unit_free = self.form == "normalised" or (self.angular and self.alpha in {0, 1})
+        kept = ("translation", "invertible_linear" if whitened else "orthogonal", *(("isotropic_scaling",) if unit_free else ()))
         return Facts(
             symmetric=True,
-            range=(0.0, math.pi / 2 if self.angular else math.sqrt(2)),
-            invariances=Invariances.both("translation", "isotropic_scaling", kept),  # type: ignore[arg-type]
+            range=(0.0, math.pi / 2 if self.angular else math.inf if norms else math.sqrt(2)),
+            invariances=Invariances.both(*kept),  # type: ignore[arg-type]
             statistic="moments",
             identity=0.0,
             metric=True,
@@ -91,16 +110,17 @@ class ShapeMetric(simkit.Index[_Shape]):
         """The partly whitened layer, of norm 1, in at most n columns."""
         layer = representation
         xp = layer.xp
+        size, scale = root(squared_norm(layer.precise, xp), xp), widen(layer.scale, xp)
         if self.alpha == 1:
             x = compact(layer.precise, xp)
         elif self.alpha == 0:
             x = layer.basis.q
         else:
             q = layer.basis.q
-            whole = root(squared_norm(layer.precise, xp), xp)
-            sizes = ratio(symmetric_root(cross(q, layer.precise), xp), whole, xp)  # X = Q (Q'XX'Q)^1/2, up to a rotation
+            unit = size if self.form == "normalised" else 1.0 / scale
+            sizes = ratio(symmetric_root(cross(q, layer.precise), xp), unit, xp)  # X = Q (Q'XX'Q)^1/2, up to a rotation
             x = q @ (self.alpha * sizes + (1 - self.alpha) * identity(q.shape[1], q, xp))
-        return _Shape(ratio(x, root(squared_norm(x, xp), xp), xp), xp)
+        return _Shape(ratio(x, root(squared_norm(x, xp), xp), xp), size * scale, xp)
 
     def score(self, x: _Shape, y: _Shape) -> Array:
         """The angle or the distance."""
@@ -108,5 +128,6 @@ class ShapeMetric(simkit.Index[_Shape]):
         cosine = xp.clip(total(singular_values(cross(x.x, y.x), xp), xp), max=1.0)
         if self.angular:
             return angle_of(cosine, xp)
-        euclidean = xp.where(differs(cosine), root(2 - 2 * cosine, xp), 0.0)
-        return xp.where(xp.isnan(cosine), cosine, euclidean)
+        apart = xp.where(differs(cosine), 2 - 2 * cosine, 0.0)
+        squared = apart if self.form == "normalised" else (x.norm - y.norm) ** 2 + x.norm * y.norm * apart
+        return xp.where(xp.isnan(cosine), cosine, root(squared, xp))
