@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from matplotlib.axes import Axes
 
 from benchmarks.paper.data import NOTHING
 from benchmarks.paper.drawing import markdown, percent, sheet
@@ -49,9 +50,7 @@ class Encoders:
     def layers(self, study: Study) -> list[Layers]:
         """All places of all sublayers of every network."""
         count = self.count(study)
-        return [
-            study.token_layers(recipe, count=count, trained=self.trained, double=self.double) for recipe in self.recipes
-        ]
+        return [study.token_layers(recipe, count=count, trained=self.trained, double=self.double) for recipe in self.recipes]
 
     def between(self, study: Study, index: str, place: str, n: int | None = None) -> np.ndarray:
         """As `Study.between`, at one place, for `n` tokens spread evenly over all sequences."""
@@ -121,14 +120,14 @@ def encoders(study: Study) -> dict[str, Encoders]:
         "computed in float64": Encoders(usual, double=True),
         "10 times the tokens": Encoders(usual, more=10),
         "untrained": Encoders(usual, trained=False),
-        "trained 3 times as long": Encoders(kind(steps=3 * size.steps)),
+        "trained twice as long": Encoders(kind(steps=2 * size.steps)),
         f"width {size.width // 2}": Encoders(kind(width=size.width // 2)),
-        f"width {2 * size.width}": Encoders(kind(width=2 * size.width)),
         f"width {wide}": Encoders(kind(width=wide)),
         f"untrained, width {wide}": Encoders(kind(width=wide), trained=False),
+        f"sorts 10 of {2 * size.width} symbols": Encoders(kind(symbols=2 * size.width)),
+        f"width {wide}, sorts 10 of {2 * wide} symbols": Encoders(kind(width=wide, symbols=2 * wide)),
         "sorts 20 of 64 symbols": Encoders(kind(length=20, symbols=64)),
         "text": Encoders(kind(**TEXT)),
-        f"text, width {wide}": Encoders(kind(**TEXT, width=wide)),
     }
 
 
@@ -145,7 +144,7 @@ def convolutional(study: Study) -> dict[str, Convolutional]:
     cells = {
         "as in Figure F.3": Convolutional(kind()),
         "untrained": Convolutional(kind(), trained=False),
-        "trained 4 times as long": Convolutional(kind(times=4)),
+        "trained 3 times as long": Convolutional(kind(times=3)),
         f"width {narrow}": Convolutional(kind(f"width{narrow}")),
         f"width {wide}": Convolutional(kind(f"width{wide}")),
     }
@@ -167,6 +166,12 @@ def favoured(scores: np.ndarray) -> tuple[int, float]:
     """The layer that is most often the most similar one, numbered from 1, and in what share of the rows it is."""
     count = np.bincount(_rows(scores).argmax(axis=-1).ravel(), minlength=scores.shape[-1])
     return int(count.argmax()) + 1, float(count.max() / count.sum())
+
+
+def rank(layer: np.ndarray) -> int:
+    """How many singular values of the centred layer are not lost in the rounding of float32."""
+    values = np.linalg.svd(layer.astype(np.float64) - layer.mean(axis=0, dtype=np.float64), compute_uv=False)
+    return int((values > 1e-5 * values[0]).sum())
 
 
 def apart(scores: np.ndarray) -> float:
@@ -197,10 +202,9 @@ def _with_error(result: LayerAccuracy) -> str:
     return f"{percent(result.accuracy)} ({percent(result.standard_error)})"
 
 
-def run(study: Study) -> Report:
-    """Layers found by CCA in encoders and by SVCCA in convolutional networks, under one change after the other."""
-    numbers: dict[str, np.ndarray] = {}
-    lines, details, growth, curves = [], [], [], {}
+def _about_encoders(study: Study, axis: Axes, numbers: dict[str, np.ndarray]) -> list[str]:
+    """Tables, `numbers` and a curve about Table F.1."""
+    lines, details, growth = [], [], []
     cells = encoders(study)
     for label, cell in cells.items():
         layers = cell.layers(study)[0]
@@ -208,6 +212,7 @@ def run(study: Study) -> Report:
         scores = {(index, place): cell.between(study, index, place) for index in ("cca", "cka") for place in PLACES}
         found = {key: _found(value, key[0], n) for key, value in scores.items()}
         numbers |= {f"{label}, {index}, {place}": value.hits for (index, place), value in found.items()}
+        cca = [scores["cca", place] for place in PLACES]
         lines.append(
             (
                 label,
@@ -218,98 +223,102 @@ def run(study: Study) -> Report:
                 *(percent(found["cka", place].accuracy) for place in PLACES),
             )
         )
-        residual = scores["cca", "Residual"]
-        best, share = favoured(residual)
+        best, share = favoured(cca[0])
         details.append(
             (
                 label,
-                f"{np.diagonal(average(residual)).mean():.3f}",
-                f"{apart(residual):+.4f}",
+                *(rank(layers[f"{i} {PLACES[0]}"]) for i in (1, 2)),
                 f"{best} ({share:.0%})",
-                *(percent(tied(scores["cca", place])) for place in PLACES),
+                *(percent(_found(value[..., 1:, 1:], "cca", n).accuracy) for value in cca),
+                *(percent(tied(value)) for value in cca),
             )
         )
-        if label in (BASE, *list(cells)[-2:]):
+        if label == BASE or label.startswith("width"):
             sizes = [int(ratio * p) for ratio in RATIOS if ratio * p < n]
             at = [cell.between(study, "cca", "Residual", size) for size in sizes]
-            curves[label] = [size / p for size in sizes], [100 * _found(s, "cca", k).accuracy for s, k in zip(at, sizes, strict=True)]
+            shares = [_found(value, "cca", size).accuracy for value, size in zip(at, sizes, strict=True)]
+            axis.plot([size / p for size in sizes], [100 * share for share in shares], marker="o", ms=3, lw=1, label=label)
             growth += [
-                (label, f"{k / p:g}", k, percent(_found(s, "cca", k).accuracy), percent(tied(s)))
-                for s, k in zip(at, sizes, strict=True)
+                (label, f"{size / p:g}", size, percent(share), percent(tied(value)))
+                for value, size, share in zip(at, sizes, shares, strict=True)
             ]
+    axis.axhline(100 / study.size.sublayers, color="0.6", lw=0.8, ls=":")
+    axis.set(xscale="log", xlabel="n / p", ylabel="sublayers found by CCA, %", title="Encoders, Residual", ylim=(0, 100))
+    return [
+        f"Encoders, {len(cells[BASE].recipes)} of each kind: sublayers found, % (jackknife standard error); chance "
+        f"{100 / study.size.sublayers:.1f}.",
+        markdown(["encoders", "right, %", "p", "n", *(f"CCA, {p}" for p in PLACES), *(f"CKA, {p}" for p in PLACES)], lines),
+        "After Layer Norm, the rank of the first and of the second sublayer, and the sublayer that CCA takes for the most "
+        "similar one most often, whatever is looked for; the share found among all sublayers but the first; the share of "
+        f"rows in which several sublayers are the most similar up to {TIE:g}. All in %.",
+        markdown(
+            ["encoders", "rank, 1", "rank, 2", "Layer Norm, favoured", *(f"without 1, {p}" for p in PLACES),
+             *(f"tied, {p}" for p in PLACES)],
+            details,
+        ),
+        "CCA of the residual stream on fewer tokens:",
+        markdown(["encoders", "n / p", "n", "found, %", "tied, %"], growth),
+    ]  # fmt: skip
 
-    images, thresholds = [], {}
-    networks = convolutional(study)
-    for label, group in networks.items():
-        layers = group.layers(study)
+
+def _about_convolutional(study: Study, axis: Axes, numbers: dict[str, np.ndarray]) -> list[str]:
+    """Tables, `numbers` and a curve about Figure F.3."""
+    lines = []
+    cells = convolutional(study)
+    for label, cell in cells.items():
+        layers = cell.layers(study)
         n = len(next(iter(layers[0].values())))
-        right = np.mean([study.accuracy(recipe) for recipe in group.recipes]) if group.trained else float("nan")
-        by = {t: group.between(study, f"svcca(threshold={t})") for t in THRESHOLDS}
-        rho = group.between(study, "svcca(threshold=0.5, summary=rho)")
-        results = {t: _found(value, "svcca", n) for t, value in by.items()}
-        numbers |= {f"{label}, svcca {t}": value.hits for t, value in results.items()}
-        count = kept(layers, THRESHOLDS[0])
-        thresholds[label] = [100 * results[t].accuracy for t in THRESHOLDS]
-        images.append(
+        right = np.mean([study.accuracy(recipe) for recipe in cell.recipes]) if cell.trained else np.nan
+        scores = {t: cell.between(study, f"svcca(threshold={t})") for t in THRESHOLDS}
+        found = {t: _found(value, "svcca", n) for t, value in scores.items()}
+        numbers |= {f"{label}, svcca {t}": value.hits for t, value in found.items()}
+        count, least = kept(layers, THRESHOLDS[0]), THRESHOLDS[0]
+        lines.append(
             (
                 label,
                 percent(float(right)),
                 n,
                 f"{min(count)} to {max(count)}",
-                f"{apart(by[THRESHOLDS[0]]):+.3f}",
-                _with_error(results[THRESHOLDS[0]]),
-                percent(_found(rho, "svcca", n).accuracy),
-                *(percent(results[t].accuracy) for t in THRESHOLDS[1:]),
-                percent(_found(group.between(study, "cka"), "cka", n).accuracy),
-                percent(max(tied(value) for value in by.values())),
+                f"{apart(scores[least]):+.3f}",
+                _with_error(found[least]),
+                *(percent(found[t].accuracy) for t in THRESHOLDS[1:]),
+                percent(_found(cell.between(study, "cka"), "cka", n).accuracy),
+                percent(max(tied(value) for value in scores.values())),
             )
         )
-    group = next(iter(networks.values()))
-    total = len(next(iter(group.layers(study)[0].values())))
-    examples = [
-        (k, *(percent(_found(group.between(study, f"svcca(threshold={t})", k), "svcca", k).accuracy) for t in THRESHOLDS))
+        axis.plot(THRESHOLDS, [100 * found[t].accuracy for t in THRESHOLDS], marker="o", ms=3, lw=1, label=label)
+    first = next(iter(cells.values()))
+    total = len(next(iter(first.layers(study)[0].values())))
+    growth = [
+        (k, *(percent(_found(first.between(study, f"svcca(threshold={t})", k), "svcca", k).accuracy) for t in THRESHOLDS))
         for k in study.size.growing
         if k <= total
     ]
+    axis.axhline(100 / 9, color="0.6", lw=0.8, ls=":")
+    axis.set(xlabel="threshold", ylabel="layers found by SVCCA, %", title="Convolutional networks", ylim=(0, 100))
+    return [
+        f"Convolutional networks, {len(first.recipes)} of each kind: layers found by SVCCA (R2), % (jackknife standard "
+        "error at 0.5); chance 11.1. At threshold 0.5: the components kept (of the layer with fewest, with most), and the "
+        "mean for corresponding layers minus that for all others.",
+        markdown(
+            ["networks", "test, %", "n", "kept", "apart", *(f"{t}" for t in THRESHOLDS), "CKA", "tied, %"],
+            lines,
+        ),
+        "The networks of Figure F.3 on fewer images, layers found by SVCCA (R2), %:",
+        markdown(["n", *(f"{t}" for t in THRESHOLDS)], growth),
+    ]  # fmt: skip
 
+
+def run(study: Study) -> Report:
+    """Layers found by CCA in encoders and by SVCCA in convolutional networks, under one change after the other."""
+    numbers: dict[str, np.ndarray] = {}
     figure, axes = sheet(1, 2, (4.2, 3.2))
-    for label, (ratios, shares) in curves.items():
-        axes[0, 0].plot(ratios, shares, marker="o", ms=3, lw=1, label=label)
-    axes[0, 0].axhline(100 / study.size.sublayers, color="0.6", lw=0.8, ls=":")
-    axes[0, 0].set(xscale="log", xlabel="n / p", ylabel="sublayers found by CCA, %", title="Encoders, Residual", ylim=(0, 100))
-    for label, shares in thresholds.items():
-        axes[0, 1].plot(THRESHOLDS, shares, marker="o", ms=3, lw=1, label=label)
-    axes[0, 1].axhline(100 / 9, color="0.6", lw=0.8, ls=":")
-    axes[0, 1].set(xlabel="threshold", ylabel="layers found by SVCCA, %", title="Convolutional networks", ylim=(0, 100))
-    for ax in axes.flat:
-        ax.legend(fontsize=6, frameon=False)
-        ax.title.set_fontsize(9)
-
-    size = len(next(iter(cells.values())).recipes)
-    text = "\n\n".join(
-        [
-            f"Encoders, {size} of each kind: sublayers found, % (jackknife standard error); chance "
-            f"{100 / study.size.sublayers:.1f}.",
-            markdown(
-                ["encoders", "right, %", "p", "n", *(f"CCA, {p}" for p in PLACES), *(f"CKA, {p}" for p in PLACES)], lines
-            ),
-            "CCA of the residual stream: its mean for corresponding sublayers, that minus the mean for all others, and the "
-            f"sublayer that is found most often, whatever is looked for; then the share of rows that are tied up to {TIE:g}, %.",
-            markdown(
-                ["encoders", "corresponding", "minus others", "most often found", *(f"tied, {p}" for p in PLACES)], details
-            ),
-            "CCA of the residual stream on fewer tokens:",
-            markdown(["encoders", "n / p", "n", "found, %", "tied rows, %"], growth),
-            f"Convolutional networks, {size} of each kind: layers found by SVCCA, %; chance 11.1. At threshold 0.5, R2: the "
-            "components kept (of the layer with fewest, with most), and the mean for corresponding layers minus that for "
-            "all others.",
-            markdown(
-                ["networks", "test, %", "n", "kept at 0.5", "apart", "0.5, R2 (s.e.)", "0.5, rho",
-                 *(f"{t}, R2" for t in THRESHOLDS[1:]), "CKA", "tied rows, %"],
-                images,
-            ),
-            "The networks of Figure F.3 on fewer images, layers found by SVCCA (R2), %:",
-            markdown(["n", *(f"threshold {t}" for t in THRESHOLDS)], examples),
-        ]
-    )  # fmt: skip
-    return Report("causes", text, numbers, figure)
+    parts = [
+        part
+        for about, axis in zip((_about_encoders, _about_convolutional), axes[0], strict=True)
+        for part in about(study, axis, numbers)
+    ]
+    for axis in axes[0]:
+        axis.legend(fontsize=6, frameon=False)
+        axis.title.set_fontsize(9)
+    return Report("causes", "\n\n".join(parts), numbers, figure)

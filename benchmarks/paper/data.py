@@ -1,5 +1,6 @@
-"""Images: scikit-learn's digits, halves of them, patches of its photographs, or CIFAR from a local folder; for the
-Transformer sequences to sort, or English text with letters to guess.
+"""Images: scikit-learn's digits, halves of them, its photographs, or CIFAR from a local folder; sequences; English text.
+
+The Transformer sorts sequences, or guesses hidden letters of a text.
 
 CIFAR's files are pickles. They are read by an unpickler that can make dictionaries, lists, strings, bytes, numbers and NumPy
 arrays of numbers, and nothing else: a file that asks for anything more is refused before it can run.
