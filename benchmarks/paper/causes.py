@@ -120,7 +120,6 @@ def encoders(study: Study) -> dict[str, Encoders]:
         "computed in float64": Encoders(usual, double=True),
         "10 times the tokens": Encoders(usual, more=10),
         "untrained": Encoders(usual, trained=False),
-        "trained half as long": Encoders(kind(steps=size.steps // 2)),
         f"width {wide}": Encoders(kind(width=wide)),
         f"untrained, width {wide}": Encoders(kind(width=wide), trained=False),
         f"sorts 10 of {2 * size.width} symbols": Encoders(kind(symbols=2 * size.width)),
@@ -139,13 +138,12 @@ def convolutional(study: Study) -> dict[str, Convolutional]:
         usual = [study.recipe(architecture, seed, task) for seed in seeds]
         return tuple(replace(recipe, epochs=max(1, recipe.epochs // share)) for recipe in usual)
 
-    narrow, wide = size.widths[min(1, len(size.widths) - 1)], size.widths[-1]
+    narrow = size.widths[1]
     cells = {
         "as in Figure F.3": Convolutional(kind()),
         "untrained": Convolutional(kind(), trained=False),
         "trained a third as long": Convolutional(kind(share=3)),
         f"width {narrow}": Convolutional(kind(f"width{narrow}")),
-        f"width {wide}": Convolutional(kind(f"width{wide}")),
     }
     if study.data == "digits":
         cells["photographs"] = Convolutional(kind(task="photographs"))
