@@ -66,10 +66,14 @@ def read_activations(path: str | os.PathLike[str]) -> Activations:
     except InvalidArrayError:
         raise
     except (ValueError, zipfile.BadZipFile, EOFError, KeyError) as error:
-        if "pickle" in str(error).lower():
+        if "allow_pickle" in str(error) and "Object arrays" in str(error):
             raise InvalidArrayError(
-                f"{path} holds pickled Python objects, which can run code when they are read. Save plain arrays instead, "
-                "for example numpy.savez(path, **layers)."
+                f"{path} holds pickled Python objects, which can run code when they are read. Save arrays of numbers "
+                f"instead: numpy.savez({path.with_suffix('.npz').name!r}, **layers), or numpy.save for a single one."
+            ) from None
+        if "allow_pickle" in str(error):  # NumPy takes whatever does not begin as its own files do for a pickle
+            raise InvalidArrayError(
+                f"{path} does not begin as a {path.suffix} file does: damaged, or another kind of file under this name."
             ) from None
         raise InvalidArrayError(f"{path} cannot be read as {path.suffix}: {error}") from None
     if not isinstance(found, dict):

@@ -115,7 +115,10 @@ class SimilarityMatrix:
             The name does not end in ``.npz``.
         """
         if not os.fspath(path).endswith(".npz"):
-            raise ValueError(f"A SimilarityMatrix is saved as .npz; got {os.fspath(path)!r}.")
+            raise ValueError(
+                f"A SimilarityMatrix is saved as .npz; got {os.fspath(path)!r}. simkit.io.write_matrix(matrix, path) also "
+                "writes .csv, .json and .png."
+            )
         with whole_file(path, force=force) as temporary, temporary.open("wb") as file:
             np.savez_compressed(
                 file,

@@ -220,7 +220,10 @@ class Registry(Generic[Kind]):
                 where, version = (_normalised(dist.name), dist.version) if dist else ("unknown", "")
                 entry = Entry(point.name, self.base, distribution=where, version=version, point=point)
                 if allowed is not None and where not in allowed:
-                    entry.block(f"{ALLOWED}={os.environ.get(ALLOWED, '')!r} does not name that distribution.")
+                    entry.block(
+                        f"{ALLOWED}={os.environ.get(ALLOWED, '')!r} does not name that distribution. Set it to a list with "
+                        f"{where} in it, separated by commas, or unset it."
+                    )
                 elif dist and where != OWN and _lies_here(dist):
                     entry.block(f"it lies in the current directory, {Path.cwd()}, and is not installed: pip install it.")
                 same = found.setdefault(point.name, [])

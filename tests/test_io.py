@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 
 import numpy as np
 import pytest
@@ -94,6 +95,19 @@ def test_nothing_is_unpickled(tmp_path, suffix):
     assert not mark.exists()
 
 
+@pytest.mark.parametrize("suffix", [".npy", ".npz"])
+def test_what_to_do_about_python_objects_works(tmp_path, monkeypatch, suffix):
+    monkeypatch.chdir(tmp_path)
+    layers = {"a": np.ones((3, 2)), "b": np.zeros((3, 1))}
+    np.save(f"net{suffix}", layers, allow_pickle=True) if suffix == ".npy" else np.savez("net.npz", a=np.array([layers]))
+    with pytest.raises(InvalidArrayError, match="pickled Python objects") as caught:
+        read_activations(f"net{suffix}")
+    call = re.search(r"numpy\.savez\(.*?\*\*layers\)", str(caught.value)).group()
+    assert call == "numpy.savez('net.npz', **layers)"
+    eval(call, {"numpy": np, "layers": layers})
+    assert list(read_activations("net.npz").layers) == ["a", "b"]
+
+
 def test_what_cannot_be_read(tmp_path):
     with pytest.raises(FileNotFoundError, match="no such file"):
         read_activations(tmp_path / "absent.npy")
@@ -102,7 +116,7 @@ def test_what_cannot_be_read(tmp_path):
         read_activations(tmp_path / "layers.txt")
     for suffix in (".npy", ".npz", ".safetensors"):
         (tmp_path / f"broken{suffix}").write_bytes(b"not what it says")
-        with pytest.raises(InvalidArrayError):
+        with pytest.raises(InvalidArrayError, match=r"does not begin as a|cannot be read as \.safetensors"):
             read_activations(tmp_path / f"broken{suffix}")
     np.savez(tmp_path / "empty.npz")
     with pytest.raises(InvalidArrayError, match="holds no arrays"):

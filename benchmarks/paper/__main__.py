@@ -34,6 +34,7 @@ EXPERIMENTS = {
     "figure_f6": "CKA with and without batch normalisation",
     "figure_f7": "CKA within classes",
     "figure_f8": "Tiny-10 against ResNet-14 by all indexes",
+    "causes": "why Table F.1 and Figure F.3 come out other than in the paper: width, training, examples, task",
 }
 
 

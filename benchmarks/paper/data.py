@@ -1,4 +1,6 @@
-"""Images: scikit-learn's digits, halves of them, or CIFAR from a local folder; sequences to sort for the Transformer.
+"""Images: scikit-learn's digits, halves of them, its photographs, or CIFAR from a local folder; sequences; English text.
+
+The Transformer sorts sequences, or guesses hidden letters of a text.
 
 CIFAR's files are pickles. They are read by an unpickler that can make dictionaries, lists, strings, bytes, numbers and NumPy
 arrays of numbers, and nothing else: a file that asks for anything more is refused before it can run.
@@ -8,7 +10,9 @@ from __future__ import annotations
 
 import codecs
 import pickle
+from collections import Counter
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,9 +21,11 @@ import torch
 
 from simkit.demo.train import NOISE, digits
 
-__all__ = ["TASKS", "Images", "UnsafePickleError", "load", "read_batch", "sequences"]
+__all__ = ["NOTHING", "TASKS", "Images", "UnsafePickleError", "load", "read_batch", "sequences", "text"]
 
-TASKS = ("digits", "digits-low", "digits-high", "cifar10", "cifar100")
+TASKS = ("digits", "digits-low", "digits-high", "photographs", "cifar10", "cifar100")
+NOTHING = -100  # a position where nothing is to be guessed; PyTorch's cross-entropy leaves it out
+_HIDDEN = 0.15  # of the letters of a text
 _PIXELS = 8  # of the original digits, a side
 _FIRST_DRAW = 1000  # seeds of noise; `simkit.demo.train.digits` draws from seed 0
 _CIFAR = {  # files for training, file for testing, key of the labels, classes
@@ -89,8 +95,9 @@ def load(task: str, folder: Path | None = None) -> Images:
 
     Parameters
     ----------
-    task : {"digits", "digits-low", "digits-high", "cifar10", "cifar100"}
+    task : {"digits", "digits-low", "digits-high", "photographs", "cifar10", "cifar100"}
         ``digits-low`` has the digits 0 to 4 and ``digits-high`` 5 to 9: two data sets without a common image or class.
+        ``photographs`` has patches of scikit-learn's two photographs, to be told from which tenth of them they come.
     folder : Path, optional
         Where CIFAR lies, unpacked: ``data_batch_1`` to ``_5`` and ``test_batch``, or ``train`` and ``test``; also one level
         down, in ``cifar-10-batches-py`` or ``cifar-100-python``.
@@ -110,6 +117,8 @@ def load(task: str, folder: Path | None = None) -> Images:
         if folder is None:
             raise ValueError(f"{task} is read from a folder that has it: pass --folder.")
         return _cifar(task, Path(folder))
+    if task == "photographs":
+        return _photographs()
     noisy, clean = digits(), digits(noise=0.0)
     images = Images(
         noisy.train_images,
@@ -133,6 +142,58 @@ def sequences(n: int, length: int, symbols: int, seed: int) -> tuple[torch.Tenso
     """Random sequences (n, length) of `symbols`, and the same sequences sorted."""
     tokens = torch.randint(symbols, (n, length), generator=torch.Generator().manual_seed(seed))
     return tokens, tokens.sort(dim=1).values
+
+
+@cache
+def _letters(symbols: int) -> torch.Tensor:
+    """Python's own reference, which comes with Python, in its `symbols` - 1 most frequent characters, lower case."""
+    from pydoc_data.topics import topics
+
+    pages = " ".join(" ".join(topics[name].lower().split()) for name in sorted(topics))
+    numbers = {letter: i for i, (letter, _) in enumerate(Counter(pages).most_common(symbols - 1))}
+    return torch.tensor([numbers[letter] for letter in pages if letter in numbers])
+
+
+def text(n: int, length: int, symbols: int, seed: int, *, held_out: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
+    """Pieces (n, length) of English text with hidden letters, and these letters, `NOTHING` elsewhere.
+
+    The last of the `symbols` stands for a hidden letter. Of the text the last tenth is held out.
+    """
+    letters = _letters(symbols)
+    border = len(letters) * 9 // 10
+    letters = letters[border:] if held_out else letters[:border]
+    generator = torch.Generator().manual_seed(seed)
+    starts = torch.randint(len(letters) - length, (n, 1), generator=generator)
+    tokens = letters[starts + torch.arange(length)]
+    hidden = torch.rand(tokens.shape, generator=generator) < _HIDDEN
+    return torch.where(hidden, symbols - 1, tokens), torch.where(hidden, tokens, NOTHING)
+
+
+def _photographs(train: int = 2794, test: int = 400, size: int = 16) -> Images:
+    """Colour patches of scikit-learn's two photographs; the class is the upright tenth of both that a patch lies in.
+
+    A patch has 2 `size` pixels a side, averaged to `size`. Of seven horizontal bands two are held out.
+    """
+    from sklearn.datasets import load_sample_images
+
+    photographs = [torch.from_numpy(image.copy()).float() / 255 for image in load_sample_images().images]
+    generator = torch.Generator().manual_seed(0)
+
+    def patches(n: int, bands: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
+        classes = torch.arange(n) % 10
+        images = []
+        for strip in classes.tolist():
+            image = photographs[strip // 5]
+            height, width = image.shape[0] // 7, image.shape[1] // 5
+            band = bands[int(torch.randint(len(bands), (), generator=generator))]
+            top = band * height + int(torch.randint(height - 2 * size + 1, (), generator=generator))
+            left = strip % 5 * width + int(torch.randint(width - 2 * size + 1, (), generator=generator))
+            images.append(image[top : top + 2 * size, left : left + 2 * size].movedim(-1, 0))
+        pixels = torch.nn.functional.avg_pool2d(torch.stack(images), 2)
+        mean, spread = (torch.tensor(values).reshape(1, 3, 1, 1) for values in (_MEAN, _SPREAD))
+        return (pixels - mean) / spread, classes
+
+    return Images(*patches(train, (0, 2, 3, 5, 6)), *patches(test, (1, 4)), 10)
 
 
 def _cifar(task: str, folder: Path) -> Images:

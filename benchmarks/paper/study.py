@@ -15,7 +15,7 @@ from torch import nn
 
 import simkit
 from benchmarks.paper.cache import Cache
-from benchmarks.paper.data import Images, load, sequences
+from benchmarks.paper.data import Images, load
 from benchmarks.paper.networks import representations
 from benchmarks.paper.train import Recipe, SequenceRecipe, accuracy, train, train_encoder
 from simkit.analysis import LayerAccuracy
@@ -177,11 +177,24 @@ class Study:
 
         return self.cache.arrays(recipe.label, settings, run)
 
-    def token_layers(self, recipe: SequenceRecipe) -> Layers:
-        """All places of all sublayers of an encoder, for the tokens of held-out sequences."""
-        settings = {"network": recipe.settings, "sequences": self.size.sequences}
-        tokens, _ = sequences(self.size.sequences, recipe.length, recipe.symbols, seed=1)
-        return self.cache.arrays(recipe.label, settings, lambda: self._run(self.network(recipe), tokens))
+    def token_layers(
+        self, recipe: SequenceRecipe, *, count: int | None = None, trained: bool = True, double: bool = False
+    ) -> Layers:
+        """All places of all sublayers of an encoder, for the tokens of `count` held-out sequences.
+
+        `double`: its weights are taken to float64 and the layers computed in it.
+        """
+        count = count or self.size.sequences
+        settings: dict[str, Any] = {"network": recipe.settings, "sequences": count}
+        settings |= {} if trained else {"trained": False}
+        settings |= {"double": True} if double else {}
+        tokens, _ = recipe.draw(count, seed=1, held_out=True)
+
+        def run() -> Layers:
+            network = self.network(recipe, trained=trained)
+            return self._run(network.double() if double else network, tokens)
+
+        return self.cache.arrays(recipe.label, settings, run)
 
     def _run(self, network: nn.Module, inputs: torch.Tensor, batch: int = 500) -> Layers:
         pieces: dict[str, list[np.ndarray]] = {}

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from benchmarks.paper.data import Images, sequences
+from benchmarks.paper.data import Images, sequences, text
 from benchmarks.paper.networks import Encoder, build
 
 __all__ = ["Recipe", "SequenceRecipe", "accuracy", "train", "train_encoder"]
@@ -55,7 +55,10 @@ class Recipe:
 
 @dataclass(frozen=True)
 class SequenceRecipe:
-    """Everything that a Transformer encoder depends on: it learns to sort `length` of `symbols` symbols."""
+    """Everything that a Transformer encoder depends on.
+
+    It learns to sort `length` of `symbols` symbols, or (``task="text"``) to guess hidden letters of English text.
+    """
 
     seed: int
     steps: int
@@ -64,6 +67,7 @@ class SequenceRecipe:
     width: int = 32
     sublayers: int = 12
     rate: float = 2e-3
+    task: str = "sort"
 
     def build(self) -> Encoder:
         """The encoder with its initial weights."""
@@ -74,12 +78,19 @@ class SequenceRecipe:
     @property
     def settings(self) -> dict[str, Any]:
         """For the cache."""
-        return {"kind": "sequences", **asdict(self)}
+        settings = asdict(self)
+        return {"kind": {"sort": "sequences", "text": "text"}[settings.pop("task")], **settings}
 
     @property
     def label(self) -> str:
         """For people."""
-        return f"encoder{self.sublayers}-sort-seed{self.seed}"
+        return f"encoder{self.sublayers}-{self.task}-seed{self.seed}"
+
+    def draw(self, n: int, seed: int, *, held_out: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
+        """Sequences (n, length) and what is to be said at each of their positions."""
+        if self.task == "text":
+            return text(n, self.length, self.symbols, seed, held_out=held_out)
+        return sequences(n, self.length, self.symbols, seed)
 
 
 def train(recipe: Recipe, images: Images, device: str = "cpu") -> nn.Module:
@@ -126,8 +137,8 @@ def train_encoder(recipe: SequenceRecipe, device: str = "cpu") -> Encoder:
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=recipe.rate, total_steps=recipe.steps)
     network.train()
     for step in range(recipe.steps):
-        tokens, ordered = sequences(BATCH, recipe.length, recipe.symbols, seed=(recipe.seed + 1) * 1_000_000 + step)
-        loss = nn.functional.cross_entropy(network(tokens.to(device)), ordered.to(device))
+        tokens, targets = recipe.draw(BATCH, seed=(recipe.seed + 1) * 1_000_000 + step)
+        loss = nn.functional.cross_entropy(network(tokens.to(device)), targets.to(device))
         _step(network, loss, optimizer, schedule, 1.0)
     return network.eval()
 

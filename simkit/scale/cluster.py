@@ -90,10 +90,11 @@ class Recipe:
             return functools.reduce(getattr, self.qualname.split("."), importlib.import_module(self.module))
         except Exception as error:  # a plugin may fail in any way it likes
             wanted = f"{name}=={version}" if name else f"the distribution that provides {self.module.partition('.')[0]!r}"
+            how = f"[{wanted!r}]" if name else "[its name]"
             raise PluginError(
                 f"{_here()} cannot import {self.module}:{self.qualname} ({type(error).__name__}: {error}). Install {wanted} "
-                "in the environment of every worker, for example by client.register_plugin(distributed.PipInstall([...])), "
-                "and restart the workers."
+                "in the environment of every worker, for example by client.register_plugin("
+                f"distributed.PipInstall({how}, restart_workers=True))."
             ) from None
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from simkit.arrays import Array, as_matrix, is_dask, namespace_of, placement
+from simkit.errors import InvalidArrayError
 from simkit.kernel import Kernel
 from simkit.kernels import Linear
 from simkit.linalg import double_centre, robust_origin, widen
@@ -61,7 +62,7 @@ def nystroem_approximation(X: Any, kernel: str | Kernel = "rbf", *, landmarks: i
     chosen, x = get_kernel(kernel), as_matrix(X)
     n = x.shape[0]
     if math.isnan(n):
-        raise ValueError("X has an unknown number of examples. Call .compute_chunk_sizes() on the Dask array first.")
+        raise InvalidArrayError("X has an unknown number of examples. Call .compute_chunk_sizes() on the Dask array first.")
     picked = np.sort(np.random.default_rng(seed).choice(n, min(landmarks, n), replace=False))
     if is_dask(x):
         from simkit.scale.dask import mapped_with
