@@ -134,7 +134,10 @@ def shared_subspace(
         if bool(is_constant(layer)):
             raise InvalidArrayError(f"{name} is constant: all its examples are the same, so it has no eigenvectors.")
     xp = namespace_of(x, y)
-    first, second = (Representation(x, name="X", rounding=rounding_of(X), xp=xp), Representation(y, name="Y", xp=xp))
+    first, second = (
+        Representation(x, name="X", rounding=rounding_of(X), xp=xp),
+        Representation(y, name="Y", rounding=rounding_of(Y), xp=xp),
+    )
     a, b = compact(first.precise, xp), compact(second.precise, xp)
     u, s, _ = xp.linalg.svd(a, full_matrices=False)
     turned = b @ (b.mT @ u)

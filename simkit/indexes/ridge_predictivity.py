@@ -78,7 +78,9 @@ class _State:
         regressions = []
         for train, test in self.folds:
             factors = _factors(train, self.xp)
-            regressions.append([_ridge(train, test, factors, math.sqrt(alpha) / self.scale, self.xp) for alpha in self.alphas])
+            regressions.append(
+                [_ridge(train, test, factors, math.sqrt(alpha) / self.scale, self.xp) for alpha in self.alphas]
+            )
         return regressions
 
 

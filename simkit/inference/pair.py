@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from simkit.arrays import (
     is_undefined,
     namespace_of,
     placement,
+    rounding_of,
     to_numpy,
 )
 from simkit.errors import InvalidArrayError, NeedsAllExamplesError
@@ -35,14 +36,14 @@ __all__ = ["Pair", "check_here", "check_varies", "on_host", "pair_of", "whole"]
 class Pair:
     """Two checked layers and an index.
 
-    `given` is the precision that the layers were given in, if they have been widened: what counts as rounding follows it.
+    `rounding` is that of the values of X and of Y as they were given (`simkit.arrays.rounding_of`).
     """
 
     index: Index[Any]
     x: Array
     y: Array
     xp: Namespace
-    given: Any = None
+    rounding: tuple[float, float] = (0.0, 0.0)
 
     @property
     def n(self) -> int:
@@ -51,8 +52,8 @@ class Pair:
 
     def prepared(self, layer: Array, name: str) -> Any:
         """The state of one layer."""
-        width = self.x.shape[1] + self.y.shape[1]
-        return self.index.prepare(Representation(layer, width, name, given=self.given, xp=self.xp))
+        width, eps = self.x.shape[1] + self.y.shape[1], self.rounding["XY".index(name)]
+        return self.index.prepare(Representation(layer, width, name, rounding=eps, xp=self.xp))
 
     def order(self, rows: np.ndarray) -> Array:
         """Numbers of rows as an array of the layers' library, on their device."""
@@ -70,12 +71,11 @@ class Pair:
 
     def of(self, rows: np.ndarray) -> Array:
         """The score of some of the examples, which may be repeated."""
-        return Pair(self.index, self.rows(self.x, rows), self.rows(self.y, rows), self.xp, self.given).score()
+        return Pair(self.index, self.rows(self.x, rows), self.rows(self.y, rows), self.xp, self.rounding).score()
 
     def widened(self) -> Pair:
         """In float64 where the device has it: differences of nearly equal scores count."""
-        given = self.given or self.x.dtype
-        return Pair(self.index, widen(self.x, self.xp), widen(self.y, self.xp), self.xp, given)
+        return replace(self, x=widen(self.x, self.xp), y=widen(self.y, self.xp))
 
 
 def pair_of(
@@ -96,7 +96,7 @@ def pair_of(
     for layer, name in ((x, "X"), (y, "Y")):
         check_here(layer, name)
         check_varies(layer, name)
-    return Pair(chosen, detach(x), detach(y), namespace_of(x, y))
+    return Pair(chosen, detach(x), detach(y), namespace_of(x, y), (rounding_of(X), rounding_of(Y)))
 
 
 def check_here(layer: Array, name: str) -> None:

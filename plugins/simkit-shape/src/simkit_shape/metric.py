@@ -96,7 +96,11 @@ class ShapeMetric(simkit.Index[_Shape]):
         norms = self.form == "netrep" and not self.angular
         whitened = self.alpha == 0 and not norms
         unit_free = self.form == "normalised" or (self.angular and self.alpha in {0, 1})
-        kept = ("translation", "invertible_linear" if whitened else "orthogonal", *(("isotropic_scaling",) if unit_free else ()))
+        kept = (
+            "translation",
+            "invertible_linear" if whitened else "orthogonal",
+            *(("isotropic_scaling",) if unit_free else ()),
+        )
         return Facts(
             symmetric=True,
             range=(0.0, math.pi / 2 if self.angular else math.inf if norms else math.sqrt(2)),

@@ -9,13 +9,8 @@ from __future__ import annotations
 
 import itertools
 import math
-<<<<<<< HEAD
 from dataclasses import dataclass, replace
-from typing import ClassVar, NamedTuple
-=======
-from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple, TypeAlias, get_args
->>>>>>> folds
 
 import numpy as np
 
