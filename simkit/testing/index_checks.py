@@ -357,6 +357,8 @@ def _on(library: Library, case: IndexCase) -> Iterator[str]:
                     yield f"{dtype} arrays give {float(score):.9g}, NumPy in float64 {expected:.9g}"
         if library.name != "numpy":
             for what, X, Y in case.hard:
+                if library.name == "jax" and X.dtype == np.float64 and what not in _COLLAPSED:
+                    continue  # it compiles every operation for every kind of input; in float64 others show the same
                 x, y = library.asarray(X), library.asarray(Y)
                 yield from _unlike(case, f"layers with {what}", partial(case.index, x, y), X, Y)
         if library.module == "numpy":
