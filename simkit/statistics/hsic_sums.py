@@ -46,15 +46,17 @@ __all__ = [
     "HSICSums",
     "Prepared",
     "all_sums",
+    "are_many",
     "estimate",
     "features_for",
     "gather",
     "own_sums",
+    "warn_if_lost",
 ]
 
 Estimator: TypeAlias = Literal["biased", "unbiased", "lange", "minibatch"]
 _MANY = 100  # examples that a sum of squared lengths is spread over, at least, for float32 to tell the others from them
-_DIGITS = 1e4  # rounding errors that the rest must be larger than
+_DIGITS = 1e4  # rounding errors of its terms that an estimate must be larger than
 # Entries of each Gram matrix per block of `all_sums`: short enough for float32 sums, long enough for a matrix product.
 _BLOCK = 2**16
 
@@ -214,18 +216,34 @@ def _in_features(layer: Representation, estimator: Estimator, scale: Array) -> F
     if estimator == "biased":
         return Features(layer.unit, None, scale, n, xp)
     a = _squared_lengths(layer.unit, xp)
-    if not is_lazy(a) and float(xp.sum(a)) ** 2 > _MANY * float(xp.sum(a * a)):
+    if not is_lazy(a) and are_many(a, xp):
         return Features(layer.unit, a, scale, n, xp)
     found = Features(layer.precise, _squared_lengths(layer.precise, xp), scale, n, xp)
     if not is_lazy(a):
-        diagonal, rest = float(found.own.rows), float(found.own.inner)
-        if rest < _DIGITS * float(xp.finfo(found.x.dtype).eps) * diagonal:
-            warn_caller(
-                f"An example of {layer.name} is so much larger than the others that estimator={estimator} loses most digits "
-                "to it. Leave the outlier out, or take an index that it does not rule, such as rsa.",
-                AccuracyWarning,
-            )
+        warn_if_lost(found.own, layer.name, xp)
     return found
+
+
+def are_many(a: Array, xp: Namespace) -> bool:
+    """Whether squared lengths (n,) are spread over so many examples that float32 resolves K without its diagonal."""
+    return float(xp.sum(a)) ** 2 > _MANY * float(xp.sum(a * a))
+
+
+def warn_if_lost(own: HSICSums, name: str, xp: Namespace) -> None:
+    """Warn if the unbiased HSIC of a layer with itself, in feature space, is of the size of the rounding of its terms.
+
+    Warns
+    -----
+    AccuracyWarning
+    """
+    terms = abs(float(own.inner)) + 2 * abs(float(own.rows)) + abs(float(own.totals)) / (own.n - 1) ** 2
+    value = abs(float(estimate(own, "unbiased"))) * own.n * (own.n - 3)
+    if value < _DIGITS * float(xp.finfo(own.inner.dtype).eps) * terms:
+        warn_caller(
+            f"An example of {name} is so much larger than the others that an unbiased estimator loses most digits to it. "
+            "Leave the outlier out, or take an index that it does not rule, such as rsa.",
+            AccuracyWarning,
+        )
 
 
 def _squared_lengths(x: Array, xp: Namespace) -> Array:

@@ -34,9 +34,9 @@ from simkit.errors import NeedsAllExamplesError
 from simkit.files import whole_file
 from simkit.index import NO_VARIATION, Index
 from simkit.kernels.linear import is_linear
-from simkit.linalg import squared_norm, total, widen
+from simkit.linalg import squared_norm, total, vecdot, widen
 from simkit.statistics.batched import Batched
-from simkit.statistics.hsic_sums import Estimator, HSICSums
+from simkit.statistics.hsic_sums import Estimator, HSICSums, are_many, warn_if_lost
 
 __all__ = ["Moments", "needs", "score_pairs"]
 
@@ -220,6 +220,9 @@ class Moments(Batched):
             if self.third_order:
                 z -= missing.astype(np.float32)
                 missing[:] = 0
+                a = np.stack([np.vecdot(z[:, s], z[:, s]) for s in self.slices])
+                if not all(are_many(lengths, np) for lengths in a):
+                    return False
             scatter = (z.T @ z).astype(np.float64)
         traces = np.add.reduceat(np.diagonal(scatter), [s.start for s in self.slices]) / m
         if not np.all((traces > _ORDINARY[0]) & (traces < _ORDINARY[1])):
@@ -227,7 +230,6 @@ class Moments(Batched):
         scatter -= missing[:, None] * (m * missing)[None, :]
         third = fourth = None
         if self.third_order:
-            a = np.stack([np.vecdot(z[:, s], z[:, s]) for s in self.slices])
             wide = a.astype(np.float64)
             third, fourth = (a @ z).astype(np.float64), wide @ wide.T
         self._add(m, mean, scatter, third, fourth)
@@ -252,9 +254,14 @@ class Moments(Batched):
         scale = self._scale(z, xp)
         if scale is not None:
             z /= xp.astype(scale, z.dtype)
-        scatter, third, fourth = widen(z.mT @ z, xp), None, None
+        a = third = fourth = None
         if self.third_order:
-            a = xp.stack([xp.vecdot(z[:, s], z[:, s]) for s in self.slices])
+            a = xp.stack([vecdot(z[:, s], z[:, s], xp) for s in self.slices])
+            if not all(are_many(a[k, :], xp) for k in range(len(self.widths))):
+                z = widen(z, xp)
+                a = xp.stack([vecdot(z[:, s], z[:, s], xp) for s in self.slices])
+        scatter = widen(z.mT @ z, xp)
+        if a is not None:
             third, fourth = widen(a @ z, xp), widen(a, xp) @ widen(a, xp).mT
         if scale is not None:
             scatter = scatter * scale[:, None] * scale[None, :]
@@ -346,6 +353,11 @@ class Moments(Batched):
         ------
         NeedsAllExamplesError
             An unbiased estimator is asked for, and the state was made without ``third_order=True``.
+
+        Warns
+        -----
+        AccuracyWarning
+            One example is so much larger than the others that an unbiased estimator loses most digits to it.
         """
         a, b = self.position(i), self.position(j)
         xp = namespace_of(self.mean)
@@ -358,7 +370,10 @@ class Moments(Batched):
                 "third_order=True."
             )
         shared, traces = self._fourth[a, b], self._traces(self._scatter, xp)
-        return HSICSums(whole - shared, shared, traces[a] * traces[b], self.n)
+        sums = HSICSums(whole - shared, shared, traces[a] * traces[b], self.n)
+        if a == b:
+            warn_if_lost(sums, i, xp)
+        return sums
 
     def all_hsic_sums(self, rows: Sequence[str], columns: Sequence[str], estimator: Estimator) -> HSICSums:
         """`hsic_sums` of every pair, as arrays of shape (len(rows), len(columns))."""
