@@ -230,7 +230,15 @@ def test_a_predictor_that_does_not_vary():
 def test_ridge_parameters():
     assert RidgePredictivity(alpha=[1, 2]) == RidgePredictivity(alpha=(1, 2))
     assert simkit.get_index("ridge_predictivity(alpha=(0.1, 1.0), folds=10)").alphas == (0.1, 1.0)
-    wrong = ({"alpha": -1}, {"alpha": ()}, {"alpha": (1, -1)}, {"folds": 1}, {"folds": 2.5}, {"seed": -1}, {"measure": "mse"})
+    wrong = (
+        {"alpha": -1},
+        {"alpha": ()},
+        {"alpha": (1, -1)},
+        {"folds": 1},
+        {"folds": 2.5},
+        {"seed": -1},
+        {"measure": "mse"},
+    )
     for parameters in wrong:
         with pytest.raises(SpecError, match=next(iter(parameters))):
             RidgePredictivity(**parameters)

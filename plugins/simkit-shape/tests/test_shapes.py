@@ -15,7 +15,14 @@ import simkit.testing
 from simkit.errors import InvalidArrayError, SpecError
 
 NETREP = ["shape_metric(alpha=0.5, form=netrep)", "shape_metric(alpha=0.5, angular=False, form=netrep)"]
-METRICS = [*NETREP, "shape_metric", "shape_metric(angular=False)", "shape_metric(alpha=0.5)", "bures(summary=angular)", "riemannian"]
+METRICS = [
+    *NETREP,
+    "shape_metric",
+    "shape_metric(angular=False)",
+    "shape_metric(alpha=0.5)",
+    "bures(summary=angular)",
+    "riemannian",
+]
 
 
 @simkit.testing.parametrize(
@@ -250,6 +257,12 @@ def test_whole_numbers_may_be_written_with_a_point():
 def test_bad_input():
     with pytest.raises(InvalidArrayError, match="48 rows, not a multiple of repeats=5"):
         simkit.compare(repeated(), repeated(1), "stochastic_shape(repeats=5)")
-    for spec in ("stochastic_shape(repeats=1)", "shape_metric(alpha=2)", "shape_metric(form=paper)", "riemannian(shrinkage=1)", "bures(summary=angle)"):
+    for spec in (
+        "stochastic_shape(repeats=1)",
+        "shape_metric(alpha=2)",
+        "shape_metric(form=paper)",
+        "riemannian(shrinkage=1)",
+        "bures(summary=angle)",
+    ):
         with pytest.raises(SpecError):
             simkit.get_index(spec)

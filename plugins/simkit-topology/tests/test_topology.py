@@ -210,7 +210,17 @@ def test_imd_does_not_know_which_example_is_which():
 
 
 def test_bad_parameters():
-    for spec in ("rtd(examples=2)", "rtd(draws=0)", "rtd(seed=-1)", "imd(k=0)", "imd(form=theirs)", "rtd(form=theirs)", "rtd_lite(form=theirs)", "imd(k=2.5)", "imd(vectors=-1)"):
+    for spec in (
+        "rtd(examples=2)",
+        "rtd(draws=0)",
+        "rtd(seed=-1)",
+        "imd(k=0)",
+        "imd(form=theirs)",
+        "rtd(form=theirs)",
+        "rtd_lite(form=theirs)",
+        "imd(k=2.5)",
+        "imd(vectors=-1)",
+    ):
         with pytest.raises(SpecError):
             simkit.get_index(spec)
 
