@@ -85,9 +85,9 @@ def layer_accuracy(
     """Identify corresponding layers of architecturally identical networks by their similarity (section 6.1, Table 2).
 
     For every ordered pair of networks (A, B) and every layer of A: is the most similar layer of B the one in the same place?
-    If it ties with others, so that a choice among m layers is a guess, that counts 1/m: an index that is 1 for any two layers
-    finds one of them by chance. Scores tie if they differ by no more than rounding, 16 eps of their dtype. An undefined score
-    (nan) is never the most similar.
+    If it ties with others, so that a choice among m layers is a guess, that counts 1/m: an index that is 1 for any two
+    layers finds one of them by chance. Scores tie if they differ by no more than rounding, 16 eps of their dtype. An
+    undefined score (nan) is never the most similar.
 
     Parameters
     ----------

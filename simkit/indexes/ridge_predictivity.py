@@ -75,12 +75,10 @@ class _State:
     @cached_property
     def regressions(self) -> list[list[_Ridge]]:
         """Of each fold and penalty; needed of the predicting layer only."""
-        regressions = []
+        regressions, roots = [], [math.sqrt(alpha) / self.scale for alpha in self.alphas]
         for train, test in self.folds:
             factors = _factors(train, self.xp)
-            regressions.append(
-                [_ridge(train, test, factors, math.sqrt(alpha) / self.scale, self.xp) for alpha in self.alphas]
-            )
+            regressions.append([_ridge(train, test, factors, size, self.xp) for size in roots])
         return regressions
 
 
@@ -208,7 +206,7 @@ class RidgePredictivity(Index[_State]):
         """The penalty knows the scale of the predicting features, the neurons to be predicted are judged one by one."""
         predicted = implied("permutation", "isotropic_scaling", "translation")
         units = () if any(self.alphas) else ("isotropic_scaling",)
-        predicting = implied("orthogonal", "translation", *units)  # type: ignore[arg-type]
+        predicting = implied("orthogonal", "translation", *units)
         return Facts(
             symmetric=False,
             range=(-1.0 if self.measure == "r" else -math.inf, 1.0),
@@ -292,8 +290,8 @@ def _left_out_error(targets: Array, ridge: _Ridge, xp: Namespace) -> Array:
     """Sum of squares of the residuals that examples have when they are left out.
 
     That of example i is [Ry]_i / R_ii with R = I - 11'/n - T (T'T + alpha I)^-1 T' (Allen 1974). In singular vectors R is
-    C + alpha U (S^2 + alpha I)^-1 U', with C what neither the mean nor T reaches. If C has nothing of example i, alpha cancels:
-    what is left is exact for small penalties, where R itself is rounding, and the limit for 0.
+    C + alpha U (S^2 + alpha I)^-1 U', with C what neither the mean nor T reaches. If C has nothing of example i, alpha
+    cancels: what is left is exact for small penalties, where R itself is rounding, and the limit for 0.
     """
     u, _, squares, present = ridge.factors
     n = targets.shape[0]

@@ -51,9 +51,9 @@ class ShapeMetric(simkit.Index[_Shape]):
     Procrustes angle, ``alpha=0`` compares column spaces, like CCA. Unlike `simkit.indexes.Procrustes` it scales before it
     whitens, so that the units of the features never matter.
 
-    The authors' program `netrep` (``LinearMetric``) does not scale the layer before it whitens: it takes phi(X) of the centred
-    X in its own units. With 0 < alpha < 1 its figures so depend on the units of the features, and on the number of examples:
-    of large features little is whitened. And its Euclidean distance is that of layers that keep their norms,
+    The authors' program `netrep` (``LinearMetric``) does not scale the layer before it whitens: it takes phi(X) of the
+    centred X in its own units. With 0 < alpha < 1 its figures so depend on the units of the features, and on the number of
+    examples: of large features little is whitened. And its Euclidean distance is that of layers that keep their norms,
     min_Q | |X| phi(X) Q - |Y| phi(Y) |. ``form="netrep"`` computes these.
 
     Parameters
@@ -96,11 +96,9 @@ class ShapeMetric(simkit.Index[_Shape]):
         norms = self.form == "netrep" and not self.angular
         whitened = self.alpha == 0 and not norms
         unit_free = self.form == "normalised" or (self.angular and self.alpha in {0, 1})
-        kept = (
-            "translation",
-            "invertible_linear" if whitened else "orthogonal",
-            *(("isotropic_scaling",) if unit_free else ()),
-        )
+        kept = ["translation", "invertible_linear" if whitened else "orthogonal"]
+        if unit_free:
+            kept.append("isotropic_scaling")
         return Facts(
             symmetric=True,
             range=(0.0, math.pi / 2 if self.angular else math.inf if norms else math.sqrt(2)),

@@ -72,8 +72,8 @@ class RTDLite(simkit.Index[_Tree]):
     ----------
     form : {"paper", "code"}
         ``"paper"``: distances in units of the 0.9 quantile of the distances of all pairs. ``"code"``: as in the authors'
-        program (ArGintum/RTD-Lite), of the quantile of the whole matrix, its diagonal of n zeros included. That is smaller, so that the
-        divergence is larger.
+        program (ArGintum/RTD-Lite), of the quantile of the whole matrix, its diagonal of n zeros included. That is a little
+        smaller, the more the fewer examples.
 
     References
     ----------
@@ -149,10 +149,10 @@ class RTD(simkit.Index[_Samples]):
         Of the draws. The same subsets are taken for every layer.
     form : {"paper", "code"}
         ``"paper"``: distances in units of the 0.9 quantile of the distances of all pairs. ``"code"``: as in the authors'
-        program (IlyaTrofimov/RTD), of the quantile of the whole matrix, its diagonal of n zeros included. That is smaller, so that the
-        divergence is larger, by a few per cent for 100 examples. The program also takes subsets of 500
-        examples (``examples=500``), which it draws unseeded, computes bars in float32, and takes distances below 1e-6 of their
-        mean for 0, which is not imitated.
+        program (IlyaTrofimov/RTD), of the quantile of the whole matrix, its diagonal of n zeros included. That is a little
+        smaller, the more the fewer examples. The program also takes subsets of 500 examples
+        (``examples=500``), which it draws unseeded, computes bars in float32, and takes distances below 1e-6 of their mean
+        for 0; that is not imitated.
 
     References
     ----------

@@ -40,11 +40,12 @@ class IMD(simkit.Index[_Trace]):
 
     max_t exp(-2 (t + 1/t)) |h_X(t) - h_Y(t)|, h(t) = tr exp(-t L) / n, t from 0.1 to 10
 
-    L is the normalised Laplacian of the graph that joins each example with its `k` nearest. If m are equally near for the last
-    r of these places, as is common with binary features or repeated examples, each is joined with weight r / m, so that the
-    order of the examples does not matter; distances are equal up to the rounding of the features as given. The heat that has not left its
+    L is the normalised Laplacian of the graph that joins each example with its `k` nearest. The heat that has not left its
     vertex by time t tells of the geometry at that scale. Which example is which does not matter: it compares two
     distributions, and sees neither rotations nor that the examples of Y are in another order.
+
+    If m examples are equally near for the last r of the k places, as is common with binary features and repeated examples,
+    each is joined with weight r / m. Distances count as equal up to the rounding of the features (float32 at least).
 
     Parameters
     ----------
@@ -101,7 +102,7 @@ class IMD(simkit.Index[_Trace]):
     def prepare(self, representation: Representation) -> _Trace:
         """The heat trace of one layer."""
         layer = representation
-        laplacian = graph_laplacian(host(layer), int(self.k), layer.rounding)
+        laplacian = graph_laplacian(host(layer), int(self.k), float(layer.xp.finfo(layer.features.dtype).eps))
         if self.vectors:
             rng = np.random.default_rng(int(self.seed))
             heat = _by_quadrature(laplacian, int(self.vectors), rng, known_trace=self.form == "code")
@@ -119,7 +120,7 @@ class IMD(simkit.Index[_Trace]):
 def graph_laplacian(x: np.ndarray, k: int, rounding: float = 2.0**-52) -> Any:
     """I - D^-1/2 A D^-1/2 of the graph that joins i and j if either is among the `k` nearest of the other; sparse.
 
-    `rounding` is the eps of the precision that the features were given in.
+    `rounding` is the eps of the precision of the features.
     """
     from scipy.sparse import csr_array, vstack
     from scipy.sparse.csgraph import laplacian
