@@ -169,8 +169,9 @@ class IndexCase(Case):
     @property
     def hard(self) -> Iterator[HardPair]:
         """Layers that are hard on arithmetic, and for which the index is defined."""
-        p1, p2 = self.widths(8, 7)
-        return hard_pairs(self.examples(40), p1, p2, self.options.seed)
+        n, *widths = self.options.shapes[0]  # JAX has compiled for these already
+        p1, p2 = (max(5, p) for p in widths)
+        return hard_pairs(self.examples(n), p1, p2, self.options.seed)
 
     def off(self, found: float, expected: float, dtype: Any) -> bool:
         """Whether a score differs from another by more than the precision of the data allows, relative to that score."""
