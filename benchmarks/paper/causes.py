@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 
+import simkit
 from benchmarks.paper.data import NOTHING
 from benchmarks.paper.drawing import markdown, percent, sheet
 from benchmarks.paper.study import Layers, Report, Study, average, identified
@@ -68,6 +69,25 @@ class Encoders:
         ]
         return study.between(networks, index, "causes-encoders", settings)
 
+    def unchanged(self, study: Study) -> float:
+        """CCA of the residual stream with what it was before training, mean over sublayers and networks."""
+        settings = {
+            "networks": [recipe.settings for recipe in self.recipes],
+            "sequences": self.count(study),
+            "trained": self.trained,
+            "double": self.double,
+        }
+
+        def run() -> dict[str, np.ndarray]:
+            before = replace(self, trained=False, double=False).layers(study)
+            pairs = zip(self.layers(study), before, strict=True)
+            names = [f"{i + 1} {PLACES[-1]}" for i in range(study.size.sublayers)]
+            return {"cca": np.array([[float(simkit.compare(x[i], y[i], "cca")) for i in names] for x, y in pairs])}
+
+        if not self.trained:
+            return 1.0
+        return float(study.cache.arrays("causes-unchanged", settings, run)["cca"].mean())
+
     def right(self, study: Study) -> float:
         """Share of what is to be said at the positions of held-out sequences that is said rightly."""
         if not self.trained:
@@ -120,6 +140,7 @@ def encoders(study: Study) -> dict[str, Encoders]:
         "computed in float64": Encoders(usual, double=True),
         "10 times the tokens": Encoders(usual, more=10),
         "untrained": Encoders(usual, trained=False),
+        "trained 3 times as long": Encoders(kind(steps=3 * size.steps)[:3]),
         f"width {wide}": Encoders(kind(width=wide)),
         f"untrained, width {wide}": Encoders(kind(width=wide), trained=False),
         f"sorts 10 of {2 * size.width} symbols": Encoders(kind(symbols=2 * size.width)),
@@ -221,7 +242,9 @@ def _about_encoders(study: Study, axis: Axes, numbers: dict[str, np.ndarray]) ->
         details.append(
             (
                 label,
-                *(rank(layers[f"{i} {PLACES[0]}"]) for i in (1, 2)),
+                f"{cell.unchanged(study):.2f}",
+                f"{np.diagonal(average(cca[-1])).mean():.2f}",
+                rank(layers[f"1 {PLACES[0]}"]),
                 f"{best} ({share:.0%})",
                 *(percent(_found(value[..., 1:, 1:], "cca", n).accuracy) for value in cca),
                 *(percent(tied(value)) for value in cca),
@@ -239,14 +262,15 @@ def _about_encoders(study: Study, axis: Axes, numbers: dict[str, np.ndarray]) ->
     axis.axhline(100 / study.size.sublayers, color="0.6", lw=0.8, ls=":")
     axis.set(xscale="log", xlabel="n / p", ylabel="sublayers found by CCA, %", title="Encoders, Residual", ylim=(0, 100))
     return [
-        f"Encoders, {len(cells[BASE].recipes)} of each kind, 3 of those with most symbols: sublayers found, % (jackknife "
+        f"Encoders, {len(cells[BASE].recipes)} of each kind, 3 of those that take longest: sublayers found, % (jackknife "
         f"standard error); chance {100 / study.size.sublayers:.1f}.",
         markdown(["encoders", "right, %", "p", "n", *(f"CCA, {p}" for p in PLACES), *(f"CKA, {p}" for p in PLACES)], lines),
-        "After Layer Norm, the rank of the first and of the second sublayer, and the sublayer that CCA takes for the most "
-        "similar one most often, whatever is looked for; the share found among all sublayers but the first; the share of "
-        f"rows in which several sublayers are the most similar up to {TIE:g}. All in %.",
+        "Mean CCA of the residual stream with what it was before training, and with the same sublayer from another seed; "
+        "after Layer Norm the rank of the first sublayer, and the sublayer that is found most often, whatever is looked for; "
+        "the share found among all sublayers but the first, %; the share of rows in which several sublayers are the most "
+        f"similar up to {TIE:g}, %.",
         markdown(
-            ["encoders", "rank, 1", "rank, 2", "Layer Norm, favoured", *(f"without 1, {p}" for p in PLACES),
+            ["encoders", "before", "other seed", "rank", "most often", *(f"without 1, {p}" for p in PLACES),
              *(f"tied, {p}" for p in PLACES)],
             details,
         ),
