@@ -181,16 +181,19 @@ def _first_difference(a: np.ndarray, b: np.ndarray) -> int | None:
 
 def _repeated(values: np.ndarray) -> tuple[int, int] | None:
     """Positions of the first label that stood before; None if all are different."""
-    if values.dtype.kind in "iufbUM" and len(np.unique(values)) == len(values):
-        return None
+    if values.dtype.kind in "iufbUM":
+        ordered = np.sort(values)
+        before, after = ordered[:-1], ordered[1:]
+        if not np.any((before == after) | ((before != before) & (after != after))):  # noqa: PLR0124  (nan and NaT)
+            return None
     seen: dict[Any, int] = {}
     for i, key in enumerate(_keys(values)):
         try:
-            before = seen.setdefault(key, i)
+            earlier = seen.setdefault(key, i)
         except TypeError:
             raise InvalidArrayError(f"A label of an example is a {type(key).__name__}; expected hashable labels.") from None
-        if before != i:
-            return before, i
+        if earlier != i:
+            return earlier, i
     return None
 
 
