@@ -14,13 +14,16 @@ from simkit.arrays import (
     Maps,
     as_examples,
     as_matrix,
+    check_one_rule,
     check_same_examples,
     check_same_framework,
     namespace_of,
+    rounding_of,
 )
 from simkit.errors import InvalidArrayError
 from simkit.index import Index
 from simkit.inference.pair import check_here, check_varies, on_host
+from simkit.labels import check_labels
 from simkit.linalg import cross, root, squared_norm, total
 from simkit.registry import get_index
 from simkit.representation import Representation
@@ -103,6 +106,8 @@ def noise_ceiling(
     if len(named) < 2:
         raise InvalidArrayError(f"A noise ceiling needs at least two layers; got {len(named)}.")
     checked = {name: as_matrix(x, name, flatten=flatten, maps=maps, channels=channels) for name, x in named.items()}
+    check_one_rule(named, maps)
+    check_labels(named)
     first = next(iter(checked))
     for name, x in checked.items():
         check_here(x, name)
@@ -113,7 +118,9 @@ def noise_ceiling(
         check_varies(x, name)
     xp, n = namespace_of(checked[first]), checked[first].shape[0]
     width = 2 * sum(x.shape[1] for x in checked.values())
-    representations = [Representation(x, width, name, xp=xp) for name, x in checked.items()]
+    representations = [
+        Representation(x, width, name, rounding=rounding_of(named[name]), xp=xp) for name, x in checked.items()
+    ]
     states = [chosen.prepare(layer) for layer in representations]
     if hasattr(chosen, "pool"):
         together = chosen.pool(states)
