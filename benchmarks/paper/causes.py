@@ -266,9 +266,9 @@ def _about_encoders(study: Study, axis: Axes, numbers: dict[str, np.ndarray]) ->
         f"standard error); chance {100 / study.size.sublayers:.1f}.",
         markdown(["encoders", "right, %", "p", "n", *(f"CCA, {p}" for p in PLACES), *(f"CKA, {p}" for p in PLACES)], lines),
         "Mean CCA of the residual stream with what it was before training, and with the same sublayer from another seed; "
-        "after Layer Norm the rank of the first sublayer, and the sublayer found most often, whatever is looked for; "
-        "the share found among all sublayers but the first, %; the share of rows in which several sublayers are the most "
-        f"similar up to {TIE:g}, %.",
+        "after Layer Norm the rank of the first sublayer, and the sublayer that is found most often, whatever is looked "
+        "for; the share found among all sublayers but the first, %; the share of rows in which several sublayers are the "
+        f"most similar up to {TIE:g}, %.",
         markdown(
             ["encoders", "before", "other seed", "rank", "most often", *(f"without 1, {p}" for p in PLACES),
              *(f"tied, {p}" for p in PLACES)],
