@@ -54,8 +54,6 @@ class Representation:
     rounding : float
         The eps of the precision that the data were given in, before they were brought to that of `features`. Default (0):
         that of `features`.
-    noise : float
-        Singular values at or below this fraction of the largest are rounding noise of the way in which a root was found.
     """
 
     features: Array
@@ -65,7 +63,6 @@ class Representation:
     is_centred: bool = False
     mean: Array | None = None
     rounding: float = 0.0
-    noise: float = 0.0
     xp: Namespace = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
@@ -191,7 +188,7 @@ class Representation:
     @property
     def rank_tolerance(self) -> float:
         """Singular values at or below this fraction of the largest are lost in the precision that is computed in."""
-        return max(self.noise, max(self.n, self.p) * float(self.xp.finfo(accumulation_dtype(self.features, self.xp)).eps))
+        return max(self.n, self.p) * float(self.xp.finfo(accumulation_dtype(self.features, self.xp)).eps)
 
     @cached_property
     def basis(self) -> Basis:
