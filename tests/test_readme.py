@@ -52,6 +52,7 @@ def test_table_of_indexes_is_what_the_indexes_declare():
         for mark, invariance in zip(marks, ("invertible_linear", "orthogonal", "isotropic_scaling"), strict=True):
             kept = {(True, True): "yes", (True, False): "X only", (False, True): "Y only", (False, False): ""}
             assert mark == kept[invariance in x, invariance in y], (name, invariance)
+        assert (f"Only if {index.facts.generic}" in parameters) == bool(index.facts.generic), name
         low, high = index.facts.range
         assert score == {(0, 1): "0 to 1", (-1, 1): "-1 to 1", (0, math.inf): "0 and up"}[low, high], name
         for parameter in re.findall(r"`(\w+)`", parameters):
