@@ -47,15 +47,16 @@ def warn_if_unresolved(k: Array, name: str, xp: Namespace) -> bool:
     step = max(1, k.shape[0] // _FEW)
     k = detach(k)[::step, ::step]
     eps, largest = float(xp.finfo(k.dtype).eps), float(xp.max(xp.abs(k)))
-    if largest == 0:
+    if float(xp.max(k)) == float(xp.min(k)):  # no difference to be resolved: the score is undefined, which is said elsewhere
         return False
     spread = float(xp.sqrt(squared_norm(double_centre(k / largest, xp), xp))) / k.shape[0]
     if not eps > _ROUNDING * spread:
         return False
     warn_caller(
         f"The kernel of {name} has large values with small differences, of which the score is made and which this precision "
-        f"(eps = {eps:.0e}) does not resolve: the features have a large offset, and the kernel depends on the origin. "
-        f"{_remedy(k, xp)}If the offset means nothing, take it off first: {name} - {name}.mean(axis=0).",
+        f"(eps = {eps:.0e}) does not resolve: the features have a large offset, or point in one direction, and the kernel "
+        f"depends on the origin. {_remedy(k, xp)}If the offset means nothing, take it off first: {name} - "
+        f"{name}.mean(axis=0).",
         AccuracyWarning,
     )
     return True
