@@ -74,6 +74,8 @@ def vecdot(a: Array, b: Array, xp: Namespace) -> Array:
 
 def inner(a: Array, b: Array, xp: Namespace) -> Array:
     """Frobenius inner product <a, b>: dot products along rows in the working precision, their sum in float64."""
+    if a.dtype != b.dtype:
+        a, b = widen(a, xp), widen(b, xp)
     return total(vecdot(a, b, xp), xp)
 
 

@@ -242,3 +242,19 @@ def test_canonical_ridge_sums_up_to_the_rank(backend, kappa, normalization, dead
     assert float(score) == pytest.approx(expected, rel=1e-8)
     if kappa == 0:
         assert expected == pytest.approx(definitions.cca(X, Y), rel=1e-10)
+
+
+@pytest.mark.parametrize(
+    "spec", ["cka(kernel=rbf)", "distance_correlation", "cka(estimator=unbiased)", "cka(kernel=cosine)"]
+)
+def test_layers_that_need_float64_beside_others(backend, spec):
+    """A float32 layer with outliers is computed in float64; all pairs are, with each of the others, what they are alone."""
+    X, Y = (x.astype(np.float32) for x in pair(40, 6, 5))
+    outliers = X.copy()
+    outliers[[2, 30]] *= 1e3
+    layers = {"x": X, "y": Y, "outliers": outliers}
+    matrix = simkit.pairwise({name: backend.asarray(x) for name, x in layers.items()}, index=spec)
+    for row, x in layers.items():
+        for column, y in layers.items():
+            expected = float(simkit.compare(x.astype(np.float64), y.astype(np.float64), spec))
+            assert float(matrix[row, column]) == pytest.approx(expected, rel=1e-4)

@@ -276,11 +276,16 @@ def all_sums(xs: Sequence[Prepared], ys: Sequence[Prepared], advance: Callable[[
         inner, by_row, totals = (xp.stack([xp.stack([pair[k] for pair in line]) for line in pairs]) for k in range(3))
         return HSICSums(inner, by_row, totals, n)
     rows = max(1, _BLOCK // n)
+    common = xp.result_type(*(layer.k.dtype for layer in (*xs, *ys)))  # a layer may have needed float64
     blocks = []
+
+    def stacked(layers: Sequence[Gram], part: slice) -> Array:
+        return xp.stack([xp.astype(xp.reshape(layer.k[part, :], (-1,)), common, copy=False) for layer in layers])
+
     for start in range(0, n, rows):
         part = slice(start, min(start + rows, n))
-        a = xp.stack([xp.reshape(x.k[part, :], (-1,)) for x in xs])
-        b = a if ys is xs else xp.stack([xp.reshape(y.k[part, :], (-1,)) for y in ys])
+        a = stacked(xs, part)
+        b = a if ys is xs else stacked(ys, part)
         blocks.append(a @ b.mT)
     inner = total(xp.stack(blocks), xp, axis=0)
     for _ in xs:
