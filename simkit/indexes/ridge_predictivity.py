@@ -204,15 +204,16 @@ class RidgePredictivity(Index[_State]):
     @property
     def facts(self) -> Facts:
         """The penalty knows the scale of the predicting features, the neurons to be predicted are judged one by one."""
+        penalised = any(self.alphas)
         predicted = implied("permutation", "isotropic_scaling", "translation")
-        units = () if any(self.alphas) else ("isotropic_scaling",)
-        predicting = implied("orthogonal", "translation", *units)
+        predicting = implied("orthogonal" if penalised else "invertible_linear", "translation")
         return Facts(
             symmetric=False,
             range=(-1.0 if self.measure == "r" else -math.inf, 1.0),
             invariances=Invariances(predicted, predicting) if self.predict == "x" else Invariances(predicting, predicted),
             statistic="examples",
             min_examples=3 * int(self.folds),
+            generic="" if penalised else "without a penalty, each fold trains on more examples than the predicting features",
             exchangeable=False,  # examples are dealt into folds by their position
         )
 

@@ -55,6 +55,7 @@ class ShapeMetric(simkit.Index[_Shape]):
     centred X in its own units. With 0 < alpha < 1 its figures so depend on the units of the features, and on the number of
     examples: of large features little is whitened. And its Euclidean distance is that of layers that keep their norms,
     min_Q | |X| phi(X) Q - |Y| phi(Y) |. ``form="netrep"`` computes these.
+    They satisfy the triangle inequality, too.
 
     Parameters
     ----------
@@ -92,7 +93,11 @@ class ShapeMetric(simkit.Index[_Shape]):
 
     @property
     def facts(self) -> Facts:
-        """A metric on shapes; fully whitened ones keep their column space only, unless they keep their norms."""
+        """A metric on shapes; fully whitened ones keep their column space only, unless they keep their norms.
+
+        netrep's form is 0 for some layers that differ by more than is harmless: its angle if singular values s and t satisfy
+        alpha s + 1 - alpha = c (alpha t + 1 - alpha), its distance if they are whitened and of equal norms.
+        """
         norms = self.form == "netrep" and not self.angular
         whitened = self.alpha == 0 and not norms
         unit_free = self.form == "normalised" or (self.angular and self.alpha in {0, 1})
@@ -105,7 +110,7 @@ class ShapeMetric(simkit.Index[_Shape]):
             invariances=Invariances.both(*kept),  # type: ignore[arg-type]
             statistic="moments",
             identity=0.0,
-            metric=True,
+            metric=self.form == "normalised" or self.alpha == 1 or self.angular == (self.alpha == 0),
         )
 
     def prepare(self, representation: Representation) -> _Shape:

@@ -93,6 +93,7 @@ class IMD(simkit.Index[_Trace]):
             differentiable=False,
             min_examples=int(self.k) + 1,
             host=True,
+            exchangeable=not self.vectors,  # random vectors meet the examples by their position
         )
 
     @property
