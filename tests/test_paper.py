@@ -17,7 +17,8 @@ pytest.importorskip("safetensors")
 import simkit  # noqa: E402
 from benchmarks.paper.__main__ import EXPERIMENTS, experiment, main, write  # noqa: E402
 from benchmarks.paper.cache import REPOSITORY, Cache  # noqa: E402
-from benchmarks.paper.data import UnsafePickleError, load, sequences  # noqa: E402
+from benchmarks.paper.causes import tied  # noqa: E402
+from benchmarks.paper.data import NOTHING, UnsafePickleError, load, sequences, text  # noqa: E402
 from benchmarks.paper.networks import PLACES, Encoder, build, representations  # noqa: E402
 from benchmarks.paper.study import Size, Study, average, identified, same_layer  # noqa: E402
 from benchmarks.paper.train import Recipe, SequenceRecipe, train, train_encoder  # noqa: E402
@@ -140,6 +141,30 @@ def test_sequences_are_sorted_and_seeded():
     np.testing.assert_array_equal(np.sort(tokens.numpy(), axis=1), ordered.numpy())
     np.testing.assert_array_equal(tokens.numpy(), sequences(7, 5, 4, seed=3)[0].numpy())
     assert not np.array_equal(tokens.numpy(), sequences(7, 5, 4, seed=4)[0].numpy())
+
+
+def test_letters_of_a_text_are_hidden_and_asked_for():
+    tokens, targets = text(200, 20, 40, seed=3)
+    hidden = tokens == 39
+    assert 0.1 < hidden.float().mean() < 0.2
+    assert ((targets == NOTHING) == ~hidden).all()
+    assert set(targets[hidden].tolist()) <= set(range(39))
+    np.testing.assert_array_equal(tokens.numpy(), text(200, 20, 40, seed=3)[0].numpy())
+    assert not torch.equal(tokens, text(200, 20, 40, seed=3, held_out=True)[0])
+
+
+def test_photographs_have_ten_classes_of_patches():
+    images = load("photographs")
+    assert images.train_images.shape == (2794, 3, 16, 16)
+    assert images.test_images.shape == (400, 3, 16, 16)
+    assert set(images.train_labels.tolist()) == set(images.test_labels.tolist()) == set(range(10))
+
+
+def test_rows_with_several_most_similar_layers_are_tied():
+    scores = np.full((2, 2, 3, 3), np.nan)
+    scores[0, 1] = [[1, 1 - 1e-12, 0.3], [0.2, 0.9, 0.1], [0.5, 0.4, 0.5]]
+    scores[1, 0] = [[0.9, 0.1, 0.2], [0.2, 0.9, 0.9 - 1e-6], [0.3, 0.2, 0.8]]
+    assert tied(scores) == pytest.approx(2 / 6)
 
 
 def test_halves_of_the_digits_share_nothing():

@@ -68,8 +68,8 @@ def named(name: str) -> Names:
     short = name.removeprefix(PREFIX).removeprefix("simkit_").replace("-", "_")
     if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", short) or keyword.iskeyword(short):
         raise SpecError(
-            f"{name!r} cannot be a name: expected a name such as soft-cosine, of lower-case letters, digits and single "
-            "hyphens or underscores, a letter first, and no keyword of Python."
+            f"{name!r} cannot be a name: expected lower-case letters, digits and single hyphens or underscores, a letter "
+            "first, such as soft-cosine, and no keyword of Python."
         )
     names = Names(
         f"{PREFIX}{short.replace('_', '-')}", f"simkit_{short}", short, "".join(map(str.capitalize, short.split("_")))
