@@ -29,7 +29,7 @@ RNG: TypeAlias = int | np.random.Generator | None
 
 _ENOUGH = 200  # resamples for tails of 2.5 %
 _DRAWS = 2**24  # random indices held at a time
-_TOLERABLE = 0.5  # bias of resamples by copies, in standard errors; beyond, an interval of 95 % holds less than 92
+_TOLERABLE = 0.25  # bias of resamples by copies, in standard errors; Efron & Tibshirani 1993, chapter 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,7 +181,8 @@ def bootstrap(
     defined = _defined(distribution, pair)
     error = float(np.std(defined, ddof=1)) if len(defined) > 1 else 0.0
     bias = float(np.mean(defined)) - score
-    if not weighted and abs(bias) > _TOLERABLE * error + 1e-7 * (1 + abs(score)):
+    tolerable = (_TOLERABLE + 2 / math.sqrt(len(defined))) * error + 1e-7 * (1 + abs(score))  # its own error, rounding
+    if not weighted and abs(bias) > tolerable:
         raise InferenceError(
             f"{pair.index} of X and Y cannot be bootstrapped: resamples, which hold copies of examples, score {bias:+.3g} "
             f"more than the examples themselves, with a standard error of {error:.3g}. {_instead(pair)}"
