@@ -58,7 +58,8 @@ def different(X: np.ndarray, harmless: frozenset[str], *, one_width: bool) -> It
         yield "one with singular values 2s + 1 for s", U * (2 * s + 1) @ Vt
     if "orthogonal" not in harmless and not one_width:
         yield "one with each of its units twice", np.concatenate([X, X], axis=1)
-    yield "one without its first unit", np.concatenate([X[:, 1:], X[:, -1:]], axis=1)
+    if len(X) > X.shape[1] + 1:  # else the others span all that there is
+        yield "one without its first unit", np.concatenate([X[:, 1:], X[:, -1:]], axis=1)
 
 
 def _unit(X: np.ndarray) -> np.ndarray:
