@@ -167,10 +167,18 @@ def _as_array(x: Any, name: str) -> Array:
     if isinstance(x, np.ma.MaskedArray):
         raise InvalidArrayError(
             f"{name} is a masked array, whose masked values would be silently used. "
-            f"Drop the masked examples first, for example {name}[~{name}.mask.any(axis=1)].data."
+            f"Keep the examples without any: keep = ~numpy.ma.getmaskarray({name}).reshape(len({name}), -1).any(axis=1), "
+            f"then {name}.data[keep], and the same rows of the other layer."
         )
     if array_api_compat.is_pydata_sparse_array(x) or type(x).__module__.startswith(("scipy.sparse", "cupyx.scipy.sparse")):
         raise InvalidArrayError(f"{name} is a sparse array; simkit needs a dense one: {name}.toarray() or {name}.todense().")
+    if array_api_compat.is_torch_array(x) and x.layout is not sys.modules["torch"].strided:
+        raise InvalidArrayError(f"{name} is a sparse tensor; simkit needs a dense one: {name}.to_dense().")
+    if isinstance(x, Mapping) or x is None:
+        what = "None" if x is None else f"a {type(x).__name__}"
+        raise InvalidArrayError(
+            f"{name} is {what}; expected an array of shape (n, p). Dictionaries of layers are for simkit.pairwise."
+        )
     if isinstance(x, np.matrix):
         return np.asarray(x)
     if array_api_compat.is_array_api_obj(x):
@@ -475,8 +483,10 @@ def warn_caller(message: str, category: type[Warning] = ConstantInputWarning) ->
 
 _TO_NUMPY = {
     "torch": "{0}.numpy(force=True)",
+    "torch in float32": "{0}.float().numpy(force=True)",  # NumPy has no bfloat16
     "cupy": "{0}.get()",
-    "jax": "numpy.asarray({0})",
+    "jax": "numpy.array({0})",
+    "jax in float32": "numpy.array({0}, dtype='float32')",
     "dask": "{0}.compute()",
     "numpy": "{0}",
 }
@@ -497,7 +507,8 @@ def check_same_framework(x: Array, y: Array, names: tuple[str, str] = ("X", "Y")
     """Raise `MixedArraysError` unless both arrays are of one framework and on one device."""
     if namespace_of(x) is not namespace_of(y):
         source, target = _framework(y), _framework(x)
-        on_host = _TO_NUMPY.get(source, "numpy.asarray({0})").format(names[1])
+        how = _TO_NUMPY.get(f"{source} in {_dtype_name(y)}", _TO_NUMPY.get(source, "numpy.asarray({0})"))
+        on_host = how.format(names[1])
         fix = _FROM_NUMPY.get(target, f"{target}.asarray({{0}})").format(on_host)
         raise MixedArraysError(
             f"{names[0]} is a {describe(x)} and {names[1]} a {describe(y)}: the arrays must be of one framework. "

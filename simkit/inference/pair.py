@@ -103,7 +103,8 @@ def check_here(layer: Array, name: str) -> None:
     """Raise `NeedsAllExamplesError` for a lazy layer."""
     if is_lazy(layer):
         raise NeedsAllExamplesError(
-            f"{name} is lazy, and inference goes over its examples many times: pass {name}.compute()."
+            f"{name} is lazy, and inference goes over its examples many times: pass {name}.compute() for a Dask array; call "
+            "it outside of jax.jit, torch.func.vmap and torch.compile."
         )
 
 

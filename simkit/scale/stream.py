@@ -286,11 +286,16 @@ class Stream:
         if total <= fits:
             return
         each, wanted = max(1, fits // len(widths)), total**2 * 8
+        projected = (
+            f"projection=simkit.scale.projection.RandomProjection({each}), an approximation with a stated error; "
+            if _is_projectable(self.index)
+            else ""
+        )
         raise InvalidArrayError(
             f"The layers have {total} features in all, so their joint scatter matrix would take {wanted / 1e9:.1f} GB; "
             f"max_bytes={self.max_bytes} allows {fits} features. What fits: fewer layers per stream; maps averaged "
-            f"over positions (maps='mean'); projection=simkit.scale.projection.RandomProjection({each}), an approximation "
-            f"with a stated error; or, if there is the memory, max_bytes={wanted}."
+            f"over positions (maps='mean' with channels='first' or 'last'); {projected}or, if there is the memory, "
+            f"max_bytes={wanted}."
         )
 
     # --- merging -----------------------------------------------------------------------------------------------------------
@@ -526,9 +531,13 @@ def _plain(kind: str, name: str) -> str:
     return name if kind == "pair" else name[2:]
 
 
-def _check_projectable(index: Index[Any]) -> None:
+def _is_projectable(index: Index[Any]) -> bool:
     kept = index.facts.invariances
-    if "invertible_linear" in kept.x | kept.y or "orthogonal" not in kept.x & kept.y:
+    return "invertible_linear" not in kept.x | kept.y and "orthogonal" in kept.x & kept.y
+
+
+def _check_projectable(index: Index[Any]) -> None:
+    if not _is_projectable(index):
         raise SpecError(
             f"projection: {index} depends on more than the products of examples, so a random projection says nothing about "
             "it. It approximates indexes that are invariant to rotations but not to all invertible transforms, such as cka."
