@@ -381,10 +381,39 @@ def test_two_frameworks():
         simkit.compare(X, tensor)
     with pytest.raises(MixedArraysError, match=r"Y = torch\.from_numpy\(Y\)"):
         simkit.compare(tensor, X)
-    with pytest.raises(MixedArraysError, match=r"jax\.Array.*torch\.from_numpy\(numpy\.asarray\(Y\)\)"):
+    with pytest.raises(MixedArraysError, match=r"jax\.Array.*torch\.from_numpy\(numpy\.array\(Y"):
         simkit.compare(tensor, jnp.asarray(X))
     with pytest.raises(MixedArraysError, match=r"B\['y'\]"):
         simkit.pairwise({"x": X}, {"y": tensor})
+
+
+@pytest.mark.parametrize("kind", ["torch", "jax"])
+@pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16"])
+def test_the_conversion_that_is_named_works(kind, dtype):
+    torch, jnp = pytest.importorskip("torch"), pytest.importorskip("jax.numpy")
+    Y = torch.tensor(X).to(getattr(torch, dtype)) if kind == "torch" else jnp.asarray(X).astype(dtype)
+    with pytest.raises(MixedArraysError) as caught:
+        simkit.compare(X, Y)
+    code = re.search(r"Y = (.*)\.$", str(caught.value)).group(1)
+    converted = eval(code, {"Y": Y, "numpy": np})  # what the message tells the user to write
+    assert float(simkit.compare(X, converted)) == pytest.approx(1, abs=1e-4)
+
+
+def test_sparse_tensors_masked_arrays_and_dictionaries():
+    torch = pytest.importorskip("torch")
+    with pytest.raises(InvalidArrayError, match=r"X is a sparse tensor.*X\.to_dense\(\)"):
+        simkit.compare(torch.tensor(X).to_sparse(), torch.tensor(X))
+    with pytest.raises(InvalidArrayError, match=r"X is a dict.*simkit\.pairwise"):
+        simkit.compare({"layer": X}, X)
+    masked = np.ma.MaskedArray(X, mask=np.zeros_like(X, dtype=bool))
+    for rows in (None, 3):
+        if rows is not None:
+            masked[rows, 1] = np.ma.masked
+        with pytest.raises(InvalidArrayError, match="keep = (.*), then X.data") as caught:
+            simkit.compare(masked, X)
+        keep = eval(re.search(r"keep = (.*), then", str(caught.value)).group(1), {"X": masked, "numpy": np})
+        assert simkit.compare(masked.data[keep], X[keep]) == pytest.approx(1)
+        assert keep.sum() == len(X) - (rows is not None)
 
 
 def test_two_devices():
