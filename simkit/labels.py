@@ -109,7 +109,10 @@ def check_labels(*sides: Mapping[str, Any], ids: Any = None) -> None:
                         f"{own.name} has {len(own.values)} labels and {name} {n} examples; expected one for each."
                     )
             found.append(own)
-        found += [labels for name, x in side.items() if (labels := labels_of(x, name)) is not None]
+        for name, x in side.items():  # plainly: torch.compile reads this
+            own = labels_of(x, name)
+            if own is not None:
+                found.append(own)
     labelled = [labels for labels in found if not labels.default]
     if not labelled:
         return
