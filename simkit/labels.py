@@ -81,6 +81,28 @@ def labels_of(x: Any, name: str = "X") -> Labels | None:
     return None
 
 
+def _ids_of(side: Mapping[str, Any], given: Any, name: str) -> Labels:
+    """Ids given by the user, one for each example of the layers of a side."""
+    own = _given(given, name)
+    for layer, x in side.items():
+        n = x.shape[0] if hasattr(x, "shape") else len(x) if hasattr(x, "__len__") else None
+        if n is not None and not np.isnan(n) and len(own.values) != n:
+            raise InvalidArrayError(
+                f"{own.name} has {len(own.values)} labels and {layer} {n} examples; expected one for each."
+            )
+    return own
+
+
+def _carried_by(side: Mapping[str, Any]) -> list[Labels]:
+    """The labels that the arrays of a side carry themselves."""
+    found = []
+    for name, x in side.items():  # plainly, since torch.compile reads this
+        labels = labels_of(x, name)
+        if labels is not None:
+            found.append(labels)
+    return found
+
+
 def check_labels(*sides: Mapping[str, Any], ids: Any = None) -> None:
     """Raise `InvalidArrayError` if layers carry labels of their examples that differ, or that repeat.
 
@@ -98,21 +120,11 @@ def check_labels(*sides: Mapping[str, Any], ids: Any = None) -> None:
         Labels differ: the position and both labels are named, with what can be done; or a label repeats; or `ids` is no
         pair, or not of the length of the arrays.
     """
-    found = []
+    found: list[Labels] = []
     for number, (side, given) in enumerate(zip(sides, _pair(ids, len(sides)), strict=True)):
         if given is not None:
-            own = _given(given, f"ids[{number}]")
-            for name, x in side.items():
-                n = x.shape[0] if hasattr(x, "shape") else len(x) if hasattr(x, "__len__") else None
-                if n is not None and not np.isnan(n) and len(own.values) != n:
-                    raise InvalidArrayError(
-                        f"{own.name} has {len(own.values)} labels and {name} {n} examples; expected one for each."
-                    )
-            found.append(own)
-        for name, x in side.items():  # plainly: torch.compile reads this
-            own = labels_of(x, name)
-            if own is not None:
-                found.append(own)
+            found.append(_ids_of(side, given, f"ids[{number}]"))
+        found += _carried_by(side)
     labelled = [labels for labels in found if not labels.default]
     if not labelled:
         return
