@@ -114,6 +114,19 @@ def detach(x: Array) -> Array:
     return x
 
 
+def unwritable(x: Array) -> Array:
+    """The values of `x` in an array through which `x` cannot be written into: a read-only view, or else a copy."""
+    if array_api_compat.is_numpy_array(x):
+        view = x.view()
+        view.flags.writeable = False
+        return view
+    if array_api_compat.is_torch_array(x):
+        return x.clone()  # gradients flow through it
+    if array_api_compat.is_jax_array(x) or is_dask(x):
+        return x
+    return namespace_of(x).asarray(x, copy=True)
+
+
 def accumulation_dtype(x: Array, xp: Namespace) -> Any:
     """dtype for sums and for p x p algebra: float64 where the framework and the device of `x` have it."""
     if array_api_compat.is_torch_array(x) and x.device.type == "mps":

@@ -28,6 +28,7 @@ from simkit.arrays import (
     warn_caller,
 )
 from simkit.errors import InvalidArrayError
+from simkit.guard import in_library
 from simkit.index import NO_VARIATION, Index
 from simkit.labels import check_labels
 from simkit.matrix import SimilarityMatrix
@@ -225,7 +226,7 @@ def pairwise(
 
         left = prepare(rows, "A")
         right = left if B is None else prepare(columns, "B")
-        values = chosen.scores(left, right, advance) if left and right else None
+        values = in_library(chosen, chosen.scores(left, right, advance), first) if left and right else None
     row_defined = [name not in undefined for name in given[0]]
     column_defined = [name not in undefined for name in given[-1]]
     values = _place(values, row_defined, column_defined, first)

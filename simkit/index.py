@@ -21,6 +21,7 @@ from simkit.arrays import (
     undefined_score,
     warn_caller,
 )
+from simkit.guard import guard, in_library
 from simkit.properties import Facts
 from simkit.representation import Representation
 from simkit.spec import Specified
@@ -41,7 +42,8 @@ class Index(Specified, ABC, Generic[State]):
 
     A subclass sets `name` and `reference`, declares `facts`, and implements `prepare` and `score` in the operations of the
     Array API standard. It is then hashable, picklable, has a spec string (``str(index)``), and works on every framework,
-    in `simkit.compare` and `simkit.pairwise`; on streams and Dask too if its ``facts.statistic`` says how.
+    in `simkit.compare` and `simkit.pairwise`; on streams and Dask too if its ``facts.statistic`` says how. The features that
+    `prepare` is handed are not to be written into: in NumPy that is an error, elsewhere they are a copy.
 
     Attributes
     ----------
@@ -53,6 +55,10 @@ class Index(Specified, ABC, Generic[State]):
 
     name: ClassVar[str]
     reference: ClassVar[str] = ""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        guard(cls, "index")
 
     @property
     @abstractmethod
@@ -118,7 +124,8 @@ class Index(Specified, ABC, Generic[State]):
             self.prepare(Representation(z, width, name, rounding=eps, xp=xp))
             for z, name, eps in zip((x, y), "XY", rounding, strict=True)
         )
-        score = self.finish(nan_if_constant(self.score(state_x, state_y), x, y), x, y)
+        score = in_library(self, self.score(state_x, state_y), x)
+        score = self.finish(nan_if_constant(score, x, y), x, y)
         if not is_lazy(score) and bool(xp.isnan(score)):
             warn_caller(f"{self} of X and Y is undefined (nan): {NO_VARIATION}")
         return score

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Self, TypeAlias, get_args
+from typing import Any, ClassVar, Literal, Self, TypeAlias, get_args
 
 from simkit.arrays import Array, namespace_of
 from simkit.errors import NeedsAllExamplesError
+from simkit.guard import guard
 from simkit.linalg import median_of_pairs, root, squared_distances
 from simkit.properties import Invariance
 from simkit.spec import Specified
@@ -59,6 +60,10 @@ class Kernel(Specified, ABC):
     differentiable: ClassVar[bool] = True
     fit_needs: ClassVar[FitNeeds] = "nothing"
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        guard(cls, "kernel")
+
     @property
     @abstractmethod
     def invariances(self) -> frozenset[Invariance]:
@@ -98,7 +103,7 @@ class Kernel(Specified, ABC):
         ----------
         X : array, shape (n, p)
         Y : array, shape (m, p)
-            May be `X` itself, the very object.
+            May be `X` itself, the very object. Neither is to be written into.
 
         Returns
         -------

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
-__all__ = ["Facts", "Invariance", "Invariances", "Statistic", "implied"]
+__all__ = ["Facts", "Invariance", "Invariances", "Statistic", "implied", "problems_of"]
 
 Invariance: TypeAlias = Literal["translation", "permutation", "isotropic_scaling", "orthogonal", "invertible_linear"]
 Statistic: TypeAlias = Literal["moments", "hsic sums", "examples"]
@@ -81,3 +82,34 @@ class Facts:
     host: bool = False
     generic: str = ""
     exchangeable: bool = True
+
+
+def problems_of(declared: Any) -> Iterator[str]:
+    """What keeps declared facts from being used, each in words; that they are true is for `simkit.testing` to find out."""
+    lacking = [name for name in Facts.__dataclass_fields__ if not hasattr(declared, name)]
+    if lacking:
+        kind = type(declared).__name__
+        yield f"facts lacks {', '.join(lacking)}; it is a {kind}, expected simkit.properties.Facts"
+        return
+    for name in ("symmetric", "metric", "differentiable", "host", "exchangeable"):
+        if not isinstance(getattr(declared, name), bool):
+            yield f"{name} is {getattr(declared, name)!r}; expected True or False"
+    if not isinstance(declared.generic, str):
+        yield f"generic is {declared.generic!r}; expected a condition in words, or an empty string"
+    if not _is_interval(declared.range):
+        yield f"range is {declared.range!r}; expected (low, high) with low < high, infinite where there is no bound"
+    if not isinstance(declared.identity, int | float | None):
+        yield f"identity is {declared.identity!r}; expected a number or None"
+    if declared.statistic not in get_args(Statistic):
+        yield f"statistic is {declared.statistic!r}; expected one of {', '.join(map(repr, get_args(Statistic)))}"
+    if not isinstance(declared.min_examples, int) or declared.min_examples < 2:
+        yield f"min_examples is {declared.min_examples!r}; expected a whole number of at least 2"
+    elif not isinstance(declared.group, int) or declared.group < 1 or declared.min_examples % declared.group:
+        yield f"group is {declared.group!r}; expected a whole number of at least 1 that divides min_examples"
+    if not isinstance(declared.invariances, Invariances):
+        yield f"invariances is {declared.invariances!r}; expected simkit.properties.Invariances"
+
+
+def _is_interval(bounds: Any) -> bool:
+    numbers = isinstance(bounds, tuple) and len(bounds) == 2 and all(isinstance(bound, int | float) for bound in bounds)
+    return numbers and bounds[0] < bounds[1]

@@ -28,9 +28,11 @@ from typing import Any, Generic, TypeVar
 from simkit import __version__
 from simkit.arrays import is_compiling
 from simkit.errors import PluginError, SpecError, UnknownNameError
+from simkit.guard import check_declared
 from simkit.index import Index
 from simkit.kernel import Kernel
 from simkit.spec import Spec, build, close_matches, parse
+from simkit.text import shown
 
 __all__ = [
     "Entry",
@@ -282,7 +284,7 @@ class Registry(Generic[Kind]):
             if OWN not in {entry.distribution for same in entries.values() for entry in same}:
                 hint = f" simkit itself is not installed, only importable, so nothing is registered: pip install {OWN}"
             available = ", ".join(self.names())
-            raise UnknownNameError(f"No {self.kind} is called {name!r}.{hint} Available: {available}.")
+            raise UnknownNameError(f"No {self.kind} is called {shown(name)}.{hint} Available: {available}.")
         rivals = [entry for entry in same if not entry.blocked]
         if len(rivals) > 1 and same[0].distribution not in (OWN, SESSION):
             offers = " and ".join(f"{entry.distribution}:{plain}" for entry in rivals)
@@ -291,18 +293,31 @@ class Registry(Generic[Kind]):
 
     def get(self, what: str | Spec | Kind | type[Kind], **parameters: Any) -> Kind:
         """An instance from a spec string, a parsed spec, a class, or an instance, with `parameters` on top."""
+        made = self._made(what, parameters)
+        check_declared(made, self.kind)
+        return made
+
+    def _made(self, what: str | Spec | Kind | type[Kind], parameters: dict[str, Any]) -> Kind:
         if isinstance(what, self.base):
-            return dataclasses.replace(what, **parameters) if parameters else what
+            return self._changed(what, parameters) if parameters else what
         if isinstance(what, type) and issubclass(what, self.base):
             return build(what, getattr(what, "name", what.__name__), parameters)
         if isinstance(what, str):
             what = parse(what)
-        if not isinstance(what, Spec):
-            raise SpecError(f"Expected the spec of an {self.kind} or an instance, got {what!r} ({type(what).__name__}).")
+        if not isinstance(what, Spec) or not isinstance(what.name, str):
+            article = "an" if self.kind == "index" else "a"
+            got = f"{shown(what)} ({type(what).__name__})"
+            raise SpecError(f"Expected the spec of {article} {self.kind}, a class or an instance, got {got}.")
         both = sorted(what.parameters.keys() & parameters.keys())
         if both:
             raise SpecError(f"{what.name}: {', '.join(both)} given both in the spec and as a parameter.")
         return build(self.find(what.name).load(), what.name, {**what.parameters, **parameters})
+
+    @staticmethod
+    def _changed(thing: Kind, parameters: dict[str, Any]) -> Kind:
+        """The instance with other parameters."""
+        given = {item.name: getattr(thing, item.name) for item in dataclasses.fields(thing) if item.init}
+        return build(type(thing), thing.name, given | parameters)
 
 
 def _allowed_distributions() -> set[str] | None:

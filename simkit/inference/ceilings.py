@@ -21,6 +21,7 @@ from simkit.arrays import (
     rounding_of,
 )
 from simkit.errors import InvalidArrayError
+from simkit.guard import in_library
 from simkit.index import Index
 from simkit.inference.pair import check_here, check_varies, on_host
 from simkit.labels import check_labels
@@ -132,7 +133,7 @@ def noise_ceiling(
             return chosen.prepare(Representation(xp.concat(some, axis=1), width, "the pool", xp=xp))
 
         together, others = pool(parts), [pool(parts[:i] + parts[i + 1 :]) for i in range(len(parts))]
-    upper = on_host([chosen.score(state, together) for state in states], xp)
+    upper = on_host([in_library(chosen, chosen.score(state, together), checked[first]) for state in states], xp)
     lower = on_host([chosen.score(state, other) for state, other in zip(states, others, strict=True)], xp)
     return NoiseCeiling(str(chosen), float(np.mean(lower)), float(np.mean(upper)), lower, upper, n)
 

@@ -23,6 +23,7 @@ from simkit.arrays import (
     to_numpy,
 )
 from simkit.errors import InvalidArrayError, NeedsAllExamplesError
+from simkit.guard import in_library
 from simkit.index import Index
 from simkit.linalg import widen
 from simkit.registry import get_index
@@ -67,7 +68,11 @@ class Pair:
         """The score, nan where a layer is constant."""
         if is_undefined(self.x, checked=True) or is_undefined(self.y, checked=True):
             return self.xp.sum(self.x[0, :]) * float("nan")
-        return self.index.score(self.prepared(self.x, "X"), self.prepared(self.y, "Y"))
+        return self.scored(self.prepared(self.x, "X"), self.prepared(self.y, "Y"))
+
+    def scored(self, x: Any, y: Any) -> Array:
+        """The score of two states."""
+        return in_library(self.index, self.index.score(x, y), self.x)
 
     def of(self, rows: np.ndarray) -> Array:
         """The score of some of the examples, which may be repeated."""

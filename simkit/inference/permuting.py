@@ -143,13 +143,13 @@ def permutation_test(
     exact = every - 1 <= permutations
     orders = _every_order(strata) if exact else _random_orders(strata, permutations, np.random.default_rng(rng))
     x, y = pair.prepared(pair.x, "X"), pair.prepared(pair.y, "Y")
-    score = pair.index.score(x, y)
+    score = pair.scored(x, y)
     permute = _permuted(pair, x)
     scores = []
     with track(every - 1 if exact else permutations, f"permutations of {pair.index}", progress) as advance:
         for order in orders:
             rows = (order[:, None] * size + np.arange(size)).ravel()
-            scores.append(pair.index.score(permute(rows), y))
+            scores.append(pair.scored(permute(rows), y))
             advance()
     observed, null = float(score), on_host(scores, pair.xp)
     return PermutationResult(

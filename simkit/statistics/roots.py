@@ -33,6 +33,7 @@ from typing import Any, final
 import numpy as np
 
 from simkit.arrays import Array, Namespace, accumulation_dtype, detach, namespace_of, placement, to_numpy
+from simkit.guard import in_library
 from simkit.index import Index
 from simkit.linalg import cross, identity, triangle, widen
 from simkit.representation import Representation
@@ -308,4 +309,5 @@ def scores_of(index: Index[Any], layers: Mapping[str, Representation], rows: Seq
     """Scores of all pairs of some layers, each prepared once, shape (rows, columns)."""
     states = {name: index.prepare(layers[name]) for name in dict.fromkeys((*rows, *columns))}
     xs = [states[name] for name in rows]
-    return index.scores(xs, xs if list(rows) == list(columns) else [states[name] for name in columns])
+    scores = index.scores(xs, xs if list(rows) == list(columns) else [states[name] for name in columns])
+    return in_library(index, scores, layers[rows[0]].features)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from simkit.errors import PluginError
+from simkit.guard import bare
 from simkit.index import Index
 from simkit.kernel import Kernel
 from simkit.registry import get_index, get_kernel, problem_with
@@ -166,19 +167,20 @@ class Subject:
         if name in self.skip:
             raise Skipped(f"left out: {self.skip[name]}")
         try:
-            case = self.case
-        except Exception as error:
+            with bare():
+                case = self.case
+        except (Exception, SystemExit) as error:
             if name == self.names[0]:
                 return [f"it cannot be made: {_told(error)}"]
             raise Skipped("there is nothing to test, see the first check") from None
         found: list[str] = []
         try:
-            with warnings.catch_warnings():
+            with bare(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 found.extend(self.checks[name].find(case))
         except Skipped:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             found.append(f"raised {_told(error)}")
         return found
 

@@ -1,0 +1,216 @@
+"""Methods of indexes and kernels from outside simkit, as simkit calls them.
+
+A class of a plugin or a notebook may write into arrays that are not its own, return anything and raise anything. So its
+methods are handed arrays that cannot be written into (NumPy) or copies, what they return is checked, and what they raise is
+reported with the plugin's name, version and distribution. That holds for each way to a method (one comparison, all pairs,
+tiles, streams, tasks of Dask, inference), because the base classes wrap the methods when a class is made. simkit's own
+classes stay as they are, and what torch.compile traces is called without a check.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, NamedTuple
+
+import array_api_compat
+
+from simkit.arrays import Array, is_compiling, namespace_of, unwritable
+from simkit.errors import PluginError, SimkitError
+from simkit.properties import problems_of
+from simkit.representation import Representation
+from simkit.spec import Specified
+from simkit.text import shortened, shown
+
+__all__ = ["bare", "check_declared", "guard", "in_library", "is_outside"]
+
+_BARE: ContextVar[bool] = ContextVar("simkit_bare", default=False)
+
+
+@contextmanager
+def bare() -> Iterator[None]:
+    """Call methods as they are, without copies and checks: the conformance kit finds out for itself what they do."""
+    token = _BARE.set(True)
+    try:
+        yield
+    finally:
+        _BARE.reset(token)
+
+
+def is_outside(cls: type) -> bool:
+    """Whether a class is not simkit's own."""
+    return cls.__module__.partition(".")[0] != "simkit"
+
+
+# --- what is expected of a method -----------------------------------------------------------------------------------------
+
+
+def _unlike(found: Any, shape: tuple[int, ...], kinds: tuple[str, ...], like: Array | None = None) -> str | None:
+    """What is wrong with an array, or None."""
+    wanted = f"an array of shape {shape}"
+    if not array_api_compat.is_array_api_obj(found):
+        return f"returned {shown(found)}, a {type(found).__name__}; expected {wanted}"
+    xp = namespace_of(found)
+    if tuple(found.shape) != shape:
+        return f"returned an array of shape {tuple(found.shape)}; expected {wanted}"
+    if not xp.isdtype(found.dtype, kinds):
+        return f"returned an array of dtype {found.dtype}; expected real numbers"
+    if like is not None and xp is not namespace_of(like):
+        return f"returned a {type(found).__module__}.{type(found).__name__}; expected an array of the library of X"
+    return None
+
+
+def _no_state(given: tuple[Any, ...], found: Any) -> str | None:
+    return "returned None; expected what score takes" if found is None else None
+
+
+def _no_score(given: tuple[Any, ...], found: Any) -> str | None:
+    return _unlike(found, (), ("real floating", "integral"))
+
+
+def _no_scores(given: tuple[Any, ...], found: Any) -> str | None:
+    return _unlike(found, (len(given[0]), len(given[1])), ("real floating", "integral")) if len(given) > 1 else None
+
+
+def _no_facts(given: tuple[Any, ...], found: Any) -> str | None:
+    problems = "; ".join(problems_of(found))
+    return f"cannot be used: {problems}" if problems else None
+
+
+def _no_values(given: tuple[Any, ...], found: Any) -> str | None:
+    if len(given) < 2:
+        return None
+    x, y = given[:2]
+    return _unlike(found, (x.shape[0], y.shape[0]), ("real floating",), x)
+
+
+def _no_kernel(given: tuple[Any, ...], found: Any) -> str | None:
+    fits = isinstance(found, Specified) and callable(found)
+    return None if fits else f"returned {shown(found)}, a {type(found).__name__}; expected a kernel"
+
+
+def _no_invariances(given: tuple[Any, ...], found: Any) -> str | None:
+    fits = isinstance(found, set | frozenset | list | tuple)
+    return None if fits else f"is {shown(found)}; expected a frozenset, such as simkit.properties.implied('orthogonal')"
+
+
+class _Rule(NamedTuple):
+    """`problem` says what is wrong with what a method returned for some arguments; `protects`: those are the caller's."""
+
+    problem: Callable[[tuple[Any, ...], Any], str | None] = lambda given, found: None
+    protects: bool = False
+
+
+_RULES: dict[str, dict[str, _Rule]] = {
+    "index": {
+        "facts": _Rule(_no_facts),
+        "prepare": _Rule(_no_state, protects=True),
+        "score": _Rule(_no_score),
+        "scores": _Rule(_no_scores),
+        **dict.fromkeys(("from_sums", "leave_one_out", "pool", "resampled"), _Rule()),
+    },
+    "kernel": {
+        "invariances": _Rule(_no_invariances),
+        "fit_needs": _Rule(),
+        "fit": _Rule(_no_kernel, protects=True),
+        "with_median": _Rule(_no_kernel),
+        "__call__": _Rule(_no_values, protects=True),
+    },
+}
+
+
+# --- calling it -----------------------------------------------------------------------------------------------------------
+
+
+def guard(cls: type, kind: str) -> None:
+    """Wrap the methods of an index or a kernel that are not simkit's own."""
+    for name, rule in _RULES[kind].items() if is_outside(cls) else ():
+        owner = next((base for base in cls.__mro__ if name in vars(base)), None)
+        if owner is None or not is_outside(owner):
+            continue
+        found = vars(owner)[name]
+        function = found.fget if isinstance(found, property) else found
+        if not inspect.isfunction(function) or hasattr(function, "_is_guarded"):
+            continue
+        guarded = _guarded(function, kind, name, rule)
+        setattr(cls, name, found.getter(guarded) if isinstance(found, property) else guarded)
+
+
+def _guarded(function: Callable[..., Any], kind: str, name: str, rule: _Rule) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def call(self: Any, *given: Any, **options: Any) -> Any:
+        if is_compiling() or _BARE.get():
+            return function(self, *given, **options)
+        try:
+            handed, options = _protected(given, options) if rule.protects else (given, options)
+            found = function(self, *handed, **options)
+        except (SimkitError, Warning, MemoryError):  # a warning that somebody has made an error
+            raise
+        except (Exception, SystemExit) as error:
+            raise PluginError(_told(self, kind, name, error)) from error
+        problem = rule.problem(given, found)
+        if problem:
+            raise PluginError(f"The {_called(self, kind)} is at fault: {name} {problem}.")
+        return found
+
+    call._is_guarded = True  # type: ignore[attr-defined]
+    return call
+
+
+def _protected(given: tuple[Any, ...], options: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Arguments that may be written into without harm to the caller; what was one object still is."""
+    kept: dict[int, Any] = {}
+
+    def of(value: Any) -> Any:
+        if id(value) not in kept:
+            kept[id(value)] = _unwritable(value)
+        return kept[id(value)]
+
+    return tuple(map(of, given)), {name: of(value) for name, value in options.items()}
+
+
+def _unwritable(value: Any) -> Any:
+    if isinstance(value, Representation):
+        mean = None if value.mean is None else unwritable(value.mean)
+        return dataclasses.replace(value, features=unwritable(value.features), mean=mean)
+    return unwritable(value) if array_api_compat.is_array_api_obj(value) else value
+
+
+# --- who it was -----------------------------------------------------------------------------------------------------------
+
+
+def check_declared(thing: Any, kind: str) -> None:
+    """Raise `PluginError` if what an index or kernel from outside declares of itself cannot be read or cannot be used."""
+    if is_outside(type(thing)) and not _BARE.get():
+        name = "facts" if kind == "index" else "invariances"
+        _guarded(lambda self: getattr(self, name), kind, name, _RULES[kind][name])(thing)
+
+
+def in_library(index: Any, scores: Array, like: Array) -> Array:
+    """The scores; `PluginError` if an index from outside returned them in another array library than that of the layers."""
+    if is_outside(type(index)) and not _BARE.get() and namespace_of(scores) is not namespace_of(like):
+        found, wanted = (f"{type(x).__module__}.{type(x).__name__}" for x in (scores, like))
+        raise PluginError(f"The {_called(index, 'index')} is at fault: score returned a {found}; the layers are {wanted}.")
+    return scores
+
+
+def _called(thing: Any, kind: str) -> str:
+    """An index or kernel with the place that it comes from."""
+    from simkit.registry import distribution_of
+
+    cls = type(thing)
+    place = f"{cls.__module__}:{cls.__qualname__}"
+    origin = distribution_of(cls)
+    name = shown(getattr(cls, "name", cls.__name__))
+    return f"{kind} {name} of {' '.join(origin)} ({place})" if origin else f"{kind} {name} ({place})"
+
+
+def _told(thing: Any, kind: str, name: str, error: BaseException) -> str:
+    hint = ""
+    if isinstance(error, ValueError) and "read-only" in str(error):
+        hint = " It wrote into an array that it was given, which is the caller's: let it take a copy first."
+    return f"The {_called(thing, kind)} failed in {name}: {type(error).__name__}: {shortened(str(error), 300)}{hint}"
