@@ -24,6 +24,7 @@ import numpy as np
 
 from simkit.errors import ConstantInputWarning, InvalidArrayError, InvalidDtypeError, MixedArraysError
 from simkit.labels import check_labels
+from simkit.text import printable
 
 __all__ = [
     "Array",
@@ -489,7 +490,7 @@ def warn_caller(message: str, category: type[Warning] = ConstantInputWarning) ->
     # functools calls the cached properties of ours.
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in ("simkit", "functools"):
         level, frame = level + 1, frame.f_back
-    warnings.warn(message, category, stacklevel=level)
+    warnings.warn(printable(message, keep="\n"), category, stacklevel=level)
 
 
 # --- two arrays ------------------------------------------------------------------------------------------------------------

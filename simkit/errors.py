@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from simkit.text import printable
+
 __all__ = [
     "AccuracyWarning",
     "ConstantInputWarning",
@@ -20,6 +22,10 @@ __all__ = [
 
 class SimkitError(Exception):
     """Base class of every error that simkit raises on purpose."""
+
+    def __str__(self) -> str:
+        """The message, in which names and paths, which are data, cannot act on a terminal."""
+        return printable(super().__str__(), keep="\n")
 
 
 class InvalidArrayError(SimkitError, ValueError):

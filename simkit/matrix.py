@@ -13,6 +13,7 @@ import numpy as np
 from simkit.arrays import Array, to_numpy
 from simkit.errors import InvalidArrayError
 from simkit.files import whole_file
+from simkit.text import printable, shortened
 
 if TYPE_CHECKING:
     import pandas
@@ -72,7 +73,7 @@ class SimilarityMatrix:
 
     def __repr__(self) -> str:
         n, m = self.shape
-        return f"<SimilarityMatrix {n} x {m}, {self.index}, n = {self.n}>"
+        return f"<SimilarityMatrix {n} x {m}, {printable(self.index)}, n = {self.n}>"
 
     def to_numpy(self) -> np.ndarray:
         """Values as a NumPy array on the host, shape (rows, columns)."""
@@ -156,12 +157,12 @@ class SimilarityMatrix:
 
     def _repr_html_(self) -> str:
         values = self.to_numpy()
-        head = "".join(f"<th>{html.escape(name)}</th>" for name in self.columns)
+        head = "".join(f"<th>{_html(name)}</th>" for name in self.columns)
         body = "".join(
-            f"<tr><th>{html.escape(name)}</th>{''.join(_cell(value) for value in line)}</tr>"
+            f"<tr><th>{_html(name)}</th>{''.join(_cell(value) for value in line)}</tr>"
             for name, line in zip(self.rows, values, strict=True)
         )
-        caption = f"{html.escape(self.index)}, n = {self.n}"
+        caption = f"{_html(self.index)}, n = {self.n}"
         return f"<table><caption>{caption}</caption><thead><tr><th></th>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
@@ -169,6 +170,10 @@ def _position(name: str, names: tuple[str, ...], what: str) -> int:
     if name not in names:
         raise KeyError(f"no {what} is called {name!r}; they are {', '.join(names)}")
     return names.index(name)
+
+
+def _html(name: str) -> str:
+    return html.escape(printable(shortened(name)))
 
 
 def _cell(value: float) -> str:

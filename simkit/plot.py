@@ -9,16 +9,33 @@ import numpy as np
 
 from simkit.errors import SimkitError
 from simkit.files import whole_file
+from simkit.text import escaped, printable, shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from simkit.matrix import SimilarityMatrix
 
-__all__ = ["heatmap", "save_heatmap"]
+__all__ = ["heatmap", "label", "save_heatmap"]
 
 _CELL = 0.42  # inches
+_LONGEST = 60  # characters of a label
 _MOST_NUMBERS = 14  # rows or columns up to which the values stand in the cells
+
+
+def label(text: str) -> str:
+    """`text` for matplotlib to draw as it is: no mathematics between dollars, escapes for what the font lacks."""
+    drawable = _drawable()
+    plain = printable(shortened(text, _LONGEST))
+    return "".join(c if ord(c) in drawable else escaped(c) for c in plain).replace("$", r"\$")
+
+
+def _drawable() -> set[int]:
+    """The characters of the fonts that matplotlib would draw text in."""
+    from matplotlib.font_manager import FontProperties, findfont, get_font
+
+    files = [findfont(FontProperties(family=[name])) for name in FontProperties().get_family()]
+    return set().union(*(get_font(file).get_charmap() for file in files))
 
 
 def heatmap(
@@ -73,19 +90,20 @@ def heatmap(
         "interpolation": "nearest",
     } | options
     image = ax.imshow(values, **shown)
-    longest = max(map(len, matrix.columns))
+    rows, columns = (list(map(label, names)) for names in (matrix.rows, matrix.columns))
+    longest = max(map(len, columns))
     crowded = longest > 4
-    ax.set_xticks(range(n_columns), matrix.columns, rotation=45 if crowded else 0, ha="right" if crowded else "center")
+    ax.set_xticks(range(n_columns), columns, rotation=45 if crowded else 0, ha="right" if crowded else "center")
     if crowded:
-        for label in ax.get_xticklabels():
-            label.set_rotation_mode("anchor")
-    ax.set_yticks(range(n_rows), matrix.rows)
+        for tick in ax.get_xticklabels():
+            tick.set_rotation_mode("anchor")
+    ax.set_yticks(range(n_rows), rows)
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     if labels is not None:
         ax.set_ylabel(labels[0])
         ax.set_xlabel(labels[1])
-    ax.set_title(f"{matrix.index}, n = {matrix.n}" if title is None else title)
+    ax.set_title(label(f"{matrix.index}, n = {matrix.n}") if title is None else title)
     if numbers is None:
         numbers = max(n_rows, n_columns) <= _MOST_NUMBERS
     if numbers:

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from simkit.text import printable, shortened
+
 __all__ = ["track"]
 
 
@@ -25,11 +27,12 @@ def track(steps: int, what: str, show: bool | None = None) -> Iterator[Callable[
     import time
 
     from rich.console import Console
+    from rich.markup import escape
     from rich.progress import Progress
 
     with Progress(console=Console(stderr=True), transient=True) as bar:
         begin = time.monotonic()
-        task = bar.add_task(what, total=steps, visible=False)
+        task = bar.add_task(escape(printable(shortened(what))), total=steps, visible=False)
 
         def advance() -> None:
             bar.update(task, advance=1, visible=time.monotonic() - begin > 1)

@@ -77,7 +77,7 @@ def parse(text: str) -> Spec:
         return word
 
     try:
-        tree = _tree(_QUALIFIED.sub(mark, text.strip()))
+        tree = _tree(_QUALIFIED.sub(mark, text.strip()), text)
         value = _read(tree, text, aliases)
     except (RecursionError, MemoryError):
         raise SpecError(f"{_malformed(text)} It is nested too deeply.") from None
@@ -88,13 +88,13 @@ def parse(text: str) -> Spec:
     raise SpecError(_malformed(text))
 
 
-def _tree(text: str) -> ast.expr:
+def _tree(marked: str, text: str) -> ast.expr:
     try:
-        if not _DUBIOUS.search(text):
-            return ast.parse(text, mode="eval").body
+        if not _DUBIOUS.search(marked):
+            return ast.parse(marked, mode="eval").body
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # the parser makes a SyntaxError of it
-            return ast.parse(text, mode="eval").body
+            return ast.parse(marked, mode="eval").body
     except (SyntaxError, ValueError):  # ValueError: what cannot be encoded, and NUL
         raise SpecError(_malformed(text)) from None
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["printable", "shortened", "shown"]
+__all__ = ["escaped", "printable", "shortened", "shown"]
 
 # What would read like an escape of ours: its backslash is doubled, so that it can be told from one.
 _ESCAPE = re.compile(r"\\(?=x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8})")
@@ -25,10 +25,11 @@ def printable(text: object, *, keep: str = "") -> str:
     text = str(text)
     if text.isprintable() and "\\" not in text:
         return text
-    return "".join(c if c.isprintable() or c in keep else _escaped(c) for c in _ESCAPE.sub(r"\\\\", text))
+    return "".join(c if c.isprintable() or c in keep else escaped(c) for c in _ESCAPE.sub(r"\\\\", text))
 
 
-def _escaped(character: str) -> str:
+def escaped(character: str) -> str:
+    """The visible escape of one character."""
     code = ord(character)
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from simkit.analysis.correspondence import LayerAccuracy, layer_accuracy
 from simkit.errors import SpecError
 from simkit.index import Index
+from simkit.plot import label
 from simkit.registry import get_index
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class Sweep:
         errors = [result.standard_error for result in self.results] if several else None
         ax.errorbar(places, self.accuracy, yerr=errors, marker="o", capsize=3)
         ax.axhline(1 / len(self.results[0].layers), color="gray", ls=":", label="by chance")
-        ax.set_xticks(list(places), list(map(str, self.values)))
+        ax.set_xticks(list(places), [label(str(value)) for value in self.values])
         ax.set(xlabel=self.parameter, ylabel="layers found", ylim=(0, 1.02), title=get_index(self.results[0].index).name)
         ax.legend(frameon=False)
         ax.spines[["top", "right"]].set_visible(False)

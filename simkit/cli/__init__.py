@@ -16,4 +16,7 @@ def main() -> None:
             raise
         print('simkit: the command line needs Typer and Rich: pip install "simkit-similarity[cli]"', file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        print("simkit: interrupted.", file=sys.stderr)
+        sys.exit(130)
     sys.exit(run())

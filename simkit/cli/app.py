@@ -1,20 +1,28 @@
-"""The Typer application and what its commands share."""
+"""The Typer application, and what becomes of its errors: one line each, and an exit code.
+
+0 for success, 1 where a check fails or something unforeseen happens, 2 for bad input, 130 after Ctrl-C.
+"""
 
 from __future__ import annotations
 
-import json
+import os
 import sys
+import traceback
 import warnings
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 import simkit
+from simkit.cli.console import one_line
+from simkit.cli.wording import in_options
 from simkit.errors import SimkitError
-from simkit.matrix import SimilarityMatrix
+from simkit.text import printable, shortened
 
-__all__ = ["Json", "app", "console", "print_json", "print_matrix", "run"]
+__all__ = ["Json", "app", "run"]
+
+_TRACEBACK = "--traceback"
+_CLOSED = 141  # what a program returns that SIGPIPE ended
 
 app = typer.Typer(
     name="simkit",
@@ -24,65 +32,90 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-# What goes into a file or a pipe keeps its columns.
-console = Console() if sys.stdout.isatty() else Console(width=140)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 
 
-def run() -> int:
+def run(arguments: list[str] | None = None) -> int:
     """Run the application on the command line's arguments; the exit code."""
     # each adds its commands to `app`
     from simkit.cli import compare, demo, listing, new_plugin, plugins, sanity, significance, subspace  # noqa: F401
 
-    warnings.showwarning = _show_warning  # type: ignore[assignment]
+    arguments = sys.argv[1:] if arguments is None else arguments
+    given = [argument for argument in arguments if argument != _TRACEBACK]  # it may stand anywhere
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # an encoding that lacks a character is no reason to fail
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning  # type: ignore[assignment]
+        try:
+            code = _invoke(given)
+            sys.stdout.flush()
+            return code
+        except BrokenPipeError:
+            return _closed()
+        except BaseException as error:
+            if len(given) < len(arguments):
+                print(printable(traceback.format_exc(), keep="\n"), end="", file=sys.stderr)
+            return _failed(error)
+
+
+def _invoke(arguments: list[str]) -> int:
+    """Run a command; unlike Typer's own way, it lets every exception pass."""
+    command = typer.main.get_command(app)
     try:
-        return app(standalone_mode=False) or 0
+        with command.make_context("simkit", arguments) as context:
+            command.invoke(context)
     except typer.Exit as leave:
         return leave.exit_code
-    except typer.Abort:
-        return 130
-    except (SimkitError, OSError, ValueError, ImportError) as error:
-        return _complain(str(error))
-    except Exception as error:
-        # Typer carries its own usage errors; they know how to phrase themselves.
-        if hasattr(error, "format_message"):
-            return _complain(error.format_message())
-        raise
+    return 0
 
 
-def _complain(message: str) -> int:
-    print(f"simkit: {' '.join(message.split())}", file=sys.stderr)
-    return 2
+def _failed(error: BaseException) -> int:
+    """Say what went wrong, in one line."""
+    if isinstance(error, KeyboardInterrupt):
+        return _complain("interrupted.", 130)
+    if isinstance(error, MemoryError):
+        return _complain(f"out of memory: {str(error) or 'read files in chunks, or compare fewer layers at once.'}", 1)
+    if hasattr(error, "format_message"):  # Typer's errors of usage; they know how to phrase themselves
+        return _complain(error.format_message(), 2)
+    if isinstance(error, SimkitError | OSError | ImportError) or (isinstance(error, ValueError) and _is_own(error)):
+        return _complain(in_options(str(error)), 2)
+    return _complain(
+        f"internal error: {type(error).__name__}: {shortened(str(error), 300)} (as far as can be told, a fault of simkit or "
+        f"of a library and not of the input; add {_TRACEBACK} to see where it happened)",
+        1,
+    )
+
+
+def _is_own(error: BaseException) -> bool:
+    """Whether simkit raised it, and no library that it called."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0] == "simkit"
+
+
+def _complain(message: str, code: int) -> int:
+    print(f"simkit: {one_line(message)}", file=sys.stderr)
+    return code
+
+
+def _closed() -> int:
+    """Nobody reads any more, as after ``simkit indexes | head -1``: no reason to complain."""
+    with open(os.devnull, "w") as nowhere:  # noqa: PTH123
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())  # where the interpreter flushes when it ends
+    return _CLOSED
 
 
 def _show_warning(message: Any, *_: Any) -> None:
-    print(f"simkit: warning: {message}", file=sys.stderr)
-
-
-def print_json(record: Any) -> None:
-    """Print one JSON document on standard output."""
-    print(json.dumps(record, indent=1, allow_nan=False))
-
-
-def print_matrix(matrix: SimilarityMatrix) -> None:
-    """Print a matrix as a table."""
-    from rich.table import Table
-
-    table = Table(title=f"{matrix.index}, n = {matrix.n}", title_justify="left")
-    table.add_column("")
-    for name in matrix.columns:
-        table.add_column(name, justify="right", no_wrap=True)
-    for name, line in zip(matrix.rows, matrix.to_numpy(), strict=True):
-        best = line.max() if len(line) > 1 else None
-        table.add_row(name, *(f"[bold]{value:.3f}[/]" if value == best else f"{value:.3f}" for value in line))
-    needed = 12 + max(map(len, matrix.rows)) + sum(max(8, len(name) + 3) for name in matrix.columns)
-    console.print(table, width=None if console.is_terminal else max(console.width, needed), crop=False)
+    print(f"simkit: warning: {one_line(in_options(str(message)))}", file=sys.stderr)
 
 
 @app.callback(invoke_without_command=True)
 def _root(
     version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False,
+    traced: Annotated[  # read by `run`
+        bool, typer.Option(_TRACEBACK, help="Show where an error happened; also after the command.")
+    ] = False,
 ) -> None:
     if version:
         print(f"simkit {simkit.__version__}")

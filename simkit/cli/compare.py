@@ -13,7 +13,8 @@ import typer
 
 import simkit
 from simkit.arrays import is_dask
-from simkit.cli.app import Json, app, print_json, print_matrix
+from simkit.cli.app import Json, app
+from simkit.cli.console import print_json, print_matrix, say
 from simkit.io import Activations, as_record, check_writable, read_activations, write_matrix
 from simkit.matrix import SimilarityMatrix
 
@@ -95,7 +96,7 @@ def compare(  # noqa: PLR0917  (Typer passes by name)
     else:
         print_matrix(matrix)
         if output is not None:
-            print(f"Written to {output}")
+            say(f"Written to {output}")
 
 
 def _one(value: float) -> Any:

@@ -11,7 +11,8 @@ from rich.table import Table
 import simkit
 from simkit import demo as bundled
 from simkit.analysis import LayerAccuracy, layer_accuracy
-from simkit.cli.app import Json, app, console, print_json
+from simkit.cli.app import Json, app
+from simkit.cli.console import console, print_json, say, tell
 from simkit.errors import SimkitError
 from simkit.io import check_writable
 from simkit.progress import track
@@ -76,8 +77,8 @@ def demo(
         )
         return
     chance = 1 / len(hidden[0])
+    console.print("Which index finds the same layer in a network trained from another seed?", style="bold", highlight=False)
     console.print(
-        "[bold]Which index finds the same layer in a network trained from another seed?[/]\n"
         f"Two Tiny-10 networks, {len(hidden[0])} layers, {matrix.n} handwritten digits; {chance:.0%} by chance.",
         highlight=False,
     )
@@ -93,13 +94,13 @@ def demo(
     for spec, why in LEFT_OUT.items():
         console.print(f"{spec} is left out: {why}.", style="dim", highlight=False)
     for spec, why in failed.items():
-        console.print(f"[red]{spec} failed:[/] {why}", highlight=False)
+        tell(f"{spec} failed:", "red", why)
     console.print(
-        "Most layers have more units than there are examples. An index that ignores invertible transforms then says 1\n"
-        "for any pair (Theorem 1 of the paper), and so does regression; CKA does not.",
+        "Most layers have more units than there are examples. An index that ignores invertible transforms then says 1 for "
+        "any pair (Theorem 1 of the paper), and so does regression; CKA does not.",
         style="dim",
     )
-    console.print(f"Heatmap of linear CKA: [bold]{output}[/]", highlight=False)
+    say(f"Heatmap of linear CKA: {output}")
 
 
 def _missed(result: LayerAccuracy) -> str:

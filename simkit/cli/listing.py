@@ -6,10 +6,11 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
-from simkit.cli.app import Json, app, console, print_json
+from simkit.cli.app import Json, app
+from simkit.cli.console import console, print_json, tell
 from simkit.errors import SimkitError
 from simkit.registry import Entry, Registry, get_index, get_kernel
 from simkit.registry import indexes as index_registry
@@ -53,7 +54,7 @@ def _facts_of_index(spec: str) -> dict[str, Any]:
         "range": [bound if math.isfinite(bound) else None for bound in (low, high)],
         "statistic": facts.statistic,
         "generic": facts.generic,
-        "reference": type(index).reference,
+        "reference": str(type(index).reference),
     }
 
 
@@ -63,20 +64,22 @@ def _facts_of_kernel(spec: str) -> dict[str, Any]:
         invariance: "yes" if invariance in kernel.invariances else "no"
         for invariance in ("orthogonal", "translation", "isotropic_scaling")
     }
-    return row | {"formula": (type(kernel).__doc__ or "").split("\n")[0], "reference": type(kernel).reference}
+    return row | {"formula": str(type(kernel).__doc__ or "").split("\n")[0], "reference": str(type(kernel).reference)}
 
 
 def _everything(registry: Registry[Any]) -> list[Entry]:
     return [entry for _, same in sorted(registry.entries().items()) for entry in same]
 
 
-def _mark(value: str) -> str:
-    return {"yes": "[green]✓[/]", "no": "[dim]✗[/]"}.get(value, f"{value} only")
+def _mark(value: str) -> Text | str:
+    yes, no = ("yes", "no") if console.options.ascii_only else ("✓", "✗")
+    return {"yes": Text(yes, "green"), "no": Text(no, "dim")}.get(value, f"{value} only")
 
 
 def _interval(bounds: list[float | None]) -> str:
     low, high = bounds
-    return f"{'(-∞' if low is None else f'[{low:g}'}, {'∞)' if high is None else f'{high:g}]'}"
+    infinity = "inf" if console.options.ascii_only else "∞"
+    return f"{f'(-{infinity}' if low is None else f'[{low:g}'}, {f'{infinity})' if high is None else f'{high:g}]'}"
 
 
 def _origin(row: dict[str, Any]) -> str:
@@ -87,7 +90,7 @@ _CENTRED = {*_COLUMNS.values(), "symmetric", "offset"}
 _FOLDED = {"formula", "reference"}
 
 
-def _print(title: str, header: list[str], rows: list[list[str]], broken: list[dict[str, Any]]) -> None:
+def _print(title: str, header: list[str], rows: list[list[Text | str]], broken: list[dict[str, Any]]) -> None:
     if console.width < 120 and "reference" in header:  # the facts matter more; --json has everything
         k = header.index("reference")
         header, rows = header[:k] + header[k + 1 :], [row[:k] + row[k + 1 :] for row in rows]
@@ -98,7 +101,7 @@ def _print(title: str, header: list[str], rows: list[list[str]], broken: list[di
         table.add_row(*row)
     console.print(table)
     for entry in broken:
-        console.print(f"[red]broken:[/] {escape(entry['name'])} of {escape(_origin(entry))}: {escape(entry['error'])}")
+        tell("broken:", "red", f"{entry['name']} of {_origin(entry)}: {entry['error']}")
 
 
 @app.command()
@@ -119,7 +122,7 @@ def indexes(as_json: Json = False) -> None:
                 _mark("yes" if row["symmetric"] else "no"),
                 _interval(row["range"]),
                 row["statistic"],
-                escape(row["reference"]),
+                row["reference"],
                 _origin(row),
             ]
             for row in usable
@@ -140,9 +143,6 @@ def kernels(as_json: Json = False) -> None:
     _print(
         "Kernels and the transformations of the features that leave their centred Gram matrix unchanged",
         ["name", "formula", "orthogonal", "offset", "scaling", "reference", "from"],
-        [
-            [row["name"], escape(row["formula"]), *(_mark(row[k]) for k in kept), escape(row["reference"]), _origin(row)]
-            for row in usable
-        ],
+        [[row["name"], row["formula"], *(_mark(row[k]) for k in kept), row["reference"], _origin(row)] for row in usable],
         [row for row in rows if row["error"] is not None],
     )

@@ -16,6 +16,7 @@ import typer
 
 import simkit
 from simkit.cli.app import app
+from simkit.cli.console import say
 from simkit.errors import SpecError
 from simkit.files import whole_file
 from simkit.registry import ALIASES, OFFERED_ELSEWHERE, OWN, Registry
@@ -52,9 +53,9 @@ def new_plugin(
     folder = Path(f"./{names.distribution}") if output is None else output
     files = rendered(names, kind)
     write(files, folder, force=force)
-    print(f"Written to {folder}: {' '.join(files)}")
-    print(f"Next:  pip install -e '{folder}[test]';  python -m pytest {folder};  simkit plugins --check {names.name}")
-    print(f"Then put your formula into {folder / 'src' / names.module / '__init__.py'}")
+    say(f"Written to {folder}: {' '.join(files)}")
+    say(f"Next:  pip install -e '{folder}[test]';  python -m pytest {folder};  simkit plugins --check {names.name}")
+    say(f"Then put your formula into {folder / 'src' / names.module / '__init__.py'}")
 
 
 def named(name: str) -> Names:

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Annotated, Any, Optional
 
 import typer
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
-from simkit.cli.app import Json, app, console, print_json
+from simkit.cli.app import Json, app
+from simkit.cli.console import console, print_json, tell
 from simkit.cli.listing import describe_index, describe_kernel
 from simkit.errors import SpecError, UnknownNameError
 from simkit.progress import track
@@ -217,21 +218,20 @@ def _print_distributions(distributions: list[dict[str, Any]], rows: list[dict[st
         table.add_column(name, no_wrap=name == "version", overflow="fold")
     for record in distributions:
         table.add_row(
-            escape(record["distribution"]),
-            escape(record["version"]),
-            escape(" ".join(record["indexes"])),
-            escape(" ".join(record["kernels"])),
-            escape(record["location"]),
+            record["distribution"],
+            record["version"],
+            " ".join(record["indexes"]),
+            " ".join(record["kernels"]),
+            record["location"],
         )
     console.print(table)
     for row in rows:
         if row["error"]:
-            what = "[yellow]may not load:[/]" if row["blocked"] else "[red]broken:[/]"
-            told = f"{row['kind']} {row['name']} of {row['distribution']} {row['version']}: {row['error']}"
-            console.print(f"{what} {escape(told)}", highlight=False)
+            what = ("may not load:", "yellow") if row["blocked"] else ("broken:", "red")
+            tell(*what, f"{row['kind']} {row['name']} of {row['distribution']} {row['version']}: {row['error']}")
         elif row["clash"]:
             told = f"{row['kind']} {row['name']} of {row['distribution']} {row['version']}: {row['clash']}"
-            console.print(f"[yellow]same name:[/] {escape(told)}", highlight=False)
+            tell("same name:", "yellow", told)
     if all(record["distribution"] == OWN for record in distributions):
         console.print("No plugin is installed. `simkit new-plugin NAME --kind kernel` begins one.", highlight=False)
 
@@ -249,10 +249,10 @@ def _print_checks(reports: list[dict[str, Any]]) -> None:
     for report in reports:
         failed = len({finding["check"] for finding in report["failed"]})
         table.add_row(
-            "[red]fails[/]" if failed else "[green]passes[/]",
-            escape(report["subject"]),
+            Text("fails", "red") if failed else Text("passes", "green"),
+            report["subject"],
             report["kind"],
-            escape(f"{report['distribution']} {report['version']}".strip()),
+            f"{report['distribution']} {report['version']}".strip(),
             str(len(report["passed"])),
             str(failed or ""),
             str(len(report["skipped"])),
@@ -261,5 +261,4 @@ def _print_checks(reports: list[dict[str, Any]]) -> None:
     console.print(table)
     for report in reports:
         for finding in report["failed"]:
-            message = f"{report['subject']} {finding['check']}: {finding['message']}"
-            console.print(f"[red]failed:[/] {escape(message)}", highlight=False)
+            tell("failed:", "red", f"{report['subject']} {finding['check']}: {finding['message']}")

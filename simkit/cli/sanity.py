@@ -10,10 +10,13 @@ from rich.table import Table
 
 import simkit
 from simkit.analysis import LayerAccuracy, jackknife_test, layer_accuracy
-from simkit.cli.app import Json, app, console, print_json
+from simkit.cli.app import Json, app
+from simkit.cli.console import console, print_json, say
 from simkit.files import whole_file
 from simkit.io import check_writable, read_activations, write_text
+from simkit.plot import label
 from simkit.progress import track
+from simkit.text import shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -67,21 +70,21 @@ def sanity(  # noqa: PLR0917  (Typer passes by name)
         print_json(records)
         return
     table = Table(title=f"{len(files)} networks, n = {results[0].n}, by chance {1 / len(results[0].layers):.1%}")
-    for name in ("index", "found", "s.e.", f"z against {results[0].index}", "p", "missed most"):
+    for name in ("index", "found", "s.e.", f"z against {shortened(results[0].index)}", "p", "missed most"):
         table.add_column(name, justify="left" if name in ("index", "missed most") else "right")
     for record in records:
         worst = sorted((share, name) for name, share in record["by_layer"].items() if share < 1)[:3]
         table.add_row(
-            record["index"],
+            shortened(record["index"]),
             f"{record['accuracy']:.1%}",
             _shown(record["standard_error"], ".1%"),
             _shown(record["z"], ".2f"),
             _shown(record["p"], ".3g"),
-            ", ".join(f"{name} ({share:.0%})" for share, name in worst),
+            ", ".join(f"{shortened(name)} ({share:.0%})" for share, name in worst),
         )
     console.print(table)
     if output is not None:
-        print(f"Written to {output}")
+        say(f"Written to {output}")
 
 
 def _record(result: LayerAccuracy, reference: LayerAccuracy) -> dict[str, Any]:
@@ -123,10 +126,13 @@ def _draw(results: list[LayerAccuracy]) -> Axes:
     ax = Figure(figsize=(max(4.8, 0.45 * len(layers) + 2.2), 3.6), dpi=150, layout="constrained").add_subplot()
     for result in results:
         ax.plot(
-            range(len(layers)), list(result.by_layer.values()), marker="o", label=f"{result.index}: {result.accuracy:.1%}"
+            range(len(layers)),
+            list(result.by_layer.values()),
+            marker="o",
+            label=label(f"{result.index}: {result.accuracy:.1%}"),
         )
     ax.axhline(1 / len(layers), color="gray", ls=":", label="by chance")
-    ax.set_xticks(range(len(layers)), layers, rotation=45, ha="right")
+    ax.set_xticks(range(len(layers)), list(map(label, layers)), rotation=45, ha="right")
     ax.set(ylabel="found in other networks", ylim=(-0.03, 1.03))
     ax.set_title(f"{results[0].networks} networks, n = {results[0].n}")
     ax.legend(frameon=False, fontsize=8)

@@ -10,12 +10,14 @@ import numpy as np
 import typer
 
 import simkit
-from simkit.cli.app import Json, app, print_json
+from simkit.cli.app import Json, app
 from simkit.cli.compare import check_one_framework
+from simkit.cli.console import print_json, say
 from simkit.files import whole_file
 from simkit.inference import BootstrapResult, IntervalResult, JackknifeResult, PermutationResult
 from simkit.inference.resampling import Method
 from simkit.io import check_writable, read_activations, write_text
+from simkit.plot import label
 from simkit.spec import check_choice
 
 if TYPE_CHECKING:
@@ -69,8 +71,8 @@ def significance(  # noqa: PLR0917  (Typer passes by name)
 
     Method bootstrap gives an interval where resampling with replacement is valid, and jackknife a standard error.
     """
-    check_choice("simkit test", "method", method, _METHODS)
-    check_choice("simkit test", "interval", interval, get_args(Method))
+    check_choice("simkit test", "--method", method, _METHODS)
+    check_choice("simkit test", "--interval", interval, get_args(Method))
     if output is not None:
         if output.suffix.lower() not in _SUFFIXES:
             raise ValueError(f"{output}: expected {', '.join(_SUFFIXES)}.")
@@ -101,9 +103,10 @@ def significance(  # noqa: PLR0917  (Typer passes by name)
     if as_json:
         print_json(_record(result, method))
         return
-    print(result)
+    for line in str(result).split("\n"):
+        say(line)
     if output is not None:
-        print(f"Written to {output}")
+        say(f"Written to {output}")
 
 
 def _layer(layers: dict[str, Any], name: str | None, path: Path) -> Any:
@@ -155,7 +158,7 @@ def _draw(result: Result) -> Axes:
     ax.axvline(result.score, color="tab:red", label=f"score {result.score:.3g}")
     if not isinstance(result, PermutationResult) and all(map(math.isfinite, result.interval)):
         ax.axvspan(*result.interval, color="tab:red", alpha=0.12, lw=0, label=f"{100 * result.confidence:g} % interval")
-    ax.set(xlabel=result.index, ylabel="count", title=str(result))
+    ax.set(xlabel=label(result.index), ylabel="count", title="\n".join(map(label, str(result).split("\n"))))
     ax.title.set_fontsize(9)
     ax.legend(frameon=False, fontsize=8)
     ax.spines[["top", "right"]].set_visible(False)

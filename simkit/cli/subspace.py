@@ -9,10 +9,13 @@ import typer
 from rich.table import Table
 
 from simkit.analysis import SharedSubspace, shared_subspace
-from simkit.cli.app import Json, app, console, print_json
+from simkit.cli.app import Json, app
 from simkit.cli.compare import check_one_framework
+from simkit.cli.console import console, print_json, say
 from simkit.files import whole_file
 from simkit.io import Activations, check_writable, read_activations, write_text
+from simkit.plot import label
+from simkit.text import shortened
 
 _SUFFIXES = (".csv", ".json", ".png")
 
@@ -60,10 +63,10 @@ def subspace(  # noqa: PLR0917  (Typer passes by name)
     for name, result in found.items():
         alike = int((result.cosines > 0.5).sum())
         numbers = (f"{result.cka:.3f}", f"{result.effective_rank:.1f}", str(len(result.cosines)), str(alike), str(result.n))
-        table.add_row(name, *numbers)
+        table.add_row(shortened(name), *numbers)
     console.print(table)
     if output is not None:
-        print(f"Written to {output}")
+        say(f"Written to {output}")
 
 
 def _pairs(
@@ -118,6 +121,6 @@ def _write(found: dict[str, SharedSubspace], output: Path, *, force: bool) -> No
         figure = Figure(figsize=(7.2, 2.6 * len(found)), dpi=150, layout="constrained")
         for axes, (name, result) in zip(figure.subplots(len(found), 2, squeeze=False), found.items(), strict=True):
             left, _ = result.plot((axes[0], axes[1]))
-            left.set_title(name, fontsize=9)
+            left.set_title(label(name), fontsize=9)
         with whole_file(output, force=force) as temporary:
             figure.savefig(temporary)
