@@ -14,7 +14,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 
@@ -172,6 +172,11 @@ def write_matrix(matrix: SimilarityMatrix, path: str | os.PathLike[str], *, forc
     _WRITERS[Path(path).suffix.lower()](matrix, Path(path), force)
 
 
+def _opened(path: Path) -> TextIO:
+    """A text file that takes every name: half characters, which no encoding has, as visible escapes."""
+    return path.open("w", newline="", encoding="utf-8", errors="backslashreplace")
+
+
 def write_text(path: str | os.PathLike[str], records: Any, *, force: bool = False) -> None:
     """Write what an analysis found as ``.json``, or records that are dictionaries of numbers as ``.csv``.
 
@@ -181,7 +186,7 @@ def write_text(path: str | os.PathLike[str], records: Any, *, force: bool = Fals
         The file exists and `force` is false.
     """
     path = Path(path)
-    with whole_file(path, force=force) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    with whole_file(path, force=force) as temporary, _opened(temporary) as file:
         if path.suffix.lower() == ".csv":
             writer = csv.DictWriter(file, list(records[0]))
             writer.writeheader()
@@ -203,7 +208,7 @@ def as_record(matrix: SimilarityMatrix) -> dict[str, Any]:
 
 
 def _write_csv(matrix: SimilarityMatrix, path: Path, force: bool) -> None:
-    with whole_file(path, force=force) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    with whole_file(path, force=force) as temporary, _opened(temporary) as file:
         writer = csv.writer(file)
         writer.writerow(["", *matrix.columns])
         for name, line in zip(matrix.rows, matrix.to_numpy(), strict=True):

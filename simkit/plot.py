@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,24 +17,33 @@ if TYPE_CHECKING:
 
     from simkit.matrix import SimilarityMatrix
 
-__all__ = ["heatmap", "label", "save_heatmap"]
+__all__ = ["TITLE", "heatmap", "label", "room_for", "save_heatmap"]
 
 _CELL = 0.42  # inches
-_LONGEST = 60  # characters of a label
+_LONGEST = 40  # characters of a label
+TITLE = 120  # and of a title
+_WIDE = 0.12  # inches of a character
 _MOST_NUMBERS = 14  # rows or columns up to which the values stand in the cells
 
 
-def label(text: str) -> str:
+def label(text: str, limit: int = _LONGEST) -> str:
     """`text` for matplotlib to draw as it is: no mathematics between dollars, escapes for what the font lacks."""
     drawable = _drawable()
-    plain = printable(shortened(text, _LONGEST))
-    return "".join(c if ord(c) in drawable else escaped(c) for c in plain).replace("$", r"\$")
+    plain = "".join(c if ord(c) in drawable else escaped(c) for c in printable(shortened(text, limit)))
+    return shortened(plain, limit).replace("$", r"\$")
+
+
+def room_for(labels: Iterable[str]) -> float:
+    """Inches that the longest label needs beyond what is there for the usual ones."""
+    return _WIDE * max(0, max(map(len, labels)) - 16)
 
 
 def _drawable() -> set[int]:
     """The characters of the fonts that matplotlib would draw text in."""
-    from matplotlib.font_manager import FontProperties, findfont, get_font
-
+    try:
+        from matplotlib.font_manager import FontProperties, findfont, get_font
+    except ImportError:
+        raise ImportError('Plots need matplotlib: pip install "simkit-similarity[plot]"') from None
     files = [findfont(FontProperties(family=[name])) for name in FontProperties().get_family()]
     return set().union(*(get_font(file).get_charmap() for file in files))
 
@@ -74,13 +84,13 @@ def heatmap(
     """
     values = np.asarray(matrix.to_numpy(), dtype=float)
     n_rows, n_columns = values.shape
+    rows, columns = (list(map(label, names)) for names in (matrix.rows, matrix.columns))
     if ax is None:
-        try:
-            from matplotlib.figure import Figure
-        except ImportError:
-            raise ImportError('Plots need matplotlib: pip install "simkit-similarity[plot]"') from None
-        size = max(4.4, _CELL * n_columns + 2.4), max(3.4, _CELL * n_rows + 1.6)
-        ax = Figure(figsize=size, dpi=150, layout="constrained").add_subplot()
+        from matplotlib.figure import Figure
+
+        width = max(4.4, _CELL * n_columns + 2.4) + room_for(rows)
+        height = max(3.4, _CELL * n_rows + 1.6) + room_for(columns)
+        ax = Figure(figsize=(width, height), dpi=150, layout="constrained").add_subplot()
     low, high = _limits(matrix.index, values)
     shown: dict[str, Any] = {
         "cmap": "magma",
@@ -90,7 +100,6 @@ def heatmap(
         "interpolation": "nearest",
     } | options
     image = ax.imshow(values, **shown)
-    rows, columns = (list(map(label, names)) for names in (matrix.rows, matrix.columns))
     longest = max(map(len, columns))
     crowded = longest > 4
     ax.set_xticks(range(n_columns), columns, rotation=45 if crowded else 0, ha="right" if crowded else "center")
@@ -103,7 +112,7 @@ def heatmap(
     if labels is not None:
         ax.set_ylabel(labels[0])
         ax.set_xlabel(labels[1])
-    ax.set_title(label(f"{matrix.index}, n = {matrix.n}") if title is None else title)
+    ax.set_title(label(f"{matrix.index}, n = {matrix.n}", TITLE) if title is None else title)
     if numbers is None:
         numbers = max(n_rows, n_columns) <= _MOST_NUMBERS
     if numbers:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dis
 import os
 import sys
 import traceback
@@ -89,9 +90,14 @@ def _failed(error: BaseException) -> int:
 
 
 def _is_own(error: BaseException) -> bool:
-    """Whether simkit raised it, and no library that it called."""
-    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
-    return str(frame.f_globals.get("__name__", "")).partition(".")[0] == "simkit"
+    """Whether a `raise` of simkit's raised it, and no library that it called, be it written in C."""
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    if last is None:
+        return False
+    module, code = str(last.tb_frame.f_globals.get("__name__", "")), last.tb_frame.f_code.co_code
+    return module.partition(".")[0] == "simkit" and code[last.tb_lasti] == dis.opmap["RAISE_VARARGS"]
 
 
 def _complain(message: str, code: int) -> int:

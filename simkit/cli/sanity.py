@@ -14,7 +14,7 @@ from simkit.cli.app import Json, app
 from simkit.cli.console import console, print_json, say
 from simkit.files import whole_file
 from simkit.io import check_writable, read_activations, write_text
-from simkit.plot import label
+from simkit.plot import label, room_for
 from simkit.progress import track
 from simkit.text import shortened
 
@@ -123,7 +123,10 @@ def _draw(results: list[LayerAccuracy]) -> Axes:
     except ImportError:
         raise ImportError('Plots need matplotlib: pip install "simkit-similarity[plot]"') from None
     layers = results[0].layers
-    ax = Figure(figsize=(max(4.8, 0.45 * len(layers) + 2.2), 3.6), dpi=150, layout="constrained").add_subplot()
+    shown = list(map(label, layers))
+    ax = Figure(
+        figsize=(max(4.8, 0.45 * len(layers) + 2.2), 3.6 + room_for(shown)), dpi=150, layout="constrained"
+    ).add_subplot()
     for result in results:
         ax.plot(
             range(len(layers)),
@@ -132,7 +135,7 @@ def _draw(results: list[LayerAccuracy]) -> Axes:
             label=label(f"{result.index}: {result.accuracy:.1%}"),
         )
     ax.axhline(1 / len(layers), color="gray", ls=":", label="by chance")
-    ax.set_xticks(range(len(layers)), list(map(label, layers)), rotation=45, ha="right")
+    ax.set_xticks(range(len(layers)), shown, rotation=45, ha="right")
     ax.set(ylabel="found in other networks", ylim=(-0.03, 1.03))
     ax.set_title(f"{results[0].networks} networks, n = {results[0].n}")
     ax.legend(frameon=False, fontsize=8)

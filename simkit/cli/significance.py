@@ -17,7 +17,7 @@ from simkit.files import whole_file
 from simkit.inference import BootstrapResult, IntervalResult, JackknifeResult, PermutationResult
 from simkit.inference.resampling import Method
 from simkit.io import check_writable, read_activations, write_text
-from simkit.plot import label
+from simkit.plot import TITLE, label
 from simkit.spec import check_choice
 
 if TYPE_CHECKING:
@@ -103,8 +103,7 @@ def significance(  # noqa: PLR0917  (Typer passes by name)
     if as_json:
         print_json(_record(result, method))
         return
-    for line in str(result).split("\n"):
-        say(line)
+    say(result)
     if output is not None:
         say(f"Written to {output}")
 
@@ -158,7 +157,7 @@ def _draw(result: Result) -> Axes:
     ax.axvline(result.score, color="tab:red", label=f"score {result.score:.3g}")
     if not isinstance(result, PermutationResult) and all(map(math.isfinite, result.interval)):
         ax.axvspan(*result.interval, color="tab:red", alpha=0.12, lw=0, label=f"{100 * result.confidence:g} % interval")
-    ax.set(xlabel=label(result.index), ylabel="count", title="\n".join(map(label, str(result).split("\n"))))
+    ax.set(xlabel=label(result.index), ylabel="count", title=label(str(result), TITLE))
     ax.title.set_fontsize(9)
     ax.legend(frameon=False, fontsize=8)
     ax.spines[["top", "right"]].set_visible(False)
