@@ -59,11 +59,11 @@ MALFORMED = {
     "comparison": "cka(estimator=1 is 1)",
     "number of 5000 digits": "mutual_knn(k=" + "9" * 5000 + ")",
     "number of 20000 bits": "mutual_knn(k=0x" + "f" * 5000 + ")",
-    "wide letters": "ｃｋａ",
-    "wide letter in a parameter": "cka(ｋernel=rbf)",
-    "wide letter in a word": "cka(estimator=ｂiased)",
-    "mathematical letters": "𝐜𝐤𝐚",
-    "ligature": "cka(estimator=ﬁ)",
+    "wide letters": "\uff43\uff4b\uff41",
+    "wide letter in a parameter": "cka(\uff4bernel=rbf)",
+    "wide letter in a word": "cka(estimator=\uff42iased)",
+    "mathematical letters": "\U0001d41c\U0001d424\U0001d41a",
+    "ligature": "cka(estimator=\ufb01)",
     "invalid escape": r"cka(estimator='\d')",
     "invalid octal escape": r"cka(estimator='\777')",
     "number before a keyword": "cka(estimator=1or 2)",
@@ -141,15 +141,11 @@ def test_things_of_the_wrong_kind():
     refused(lambda: simkit.get_index("cka(estimator=biased)", estimator="lange"))
 
 
-@pytest.mark.parametrize(
-    "value", [[1], {}, np.ones(2), "x" * 10**6, 10**5000, -(10**5000), float("nan"), 1j, object()], ids=type
-)
+@pytest.mark.parametrize("value", [[1], {}, np.ones(2), "x" * 10**6, 10**5000, float("nan"), 1j, object()], ids=type)
 def test_wrong_values_in_python(value):
     refused(lambda: CKA(estimator=value))
-    refused(lambda: MutualKNN(k=value) if value != 10**5000 else MutualKNN(k="1")) if not isinstance(
-        value, np.ndarray
-    ) else None
-    refused(lambda: RBF(fraction=value) if value is not 10**5000 else RBF(fraction=0))
+    refused(lambda: MutualKNN(k=value))
+    refused(lambda: RBF(fraction=value))
 
 
 @dataclass(frozen=True)
@@ -165,7 +161,7 @@ class Anything(Specified):
         max_leaves=4,
     )
 )
-@example("ﬁ")
+@example("\ufb01")
 @example("\ud800")
 @example("nan")
 @example("None")
@@ -191,7 +187,7 @@ VALID = [
     "svcca(threshold=0.95, summary='rho')",
 ]
 PIECES = st.sampled_from(
-    [*"()=,.:'\"\\ \n\0{}[]-*@#", "1e999", "lambda x: x", "ｃ", "\ud800", "(" * 300, "-" * 3000, "0" * 5000]
+    [*"()=,.:'\"\\ \n\0{}[]-*@#", "1e999", "lambda x: x", "\uff43", "\ud800", "(" * 300, "-" * 3000, "0" * 5000]
 )
 
 
@@ -213,10 +209,12 @@ def test_random_text(text):
             assert isinstance(parse(text), Spec)
             index = simkit.get_index(text)
         except (SpecError, UnknownNameError) as error:
-            assert len(str(error)) < 700
-            str(error).encode()
+            message = str(error)
         else:
+            message = ""
             assert simkit.get_index(str(index)) == index
+    message.encode()
+    assert len(message) < 700
     assert time.process_time() - begin < 1
 
 
