@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import operator
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -39,6 +40,10 @@ def bare() -> Iterator[None]:
         yield
     finally:
         _BARE.reset(token)
+
+
+def _is_bare() -> bool:
+    return is_compiling() or _BARE.get()
 
 
 def is_outside(cls: type) -> bool:
@@ -128,7 +133,7 @@ _RULES: dict[str, dict[str, _Rule]] = {
 
 def guard(cls: type, kind: str) -> None:
     """Wrap the methods of an index or a kernel that are not simkit's own."""
-    for name, rule in _RULES[kind].items() if is_outside(cls) else ():
+    for name in _RULES[kind] if is_outside(cls) else ():
         owner = next((base for base in cls.__mro__ if name in vars(base)), None)
         if owner is None or not is_outside(owner):
             continue
@@ -136,29 +141,38 @@ def guard(cls: type, kind: str) -> None:
         function = found.fget if isinstance(found, property) else found
         if not inspect.isfunction(function) or hasattr(function, "_is_guarded"):
             continue
-        guarded = _guarded(function, kind, name, rule)
+        guarded = _guarded(function, kind, name)
         setattr(cls, name, found.getter(guarded) if isinstance(found, property) else guarded)
 
 
-def _guarded(function: Callable[..., Any], kind: str, name: str, rule: _Rule) -> Callable[..., Any]:
+def _guarded(function: Callable[..., Any], kind: str, name: str) -> Callable[..., Any]:
     @functools.wraps(function)
     def call(self: Any, *given: Any, **options: Any) -> Any:
-        if is_compiling() or _BARE.get():
-            return function(self, *given, **options)
-        try:
-            handed, options = _protected(given, options) if rule.protects else (given, options)
-            found = function(self, *handed, **options)
-        except (SimkitError, Warning, MemoryError):  # a warning that somebody has made an error
-            raise
-        except (Exception, SystemExit) as error:
-            raise PluginError(_told(self, kind, name, error)) from error
-        problem = rule.problem(given, found)
-        if problem:
-            raise PluginError(f"The {_called(self, kind)} is at fault: {name} {problem}.")
-        return found
+        # Nothing else here: with a class of a notebook, these lines travel to the workers of a cluster as their code.
+        return _called_with(function, (kind, name), self, given, options)
 
     call._is_guarded = True  # type: ignore[attr-defined]
     return call
+
+
+def _called_with(
+    function: Callable[..., Any], what: tuple[str, str], thing: Any, given: tuple[Any, ...], options: dict[str, Any]
+) -> Any:
+    if _is_bare():
+        return function(thing, *given, **options)
+    kind, name = what
+    rule = _RULES[kind][name]
+    try:
+        handed, options = _protected(given, options) if rule.protects else (given, options)
+        found = function(thing, *handed, **options)
+    except (SimkitError, Warning, MemoryError):  # a warning that somebody has made an error
+        raise
+    except (Exception, SystemExit) as error:
+        raise PluginError(_told(thing, kind, name, error)) from error
+    problem = rule.problem(given, found)
+    if problem:
+        raise PluginError(f"The {_called(thing, kind)} is at fault: {name} {problem}.")
+    return found
 
 
 def _protected(given: tuple[Any, ...], options: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -185,14 +199,14 @@ def _unwritable(value: Any) -> Any:
 
 def check_declared(thing: Any, kind: str) -> None:
     """Raise `PluginError` if what an index or kernel from outside declares of itself cannot be read or cannot be used."""
-    if is_outside(type(thing)) and not _BARE.get():
+    if is_outside(type(thing)) and not _is_bare():
         name = "facts" if kind == "index" else "invariances"
-        _guarded(lambda self: getattr(self, name), kind, name, _RULES[kind][name])(thing)
+        _called_with(operator.attrgetter(name), (kind, name), thing, (), {})
 
 
 def in_library(index: Any, scores: Array, like: Array) -> Array:
     """The scores; `PluginError` if an index from outside returned them in another array library than that of the layers."""
-    if is_outside(type(index)) and not _BARE.get() and namespace_of(scores) is not namespace_of(like):
+    if is_outside(type(index)) and not _is_bare() and namespace_of(scores) is not namespace_of(like):
         found, wanted = (f"{type(x).__module__}.{type(x).__name__}" for x in (scores, like))
         raise PluginError(f"The {_called(index, 'index')} is at fault: score returned a {found}; the layers are {wanted}.")
     return scores

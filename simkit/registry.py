@@ -161,8 +161,13 @@ class Entry(str):
             )
         try:
             loaded = self._point.load() if self._point is not None else None
-        except (Exception, SystemExit) as error:  # a plugin may fail in any way it likes
-            return f"Cannot import {where}: {type(error).__name__}: {error}"
+        except BaseException as error:  # a plugin may fail in any way it likes, or be told to stop
+            why = f"Cannot import {where}: {type(error).__name__}: {error}"
+            if isinstance(error, KeyboardInterrupt):  # perhaps by the user, who may want it the next time
+                raise PluginError(
+                    f"{why} The import was interrupted; it is tried again when the name is used again."
+                ) from error
+            return why
         problem = problem_with(loaded, self._base)
         if problem:
             return f"Cannot use {where}: {problem}"

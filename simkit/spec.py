@@ -230,7 +230,7 @@ def check_number(
 ) -> None:
     """Raise `SpecError` unless `value` is a real number within the bounds."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    number = number and not (isinstance(value, float) and math.isnan(value))
+    number = number and not (math.isnan(value) if isinstance(value, float) else value.bit_length() > _LARGEST)
     bounds = [(above, ">", lambda v, b: v > b), (at_least, ">=", lambda v, b: v >= b), (at_most, "<=", lambda v, b: v <= b)]
     if not number or any(bound is not None and not holds(value, bound) for bound, _, holds in bounds):
         wanted = " and ".join(f"{sign} {bound:g}" for bound, sign, _ in bounds if bound is not None)
