@@ -133,7 +133,7 @@ def test_a_pipe_that_nobody_reads(tmp_path):
 
 
 def test_a_reader_that_is_gone_at_once(tmp_path):
-    for arguments in (["indexes"], ["indexes", "--json"], ["--version"]):
+    for arguments in (["indexes"], ["indexes", "--json"], ["--version"], ["--help"]):
         read, write = os.pipe()
         os.close(read)
         done = subprocess.run(

@@ -53,9 +53,11 @@ def run(arguments: list[str] | None = None) -> int:
             code = _invoke(given)
             sys.stdout.flush()
             return code
-        except BrokenPipeError:
-            return _closed()
         except BaseException as error:
+            if isinstance(error, BrokenPipeError) or isinstance(
+                error.__context__, BrokenPipeError
+            ):  # Rich makes an exit of it
+                return _closed()
             if len(given) < len(arguments):
                 print(printable(traceback.format_exc(), keep="\n"), end="", file=sys.stderr)
             return _failed(error)
