@@ -150,6 +150,31 @@ def test_who_it_was_in_a_notebook():
     assert isinstance(caught.value.__cause__, IndexError)
 
 
+class Point:
+    """An entry point."""
+
+    dist = None
+
+    def __init__(self, value, error=None):
+        self.value, self.error, self.loads = value, error, 0
+
+    def load(self):
+        self.loads += 1
+        raise self.error
+
+
+def test_who_it_was_in_a_distribution(monkeypatch):
+    twice = np.hstack([X, X])  # which it cannot invert
+    entry = registry.Entry(
+        "mine", simkit.Index, distribution="simkit-mine", version="1.2", point=Point(f"{wrong.__name__}:X")
+    )
+    monkeypatch.setattr(registry.indexes, "_entries", registry.indexes.entries() | {"mine": [entry]})
+    with pytest.raises(
+        PluginError, match=r"index 'congruence' of simkit-mine 1\.2 \(wrong:Inverting\) failed in prepare: \w+Error"
+    ):
+        simkit.compare(twice, Y, wrong.Inverting)
+
+
 def test_what_simkit_says_passes():
     with pytest.raises(InvalidArrayError, match="^mine$"):
         simkit.compare(X, Y, index(score=raising(InvalidArrayError("mine"))))
@@ -343,6 +368,14 @@ def test_gradients_flow_through_the_copies(backend):
     assert np.abs(guarded).max() > 0
 
 
+@pytest.mark.filterwarnings("ignore:Dynamo detected:UserWarning")
+def test_what_is_compiled_is_called_as_it_is():
+    torch = pytest.importorskip("torch")
+    x, y = torch.tensor(X), torch.tensor(Y)
+    score = torch.compile(lambda x, y: simkit.compare(x, y, wrong.Congruence()), backend="eager", fullgraph=True)
+    assert float(score(x, y)) == pytest.approx(float(simkit.compare(x, y, wrong.Congruence())))
+
+
 def test_scores_of_another_library():
     torch = pytest.importorskip("torch")
     x, y = torch.tensor(X), torch.tensor(Y)
@@ -373,17 +406,8 @@ def test_a_failing_import_does_not_end_a_listing(monkeypatch, capsys, error):
     pytest.importorskip("typer")
     from simkit.cli.app import run
 
-    loads = []
-
-    class Point:
-        value = "my_plugin:Mine"
-        dist = None
-
-        def load(self):
-            loads.append(1)
-            raise error
-
-    entry = registry.Entry("mine", simkit.Kernel, distribution="my-plugin", version="1.2", point=Point())
+    point = Point("my_plugin:Mine", error)
+    entry = registry.Entry("mine", simkit.Kernel, distribution="my-plugin", version="1.2", point=point)
     linear = registry.kernels.entries()["linear"]
     monkeypatch.setattr(registry.kernels, "_entries", {"linear": linear, "mine": [entry]})
     message = rf"kernel 'mine' of my-plugin 1.2 \(my_plugin:Mine\): {type(error).__name__}"
@@ -395,4 +419,4 @@ def test_a_failing_import_does_not_end_a_listing(monkeypatch, capsys, error):
     assert "linear" in out
     assert "broken: mine of my-plugin 1.2" in out
     # What the user interrupted is tried again.
-    assert (len(loads) > 1) == isinstance(error, KeyboardInterrupt)
+    assert (point.loads > 1) == isinstance(error, KeyboardInterrupt)

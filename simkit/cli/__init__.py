@@ -11,6 +11,8 @@ def main() -> None:
     """Run the command line; bad input ends with one line on standard error and exit code 2, never a traceback."""
     try:
         from simkit.cli.app import run
+
+        code = run()
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] not in {"typer", "rich", "click"}:
             raise
@@ -19,4 +21,4 @@ def main() -> None:
     except KeyboardInterrupt:
         print("simkit: interrupted.", file=sys.stderr)
         sys.exit(130)
-    sys.exit(run())
+    sys.exit(code)

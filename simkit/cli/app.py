@@ -1,6 +1,7 @@
 """The Typer application, and what becomes of its errors: one line each, and an exit code.
 
-0 for success, 1 where a check fails or something unforeseen happens, 2 for bad input, 130 after Ctrl-C.
+0 for success, 1 where a check fails, memory is out or something unforeseen happens, 2 for bad input, 130 after Ctrl-C, 141
+where nobody reads the output.
 """
 
 from __future__ import annotations
@@ -39,9 +40,6 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 
 def run(arguments: list[str] | None = None) -> int:
     """Run the application on the command line's arguments; the exit code."""
-    # each adds its commands to `app`
-    from simkit.cli import compare, demo, listing, new_plugin, plugins, sanity, significance, subspace  # noqa: F401
-
     arguments = sys.argv[1:] if arguments is None else arguments
     given = [argument for argument in arguments if argument != _TRACEBACK]  # it may stand anywhere
     for stream in (sys.stdout, sys.stderr):
@@ -54,9 +52,7 @@ def run(arguments: list[str] | None = None) -> int:
             sys.stdout.flush()
             return code
         except BaseException as error:
-            if isinstance(error, BrokenPipeError) or isinstance(
-                error.__context__, BrokenPipeError
-            ):  # Rich makes an exit of it
+            if any(isinstance(each, BrokenPipeError) for each in (error, error.__context__)):  # Rich makes an exit of it
                 return _closed()
             if len(given) < len(arguments):
                 print(printable(traceback.format_exc(), keep="\n"), end="", file=sys.stderr)
@@ -65,6 +61,9 @@ def run(arguments: list[str] | None = None) -> int:
 
 def _invoke(arguments: list[str]) -> int:
     """Run a command; unlike Typer's own way, it lets every exception pass."""
+    # each adds its commands to `app`
+    from simkit.cli import compare, demo, listing, new_plugin, plugins, sanity, significance, subspace  # noqa: F401
+
     command = typer.main.get_command(app)
     try:
         with command.make_context("simkit", arguments) as context:
@@ -79,9 +78,10 @@ def _failed(error: BaseException) -> int:
     if isinstance(error, KeyboardInterrupt):
         return _complain("interrupted.", 130)
     if isinstance(error, MemoryError):
-        return _complain(f"out of memory: {str(error) or 'read files in chunks, or compare fewer layers at once.'}", 1)
+        what = in_options(str(error)) or "read files in chunks, or compare fewer layers at once."
+        return _complain(f"out of memory: {what}", 1)
     if hasattr(error, "format_message"):  # Typer's errors of usage; they know how to phrase themselves
-        return _complain(error.format_message(), 2)
+        return _complain(error.format_message(), 2) if error.format_message() else 2  # no command, so help was printed
     if isinstance(error, SimkitError | OSError | ImportError) or (isinstance(error, ValueError) and _is_own(error)):
         return _complain(in_options(str(error)), 2)
     return _complain(

@@ -141,6 +141,8 @@ def _cluster(address: str) -> Any:
         return Client(address, timeout="5s")
     except OSError as error:
         raise OSError(f"No Dask scheduler answers at {address}: {error}") from None
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"--scheduler {address} is not an address, such as tcp://head:8786: {error}") from None
 
 
 def check_one_framework(first: Activations, second: Activations) -> None:

@@ -22,6 +22,7 @@ from simkit.registry import OWN, Entry
 from simkit.registry import indexes as index_registry
 from simkit.registry import kernels as kernel_registry
 from simkit.spec import close_matches, parse
+from simkit.text import shown
 
 TRUST = (
     "A plugin is code: it runs with all your rights, from the moment that one of its names is used, listed or checked. "
@@ -133,7 +134,7 @@ def _wanted(names: list[str], offers: list[Offer]) -> list[Offer]:
             ]
         if not same:
             known = sorted({str(offer.entry) for offer in offers} | {offer.entry.distribution for offer in offers})
-            raise UnknownNameError(f"No distribution, index or kernel is called {name!r}.{close_matches(name, known)}")
+            raise UnknownNameError(f"No distribution, index or kernel is called {shown(name)}.{close_matches(name, known)}")
         found += same
     return found
 

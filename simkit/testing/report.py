@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from simkit.text import printable
+
 __all__ = ["ConformanceError", "Finding", "Report", "Skipped"]
 
 
@@ -72,7 +74,7 @@ class Report:
         lines = [f"{self.subject}: {len(self.passed)} checks passed, {failing} failed, {len(self.skipped)} skipped"]
         lines += [f"  failed  {finding}" for finding in self.failed]
         lines += [f"  skipped {finding}" for finding in self.skipped]
-        return "\n".join(lines)
+        return printable("\n".join(lines), keep="\n")
 
 
 class ConformanceError(AssertionError):
@@ -87,7 +89,8 @@ class ConformanceError(AssertionError):
         self.report = report
         checks = len({finding.check for finding in report.failed})
         findings = "".join(f"\n  {finding}" for finding in report.failed)
-        super().__init__(f"{report.subject} fails {checks} check{'s' * (checks != 1)} of its conformance test:{findings}")
+        what = f"{report.subject} fails {checks} check{'s' * (checks != 1)} of its conformance test:{findings}"
+        super().__init__(printable(what, keep="\n"))
 
     def __reduce__(self) -> tuple[type[ConformanceError], tuple[Report]]:
         return ConformanceError, (self.report,)
