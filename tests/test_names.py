@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import simkit
+from simkit.arrays import warn_caller
 from simkit.errors import ConstantInputWarning, InvalidArrayError
 from simkit.io import write_matrix
 from simkit.text import printable, shortened, shown
@@ -322,6 +323,9 @@ def test_messages(name):
     assert not ACTS.search(str(caught.value))
     with pytest.warns(ConstantInputWarning) as told:
         simkit.pairwise({name: np.ones((9, 2)), "good": layers("x", n=9)["x"]})
+    assert not ACTS.search(str(told[0].message))
+    with pytest.warns(ConstantInputWarning) as told:
+        warn_caller(f"{name} is constant.")
     assert not ACTS.search(str(told[0].message))
     with pytest.raises(KeyError) as missing:
         simkit.pairwise(layers(name))["absent", 0]
