@@ -62,7 +62,7 @@ def print_matrix(matrix: SimilarityMatrix) -> None:
     """Print a matrix as a table."""
     rows, columns = (tuple(map(shortened, names)) for names in (matrix.rows, matrix.columns))
     table = Table(title=f"{matrix.index}, n = {matrix.n}", title_justify="left")
-    table.add_column("")
+    table.add_column("", no_wrap=True, min_width=min(12, max(map(len, rows))))
     for name in columns:
         table.add_column(name, justify="right", no_wrap=True)
     for name, line in zip(rows, matrix.to_numpy(), strict=True):
@@ -70,4 +70,5 @@ def print_matrix(matrix: SimilarityMatrix) -> None:
         table.add_row(name, *(Text(f"{value:.3f}", "bold" if value == best else "") for value in line))
     widths = [cell_len(printable(name)) for name in columns]
     needed = 12 + max(cell_len(printable(name)) for name in rows) + sum(max(8, width + 3) for width in widths)
-    console.print(table, width=None if console.is_terminal else max(console.width, needed), crop=False)
+    wide = console if console.is_terminal else PlainConsole(width=max(console.width, needed))
+    wide.print(table, crop=False)
