@@ -82,7 +82,7 @@ def _no_scores(given: tuple[Any, ...], found: Any) -> str | None:
 
 
 def _no_facts(given: tuple[Any, ...], found: Any) -> str | None:
-    problems = "; ".join(problems_of(found))
+    problems = shortened("; ".join(problems_of(found)), 500)
     return f"cannot be used: {problems}" if problems else None
 
 
@@ -165,11 +165,11 @@ def _called_with(
     try:
         handed, options = _protected(given, options) if rule.protects else (given, options)
         found = function(thing, *handed, **options)
+        problem = rule.problem(given, found)
     except (SimkitError, Warning, MemoryError):  # a warning that somebody has made an error
         raise
     except (Exception, SystemExit) as error:
         raise PluginError(_told(thing, kind, name, error)) from error
-    problem = rule.problem(given, found)
     if problem:
         raise PluginError(f"The {_called(thing, kind)} is at fault: {name} {problem}.")
     return found
