@@ -80,6 +80,15 @@ class Index(Specified, ABC, Generic[State]):
         xp = namespace_of(lines[0][0])
         return xp.stack([xp.stack(line) for line in lines])
 
+    def rescaled(self, score: Array, scale: Array) -> Array:
+        """The score of layers that are `scale` times as large, the product of the factors of X and Y; any shape.
+
+        Asked of indexes of HSIC sums with the linear kernel, where the numbers of a layer are out of range. This default is
+        for what does not depend on the scale, such as CKA.
+        """
+        del scale
+        return score
+
     def __call__(
         self,
         X: Any,

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import array_api_compat
 import numpy as np
 
-from simkit.arrays import Array, Namespace, accumulation_dtype, detach, namespace_of, placement, to_numpy
+from simkit.arrays import Array, Namespace, accumulation_dtype, constant_of, detach, namespace_of, placement, to_numpy
 
 __all__ = [
     "Basis",
@@ -23,11 +23,15 @@ __all__ = [
     "compact",
     "concordance",
     "cross",
+    "distances",
     "double_centre",
     "identity",
     "inner",
+    "is_ordinary",
     "median_of_pairs",
     "orthonormal_basis",
+    "power_of_two",
+    "powers_of_two",
     "principal_basis",
     "ratio",
     "reordered",
@@ -122,6 +126,27 @@ def root(x: Array, xp: Namespace) -> Array:
     """Square root of max(x, 0) whose gradient at 0 is 0 instead of infinite."""
     positive = x > 0
     return xp.where(positive, xp.sqrt(xp.where(positive, x, 1.0)), 0.0)
+
+
+def power_of_two(x: Array, xp: Namespace) -> Array:
+    """A power of two near the largest absolute entry, a 0-d array; 1 if all are zero or the largest is not finite.
+
+    Division by it is exact, and after it squares neither overflow nor vanish.
+    """
+    return powers_of_two(detach(xp.max(xp.stack([xp.max(x), -xp.min(x)]))), xp)
+
+
+def powers_of_two(largest: Array, xp: Namespace) -> Array:
+    """Powers of two at or just below non-negative numbers; 1 for those that are zero or not finite."""
+    usable = xp.logical_and(largest > 0, xp.isfinite(largest))
+    exponent = xp.floor(xp.log2(xp.where(usable, largest, 1.0)))
+    return xp.clip(xp.pow(constant_of(2.0, largest, xp), exponent), min=float(xp.finfo(largest.dtype).smallest_normal))
+
+
+def is_ordinary(scale: Array, xp: Namespace) -> Array:
+    """Whether fourth powers of numbers near `scale`, and sums of very many of them, are in range."""
+    limit = float(xp.finfo(scale.dtype).max) ** 0.2
+    return xp.logical_and(scale <= limit, scale >= 1 / limit)
 
 
 def singular_values(a: Array, xp: Namespace) -> Array:
@@ -269,15 +294,41 @@ def robust_origin(x: Array, xp: Namespace) -> Array:
     return few[middle : middle + 1, :]
 
 
-def squared_distances(a: Array, b: Array, xp: Namespace) -> Array:
+def squared_distances(a: Array, b: Array, xp: Namespace, unit: Array | float | None = None) -> Array:
     """Squared Euclidean distances of the rows of `a` (n, p) and `b` (m, p), shape (n, m).
 
     By the expansion |a|^2 + |b|^2 - 2ab, so rows should be centred first; rounding below zero is clipped, and the
     diagonal is exactly 0 when `b` is the very object `a`.
+
+    Parameters
+    ----------
+    unit : 0-d array or float, optional
+        What distances are measured in. Default: 1. The square of the unit may be out of range, and that of the distances
+        before they are measured in it.
     """
-    aa, bb = vecdot(a, a, xp), vecdot(b, b, xp)
-    d2 = xp.clip(aa[:, None] + bb[None, :] - 2 * (a @ b.mT), min=0.0)
-    return xp.where(_diagonal(d2, xp), 0.0, d2) if b is a else d2
+    squares, scale = _scaled_squares(a, b, xp)
+    if unit is not None:
+        scale = xp.clip(scale / unit, max=float(xp.finfo(scale.dtype).max) ** 0.5)
+    return squares * scale * scale
+
+
+def distances(a: Array, b: Array, xp: Namespace) -> Array:
+    """Euclidean distances of the rows of `a` (n, p) and `b` (m, p), shape (n, m): see `squared_distances`."""
+    squares, scale = _scaled_squares(a, b, xp)
+    return root(squares, xp) * scale
+
+
+def _scaled_squares(a: Array, b: Array, xp: Namespace) -> tuple[Array, Array]:
+    """Squared distances in units of a power of two, and this power."""
+    scale = power_of_two(a, xp)
+    if b is not a:
+        other = power_of_two(b, xp)
+        scale = xp.where(scale < other, other, scale)
+    x = a / scale
+    y = x if b is a else b / scale
+    aa, bb = vecdot(x, x, xp), vecdot(y, y, xp)
+    squares = xp.clip(aa[:, None] + bb[None, :] - 2 * (x @ y.mT), min=0.0)
+    return (xp.where(_diagonal(squares, xp), 0.0, squares) if b is a else squares), scale
 
 
 def _diagonal(square: Array, xp: Namespace) -> Array:

@@ -409,7 +409,10 @@ class Stream:
     def _minibatch_scores(self, state: MinibatchHSIC) -> Array:
         if not state.batches:
             raise InvalidArrayError("All batches were empty, so there is nothing to compute.")
-        values = self.index.from_sums(*state.sums())  # type: ignore[attr-defined]
+        values = self.index.rescaled(
+            self.index.from_sums(*state.sums()),  # type: ignore[attr-defined]
+            state.across[:, None] * state.down[None, :],
+        )
         if self._like is not None:
             xp = namespace_of(values)
             values = xp.astype(values, self._like.dtype, copy=False)

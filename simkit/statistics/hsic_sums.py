@@ -92,7 +92,7 @@ class Gram:
     k: Array
     rows: Array
     total: Array
-    magnitude: Array
+    scale: Array
     xp: Namespace
 
     @property
@@ -114,7 +114,7 @@ class Gram:
     def permuted(self, order: Array) -> Gram:
         """The same layer with the examples in another order, which does not change its sums with itself."""
         rows = self.xp.take(self.rows, order, axis=0)
-        other = Gram(reordered(self.k, order, self.xp), rows, self.total, self.magnitude, self.xp)
+        other = Gram(reordered(self.k, order, self.xp), rows, self.total, self.scale, self.xp)
         other.__dict__["own"] = self.own
         return other
 
@@ -128,7 +128,7 @@ class Features:
 
     x: Array
     diagonal: Array | None
-    magnitude: Array
+    scale: Array
     n: int
     xp: Namespace
 
@@ -150,7 +150,7 @@ class Features:
         """The same layer with the examples in another order, which does not change its sums with itself."""
         xp = self.xp
         diagonal = None if self.diagonal is None else xp.take(self.diagonal, order, axis=0)
-        other = Features(xp.take(self.x, order, axis=0), diagonal, self.magnitude, self.n, xp)
+        other = Features(xp.take(self.x, order, axis=0), diagonal, self.scale, self.n, xp)
         other.__dict__["own"] = self.own
         return other
 
@@ -168,7 +168,7 @@ def gather(layer: Representation, kernel: Kernel, estimator: Estimator) -> Prepa
             f"HSIC with kernel={kernel} and estimator={estimator} is not a function of second moments alone."
         )
     if is_linear(kernel):
-        scale = total(layer.scale, layer.xp) ** 2
+        scale = total(layer.scale, layer.xp)
         if layer.is_centred or layer.n >= layer.joint_width:
             return _in_features(layer, estimator, scale)
         x = layer.unit
@@ -250,7 +250,7 @@ def _squared_lengths(x: Array, xp: Namespace) -> Array:
     return total(x * x, xp, axis=1)
 
 
-def _gram(k: Array, estimator: Estimator, magnitude: Array, xp: Namespace, *, is_centred: bool = False) -> Gram:
+def _gram(k: Array, estimator: Estimator, scale: Array, xp: Namespace, *, is_centred: bool = False) -> Gram:
     if estimator in ("unbiased", "minibatch"):
         k = u_centre(k, xp)
     elif not is_centred:
@@ -258,7 +258,7 @@ def _gram(k: Array, estimator: Estimator, magnitude: Array, xp: Namespace, *, is
     if estimator == "lange":
         k = without_diagonal(k, xp)
     rows = xp.zeros_like(total(k, xp, axis=1)) if estimator != "biased" else total(k, xp, axis=1)
-    return Gram(k, rows, xp.sum(rows), magnitude, xp)
+    return Gram(k, rows, xp.sum(rows), scale, xp)
 
 
 def all_sums(xs: Sequence[Prepared], ys: Sequence[Prepared], advance: Callable[[], None] = lambda: None) -> HSICSums:
