@@ -19,21 +19,15 @@ from simkit.arrays import (
     nan_if_constant,
     rounding_of,
     undefined_score,
-    warn_caller,
 )
 from simkit.properties import Facts
 from simkit.representation import Representation
 from simkit.spec import Specified
+from simkit.undefined import in_silence, out_of_range, warn_if_not_finite
 
 __all__ = ["Index"]
 
 State = TypeVar("State")
-
-NO_VARIATION = (
-    "one of them does not vary in a way that this index sees. Do most examples coincide, so that the median distance is 0 "
-    "(give the kernel a fixed sigma)? Do all point in one direction (cosine)?"
-)
-
 
 @dataclass(frozen=True)
 class Index(Specified, ABC, Generic[State]):
@@ -49,10 +43,13 @@ class Index(Specified, ABC, Generic[State]):
         The registered name, an identifier.
     reference : str
         Where the index was defined.
+    infinite : str
+        Why a score may be infinite, to be read after "is infinite: ".
     """
 
     name: ClassVar[str]
     reference: ClassVar[str] = ""
+    infinite: ClassVar[str] = "terms of it overflow."
 
     @property
     @abstractmethod
@@ -123,13 +120,14 @@ class Index(Specified, ABC, Generic[State]):
             return self.finish(undefined_score(x, y), x, y)
         xp = namespace_of(x, y)
         width = x.shape[1] + y.shape[1]
-        state_x, state_y = (
-            self.prepare(Representation(z, width, name, rounding=eps, xp=xp))
-            for z, name, eps in zip((x, y), "XY", rounding, strict=True)
-        )
-        score = self.finish(nan_if_constant(self.score(state_x, state_y), x, y), x, y)
-        if not is_lazy(score) and bool(xp.isnan(score)):
-            warn_caller(f"{self} of X and Y is undefined (nan): {NO_VARIATION}")
+        with in_silence(x):
+            state_x, state_y = (
+                self.prepare(Representation(z, width, name, rounding=eps, xp=xp))
+                for z, name, eps in zip((x, y), "XY", rounding, strict=True)
+            )
+            score = self.finish(nan_if_constant(self.score(state_x, state_y), x, y), x, y)
+        if not is_lazy(score) and not bool(xp.isfinite(score)):
+            warn_if_not_finite(self, score, "X", "Y", extreme=out_of_range([("X", x), ("Y", y)]))
         return score
 
     @staticmethod

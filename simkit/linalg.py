@@ -54,6 +54,7 @@ __all__ = [
 
 
 _ROWS = 8192  # of a float32 product
+_FLAT = 16  # roundings of the largest entry of a matrix that centring may leave
 _COPIES = 8  # an assignment grows with the cube of the copies, a linear program faster still
 
 # --- sums and products --------------------------------------------------------------------------------------------------
@@ -274,13 +275,16 @@ def u_centre(k: Array, xp: Namespace) -> Array:
     K_ij - r_i / (n - 2) - r_j / (n - 2) + sum(r) / ((n - 1)(n - 2)) off the diagonal, r the row sums without the diagonal.
     <K~, L~> / (n (n - 3)) is the unbiased HSIC, without the differences of large sums of its other forms; and what is added
     to whole rows and columns, as by one example that is far from all others, is gone before entries are multiplied.
+    Where nothing but rounding is left, as of examples that are all equally far from each other, it is zero.
     """
     n = k.shape[0]
     k = without_diagonal(k, xp)
     rows = total(k, xp, axis=1) / (n - 2)
     half = rows - xp.sum(rows) / (2 * (n - 1))
     shift = xp.astype(half, k.dtype)
-    return without_diagonal(k - shift[None, :] - shift[:, None], xp)
+    centred = without_diagonal(k - shift[None, :] - shift[:, None], xp)
+    noise = _FLAT * float(xp.finfo(k.dtype).eps) * xp.max(xp.abs(detach(k)))
+    return xp.where(xp.max(xp.abs(detach(centred))) > noise, centred, 0.0 * centred)
 
 
 def robust_origin(x: Array, xp: Namespace) -> Array:

@@ -124,8 +124,19 @@ class Representation:
         scale = power_of_two(y, xp)
         if self.is_centred:
             return y / scale, scale
+        if self._is_subnormal(scale):  # deviations of such numbers are rounded to few digits in their own precision
+            y = self._centred(widen(self.features, xp))
+            y /= power_of_two(y, xp)
+            return xp.astype(y, self.dtype), scale
         y /= scale  # an intermediate of our own: no second copy of the layer
         return y, scale
+
+    def _is_subnormal(self, scale: Array) -> bool:
+        """Whether the accumulation precision has digits for values near `scale` that their own has not."""
+        if is_lazy(scale) or self.dtype == accumulation_dtype(self.features, self.xp):
+            return False
+        limits = self.xp.finfo(self.dtype)
+        return float(scale) < float(limits.smallest_normal) / float(limits.eps)
 
     def _normalised_in_units(self, unit: Array) -> tuple[Array, Array]:
         """`unit` and `scale` of a root whose columns have units, by exponents: the values themselves may be out of range."""

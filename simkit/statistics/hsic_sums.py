@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
-from simkit.arrays import Array, Namespace, is_lazy, warn_caller
+from simkit.arrays import Array, Namespace, constant_of, is_lazy, warn_caller
 from simkit.caching import cached_property
 from simkit.errors import AccuracyWarning, NeedsAllExamplesError
 from simkit.kernel import Kernel
@@ -26,6 +26,8 @@ from simkit.kernels.linear import Linear, is_linear
 from simkit.linalg import (
     double_centre,
     inner,
+    is_ordinary,
+    power_of_two,
     reordered,
     robust_origin,
     squared_norm,
@@ -45,12 +47,14 @@ __all__ = [
     "Gram",
     "HSICSums",
     "Prepared",
+    "Scaled",
     "all_sums",
     "are_many",
     "estimate",
     "features_for",
     "gather",
     "own_sums",
+    "scale_of",
     "warn_if_lost",
 ]
 
@@ -179,7 +183,30 @@ def gather(layer: Representation, kernel: Kernel, estimator: Estimator) -> Prepa
     fitted = kernel.fit(x)
     warn_if_kernel_unresolved(fitted, x, layer.name, layer.xp)
     k = fitted(x, x)
-    return _gram(k, estimator, total(layer.xp.ones_like(k[0, 0]), layer.xp), layer.xp)
+    scale = total(layer.xp.ones_like(k[0, 0]), layer.xp)
+    if not is_lazy(k) and not bool(is_ordinary(layer.scale, layer.xp)):
+        scale = scale_of(k, layer.xp)
+        k = k / scale / scale
+    return _gram(k, estimator, scale, layer.xp)
+
+
+def scale_of(k: Array, xp: Namespace) -> Array:
+    """A power of two whose square brings products of kernel values into range; 1 where they are."""
+    size = widen(power_of_two(k, xp), xp)
+    half = xp.pow(constant_of(2.0, size, xp), xp.floor(xp.log2(size) / 2))
+    return xp.where(is_ordinary(size, xp), 1.0, half)
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """A kernel divided by the square of a power of two, so that products of its values stay in range."""
+
+    kernel: Kernel
+    scale: Array
+
+    def __call__(self, X: Array, Y: Array) -> Array:
+        """Kernel matrix, shape (n, m)."""
+        return self.kernel(X, Y) / self.scale / self.scale
 
 
 def features_for(kernel: Kernel, layer: Representation) -> Array:

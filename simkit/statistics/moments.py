@@ -31,16 +31,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from simkit.arrays import Array, Namespace, accumulation_dtype, namespace_of, placement, to_numpy, warn_caller
+from simkit.arrays import Array, Namespace, accumulation_dtype, namespace_of, placement, to_numpy
 from simkit.errors import NeedsAllExamplesError
 from simkit.files import whole_file
-from simkit.index import NO_VARIATION, Index
+from simkit.index import Index
 from simkit.kernels.linear import is_linear
 from simkit.linalg import is_ordinary, power_of_two, squared_norm, total, vecdot, widen
 from simkit.statistics.batched import Batched
 from simkit.statistics.hsic_sums import Estimator, HSICSums, are_many, warn_if_lost
+from simkit.undefined import in_silence, warn_if_not_finite
 
-__all__ = ["Moments", "needs", "score_pairs"]
+__all__ = ["Moments", "needs", "score_pairs", "scores_from"]
 
 # Rows per matrix product: enough for its full speed, few enough to stay in the cache and for float32 sums.
 _ROWS = 4096
@@ -372,6 +373,18 @@ class Moments(Batched):
         self._flush()
         return self._scatter * self._unit[:, None] * self._unit[None, :]
 
+    def extreme(self, dtype: Any) -> set[str]:
+        """The layers whose values are so large, or so small, that products of them are out of the range of `dtype`."""
+        xp = namespace_of(self.mean)
+        largest = xp.sqrt(xp.linalg.diagonal(self._scatter) / max(self.n, 1)) * self._unit
+        limit = float(xp.finfo(dtype).max) ** 0.2
+        large, small = largest > limit, largest < 1 / limit
+        return {
+            name
+            for name, s in zip(self.names, self.slices, strict=True)
+            if bool(xp.any(large[s])) or bool(xp.all(small[s]))
+        }
+
     def units(self, names: Sequence[str]) -> Array:
         """The powers of two by which some layers were divided for `hsic_sums`, 1 for layers of ordinary size."""
         xp = namespace_of(self.mean)
@@ -603,34 +616,33 @@ def score_pairs(index: Index[Any], moments: Moments, rows: Sequence[str], column
     InvalidArrayError
         Too few examples, or values that were nan or inf.
     """
-    needs(index)
-    moments.check(index.facts.min_examples)
     rows, columns = tuple(rows), tuple(columns)
     xp = namespace_of(moments.mean)
-    values = index.rescaled(
-        _from_sums(index, moments, rows, columns), moments.units(rows)[:, None] * moments.units(columns)[None, :]
-    )
+    values = scores_from(index, moments, rows, columns)
     constant = moments.constant
     across, down = (xp.stack([constant[moments.position(name)] for name in names]) for names in (rows, columns))
     undefined = xp.logical_or(across[:, None], down[None, :])
     dtype = getattr(xp, moments.precision((*rows, *columns)))
-    values = xp.astype(xp.where(undefined, float("nan"), values), dtype, copy=False)
-    nan = np.argwhere(np.isnan(to_numpy(values)))
-    if nan.size:
-        i, j = map(int, nan[0])
-        why = "one of them is constant." if bool(undefined[i, j]) else NO_VARIATION
-        pairs = f"{len(nan)} pair{'s' * (len(nan) != 1)}"
-        warn_caller(f"{index} of {pairs} is undefined (nan), the first {rows[i]!r} and {columns[j]!r}: {why}")
+    with in_silence(moments.mean):
+        values = xp.astype(xp.where(undefined, float("nan"), values), dtype, copy=False)
+    if not bool(xp.all(xp.isfinite(values))):
+        flat = {name for name in (*rows, *columns) if bool(constant[moments.position(name)])}
+        warn_if_not_finite(index, values, rows, columns, constant=flat, extreme=moments.extreme(dtype))
     return values
 
 
-def _from_sums(index: Any, moments: Moments, rows: tuple[str, ...], columns: tuple[str, ...]) -> Array:
+def scores_from(index: Any, moments: Moments, rows: Sequence[str], columns: Sequence[str]) -> Array:
+    """`score_pairs` in the accumulation precision, of layers that vary, without a word on what is not finite."""
+    needs(index)
+    moments.check(index.facts.min_examples)
     xp = namespace_of(moments.mean)
 
-    def own(names: tuple[str, ...], where: tuple[Any, Any]) -> HSICSums:
+    def own(names: Sequence[str], where: tuple[Any, Any]) -> HSICSums:
         sums = [moments.hsic_sums(name, name, index.estimator) for name in names]
         inner, by_row, totals = (xp.stack([s[k] for s in sums])[where] for k in range(3))
         return HSICSums(inner, by_row, totals, moments.n)
 
     xx, yy = own(rows, (slice(None), None)), own(columns, (None, slice(None)))
-    return index.from_sums(moments.all_hsic_sums(rows, columns, index.estimator), xx, yy)
+    with in_silence(moments.mean):
+        score = index.from_sums(moments.all_hsic_sums(rows, columns, index.estimator), xx, yy)
+        return index.rescaled(score, moments.units(rows)[:, None] * moments.units(columns)[None, :])

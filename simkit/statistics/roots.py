@@ -260,6 +260,13 @@ class Roots:
             name for name, p, end in zip(self.names, self.widths, ends, strict=True) if not varies[end - p : end].any()
         )
 
+    def extreme(self, dtype: Any) -> set[str]:
+        """The layers whose values are so large, or so small, that products of them are out of the range of `dtype`."""
+        largest = to_numpy(self.unit) * np.maximum(np.abs(to_numpy(self.low)), np.abs(to_numpy(self.high)))
+        limit, ends = float(namespace_of(self.origin).finfo(dtype).max) ** 0.2, np.cumsum(self.widths)
+        parts = zip(self.names, np.split(largest, ends[:-1]), strict=True)
+        return {name for name, part in parts if not 1 / limit < part.max() < limit}
+
     def representations(self, rounding: Mapping[str, float]) -> dict[str, Representation]:
         """Small matrices that stand for the layers in every index that depends on second moments only.
 
