@@ -22,8 +22,8 @@ NO_VARIATION = (
     "(give the kernel a fixed sigma)? Do all point in one direction (cosine)?"
 )
 _OUT_OF_RANGE = (
-    "the values of {name} are so large, or so small, that products of them leave the range of floating-point numbers. Divide "
-    "it by its largest absolute value: {name} / abs({name}).max()."
+    "the values of {name} are so large, or so small, that products of them leave the range of floating-point numbers. "
+    "Divide it by its largest absolute value: {name} / abs({name}).max()."
 )
 
 
@@ -33,7 +33,7 @@ def in_silence(x: Array) -> AbstractContextManager[Any]:
 
 
 def out_of_range(layers: Iterable[tuple[str, Array]]) -> list[str]:
-    """The names of the layers, matrices in memory, whose largest value is so large or so small that products may overflow."""
+    """The names of the matrices in memory whose largest value is so large, or so small, that products may overflow."""
     found = []
     for name, x in layers:
         xp = namespace_of(x)

@@ -96,7 +96,7 @@ class Frame:
 
 @dataclass(frozen=True, eq=False)
 class Fit:
-    """Kernels with all that depends on the data filled in, ready to travel, their scales, and a few examples of each layer."""
+    """Kernels with all that depends on the data filled in, ready to travel; their scales, and a few examples of each."""
 
     kernels: tuple[Recipe, ...]
     few: tuple[Array, ...]

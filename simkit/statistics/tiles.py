@@ -481,7 +481,7 @@ def _counted(x: Array, low: float, high: float, xp: Namespace) -> tuple[_Counts,
         smallest = min(smallest, float(xp.min(xp.where(inside, d, float("inf")))))
         largest_inside = max(largest_inside, float(xp.max(xp.where(inside, d, -float("inf")))))
         kept = d[inside] if isinstance(d, np.ndarray) else xp.where(inside, d, high + 2 / (scale or 1.0))
-        bins = xp.astype(xp.clip((kept - low) * scale, min=0.0, max=float(_BINS)), xp.int64)
+        bins = xp.astype(xp.clip((kept - low) * scale, min=0.0, max=float(_BINS)), xp.int32)
         bins = xp.where(kept <= high, xp.clip(bins, max=_BINS - 1), _BINS)
         histogram += _histogram(xp.reshape(bins, (-1,)), xp)
     return _Counts(below, int(histogram[:-1].sum()), smallest, largest_inside, largest), histogram[:-1]
