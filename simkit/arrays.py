@@ -23,7 +23,7 @@ import array_api_compat
 import numpy as np
 
 from simkit.errors import ConstantInputWarning, InvalidArrayError, InvalidDtypeError, MixedArraysError, SimkitError
-from simkit.integers import first_inexact, outside
+from simkit.integers import first_inexact, outside, width_of
 from simkit.labels import check_labels
 
 __all__ = [
@@ -174,7 +174,7 @@ def _as_array(x: Any, name: str) -> Array:
             f"then {code}.data[keep], and the same rows of the other layer."
         )
     if array_api_compat.is_pydata_sparse_array(x) or type(x).__module__.startswith(_SPARSE):
-        how = f"{code}.todense()" if hasattr(x, "todense") else f"{code}.toarray()"
+        how = f"{code}.toarray()" if hasattr(x, "toarray") else f"{code}.todense()"
         raise InvalidArrayError(f"{name} is a sparse array; simkit needs a dense one: {how}.")
     if _is("xarray", "Dataset", x):
         first = next(iter(x.data_vars), "variable")
@@ -340,7 +340,8 @@ def _from_integers(x: Array, name: str, xp: Namespace) -> Array:
     if _dtype_name(x) == "bool" or is_lazy(x) or (array_api_compat.is_torch_array(x) and "uint" in _dtype_name(x)):
         return xp.astype(x, default)
     wide = xp.__array_namespace_info__().dtypes(kind="real floating").get("float64", default)
-    if _digits(default, xp) < _digits(wide, xp) and bool(xp.any(outside(x, 2 ** _digits(default, xp)))):
+    digits = _digits(default, xp)
+    if digits < _digits(wide, xp) and width_of(x) > digits and bool(xp.any(outside(x, 2**digits))):
         default = wide
     _check_exact(x, name, _digits(default, xp), xp)
     return xp.astype(x, default)

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["first_inexact", "outside"]
+__all__ = ["first_inexact", "outside", "width_of"]
+
+
+def width_of(x: Any) -> int:
+    """Bits of the dtype of an array of integers."""
+    return int("".join(filter(str.isdigit, str(x.dtype).rpartition(".")[2])))
 
 
 def outside(x: Any, limit: int) -> Any:
-    """Which entries of an array of integers are beyond +-`limit`, a boolean array."""
+    """Which entries of an array of integers are beyond +-`limit`, a number of its dtype; a boolean array."""
     large = x > limit
     return large if "uint" in str(x.dtype) else large | (x < -limit)
 
@@ -24,7 +29,7 @@ def first_inexact(x: Any, digits: int, xp: Any) -> tuple[int, tuple[int, ...]] |
     xp : module
         The namespace of `x`.
     """
-    width = int("".join(filter(str.isdigit, str(x.dtype).rpartition(".")[2])))
+    width = width_of(x)
     if width <= digits or 0 in x.shape:
         return None
     bad = outside(x, 2**digits)

@@ -78,13 +78,12 @@ def warn_if_not_finite(
     surprises = ~np.isfinite(host)
     if undefined:
         surprises &= np.outer([name not in undefined for name in rows], [name not in undefined for name in columns])
+    # Where an index has no upper bound, that of a layer with itself is infinite.
+    surprises &= ~(np.isinf(host) & np.asarray([[a == b for b in columns] for a in rows]))
     if not surprises.any():
         return
     where = np.argwhere(surprises)
     i, j = (int(place) for place in where[0])
-    pairs = f"{rows[i]} and {columns[j]}" if host.size == 1 else (
-        f"{len(where)} pair{'s' * (len(where) != 1)}, the first {rows[i]} and {columns[j]},"
-    )
     what = "undefined (nan)" if np.isnan(host[i, j]) else "infinite"
     extremes, constants = ([name for name in (rows[i], columns[j]) if name in names] for names in (extreme, constant))
     why: str = NO_VARIATION
@@ -95,4 +94,9 @@ def warn_if_not_finite(
         why, category = _OUT_OF_RANGE.format(name=extremes[0]), AccuracyWarning
     elif what == "infinite":
         why, category = index.infinite, AccuracyWarning
-    warn_caller(f"{index} of {pairs} is {what}: {why}", category)
+    first = f"{rows[i]} and {columns[j]}"
+    if host.size == 1:
+        warn_caller(f"{index} of {first} is {what}: {why}", category)
+    else:
+        pairs = f"{len(where)} pair{'s' * (len(where) != 1)}"
+        warn_caller(f"{index} of {pairs} is {what}, the first {first}: {why}", category)

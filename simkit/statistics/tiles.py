@@ -303,8 +303,8 @@ def score_tiles(
         values = xp.where(xp.logical_or(across[:, None], down[None, :]), float("nan"), values)
         values = xp.astype(values, xp.result_type(*(layers[name].dtype for name in names)), copy=False)
     if not bool(xp.all(xp.isfinite(values))):
-        undefined = {name for name in names if bool(constant[name])}
-        warn_if_not_finite(index, values, rows, columns, undefined=undefined, extreme=out_of_range(layers.items()))
+        flat = {name for name in names if bool(constant[name])}
+        warn_if_not_finite(index, values, rows, columns, constant=flat, extreme=out_of_range(layers.items()))
     return values
 
 
