@@ -22,9 +22,11 @@ from typing import Any, Literal, TypeAlias, get_args
 import array_api_compat
 import numpy as np
 
+from simkit.chunks import as_declared
 from simkit.errors import ConstantInputWarning, InvalidArrayError, InvalidDtypeError, MixedArraysError, SimkitError
 from simkit.integers import first_inexact, outside, width_of
 from simkit.labels import check_labels
+from simkit.refusals import expression, refuse
 
 __all__ = [
     "Array",
@@ -43,7 +45,6 @@ __all__ = [
     "constant_of",
     "describe",
     "detach",
-    "expression",
     "in_one_precision",
     "is_compiling",
     "is_constant",
@@ -166,35 +167,12 @@ def describe(x: Array) -> str:
 
 def _as_array(x: Any, name: str) -> Array:
     """`x` as an array of its own framework; lists, data frames and other array-likes become NumPy arrays."""
-    code = expression(name)
-    if isinstance(x, np.ma.MaskedArray):
-        raise InvalidArrayError(
-            f"{name} is a masked array, whose masked values would be silently used. "
-            f"Keep the examples without any: keep = ~numpy.ma.getmaskarray({code}).reshape(len({code}), -1).any(axis=1), "
-            f"then {code}.data[keep], and the same rows of the other layer."
-        )
-    if array_api_compat.is_pydata_sparse_array(x) or type(x).__module__.startswith(_SPARSE):
-        how = f"{code}.toarray()" if hasattr(x, "toarray") else f"{code}.todense()"
-        raise InvalidArrayError(f"{name} is a sparse array; simkit needs a dense one: {how}.")
-    if _is("xarray", "Dataset", x):
-        first = next(iter(x.data_vars), "variable")
-        raise InvalidArrayError(f"{name} is an xarray.Dataset; expected one array. Pass a variable of it: {code}[{first!r}].")
-    if isinstance(x, Mapping) or x is None:
-        what = "None" if x is None else f"a {type(x).__name__}"
-        raise InvalidArrayError(
-            f"{name} is {what}; expected an array of shape (n, p). Dictionaries of layers are for simkit.pairwise."
-        )
-    if isinstance(x, type):
-        raise InvalidArrayError(f"{name} is the class {x.__qualname__}; expected an array of shape (n, p).")
+    if not is_compiling():
+        refuse(x, name)
     if isinstance(x, np.matrix):
         return np.asarray(x)
-    if array_api_compat.is_torch_array(x):
-        _check_tensor(x, name)
-        return x
     if array_api_compat.is_dask_array(x):
-        return _as_dask(x, name)
-    if array_api_compat.is_jax_array(x) and not isinstance(x, sys.modules["jax"].core.Tracer) and x.is_deleted():
-        raise InvalidArrayError(f"{name} is a JAX array whose memory has been given away (donated or deleted). Make it again.")
+        return as_declared(x, name)
     if array_api_compat.is_array_api_obj(x):
         return x
     if _is("xarray", "DataArray", x):
@@ -209,62 +187,14 @@ def _as_array(x: Any, name: str) -> Array:
     except SimkitError:
         raise
     except Exception as error:  # any class may offer itself as an array, and fail in any way
-        reason = f"{' '.join(str(error).split())}".rstrip(".")
-        stacked = isinstance(x, list | tuple) and x and array_api_compat.is_torch_array(x[0])
-        hint = f"Tensors of one shape are put together by torch.stack({code})." if stacked else (
-            "Expected an array or nested lists of shape (n, p)."
-        )
+        reason = " ".join(str(error).split()).rstrip(".")
+        hint = "Expected an array or nested lists of shape (n, p)."
+        if isinstance(x, list | tuple) and x and array_api_compat.is_torch_array(x[0]):
+            hint = f"Tensors of one shape are put together by torch.stack({expression(name)})."
         raise InvalidArrayError(f"{name} (a {type(x).__name__}) cannot be made into one array: {reason}. {hint}") from None
     if array.ndim == 0 and array.dtype == object:
         raise InvalidArrayError(f"{name} is a {type(x).__name__}; expected an array or nested lists of shape (n, p).")
     return array
-
-
-def expression(name: str) -> str:
-    """A layer as it stands in code that a message proposes: without the number of its batch."""
-    return name.partition(" of batch ")[0]
-
-
-def _check_tensor(x: Array, name: str) -> None:
-    """Raise for tensors of PyTorch that are no dense arrays of numbers."""
-    if is_compiling():
-        return
-    code, torch = expression(name), sys.modules["torch"]
-    if x.is_nested:
-        raise InvalidArrayError(
-            f"{name} is a nested tensor, whose parts may differ in length; expected (n, p), for example the mean of each: "
-            f"torch.stack([part.mean(dim=0) for part in {code}.unbind()])."
-        )
-    if type(x).__name__ == "MaskedTensor":
-        raise InvalidArrayError(
-            f"{name} is a masked tensor, whose masked values would be silently used. Fill them in: {code}.to_tensor(0.0); or "
-            f"keep the examples without any: {code}.get_data()[{code}.get_mask().all(dim=1)], and the same rows of the other "
-            "layer."
-        )
-    if type(x).__name__ == "FakeTensor":
-        raise InvalidArrayError(f"{name} is a fake tensor, which has a shape and no values. Pass the tensor itself.")
-    if x.is_quantized:
-        raise InvalidDtypeError(f"{name} is a quantised tensor ({x.dtype}); expected real numbers: {code}.dequantize().")
-    if x.layout is not torch.strided:
-        raise InvalidArrayError(f"{name} is a sparse tensor; simkit needs a dense one: {code}.to_dense().")
-
-
-def _as_dask(x: Array, name: str) -> Array:
-    """A Dask array of dense chunks that will be looked at when they are there."""
-    from simkit.chunks import as_declared
-
-    code, kind = expression(name), type(x._meta)
-    if issubclass(kind, np.ma.MaskedArray):
-        raise InvalidArrayError(
-            f"{name} is a Dask array of masked chunks, whose masked values would be silently used. Fill them in: "
-            f"dask.array.ma.filled({code}, 0.0); or leave out the examples that have any."
-        )
-    if kind.__module__.startswith(("scipy.sparse", "cupyx.scipy.sparse", "sparse")):
-        raise InvalidArrayError(
-            f"{name} is a Dask array of sparse chunks; simkit needs dense ones: "
-            f"{code}.map_blocks(lambda chunk: chunk.todense(), dtype={code}.dtype, meta=numpy.empty((0, 0)))."
-        )
-    return as_declared(x, name)
 
 
 def _from_dlpack(x: Any, name: str) -> np.ndarray:
@@ -288,8 +218,9 @@ def _as_numpy(frame: Any, name: str) -> np.ndarray:
     array: np.ndarray = np.asarray(frame)
     if array.dtype.kind == "f":  # pandas has rounded integers beside floats
         for place, dtype in enumerate(dtypes):
-            if dtype is not None and dtype.kind in "iu" and not frame.iloc[:, place].isna().any():
-                _check_exact(frame.iloc[:, place].to_numpy(dtype=dtype), f"column {frame.columns[place]!r} of {name}", 53, np)
+            column = frame.iloc[:, place]
+            if dtype is not None and dtype.kind in "iu" and not column.isna().any():
+                _check_exact(column.to_numpy(dtype=dtype), f"column {frame.columns[place]!r} of {name}", 53, np)
     if array.dtype != object or not all(dtype is not None and dtype.kind in "biuf" for dtype in dtypes):
         return array
     if bool(frame.isna().to_numpy().any()):
@@ -600,7 +531,6 @@ _TO_NUMPY = {
     "dask": "{0}.compute()",
     "numpy": "{0}",
 }
-_SPARSE = ("scipy.sparse", "cupyx.scipy.sparse", "jax.experimental.sparse")
 _FROM_NUMPY = {
     "torch": "torch.from_numpy({0})",
     "cupy": "cupy.asarray({0})",

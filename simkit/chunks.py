@@ -7,6 +7,7 @@ computes it.
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 from typing import Any
 
@@ -59,13 +60,11 @@ def _checked(chunk: Any, *ends: tuple[float, float], dtype_name: str, name_of_ar
     where = f"The chunk of {name_of_array} that begins at {tuple(a for a, _ in ends)}"
     if isinstance(chunk, np.ma.MaskedArray) or not array_api_compat.is_array_api_obj(chunk):
         raise InvalidArrayError(
-            f"{where} is a {type(chunk).__module__.partition('.')[0]} {type(chunk).__name__}; expected a dense array without "
-            f"a mask. Make it one: {name_of_array}.map_blocks(numpy.asarray), or a function of your own."
+            f"{where} is a {type(chunk).__module__.partition('.')[0]} {type(chunk).__name__}; expected a dense array "
+            f"without a mask. Make each chunk one, by {name_of_array}.map_blocks and a function of your own."
         )
     shape = tuple(chunk.shape)
-    if len(shape) != len(wanted) or any(
-        known == known and size != known for size, known in zip(shape, wanted, strict=True)
-    ):
+    if len(shape) != len(wanted) or any(a != b and not math.isnan(b) for a, b in zip(shape, wanted, strict=True)):
         raise InvalidArrayError(
             f"{where} has shape {shape}, where {name_of_array} declares {wanted}. Declare what the chunks are: give "
             "map_blocks, from_delayed or from_array the true chunks."
@@ -78,9 +77,9 @@ def _checked(chunk: Any, *ends: tuple[float, float], dtype_name: str, name_of_ar
     found = first_inexact(chunk, 53, array_api_compat.array_namespace(chunk)) if "int" in dtype_name else None
     if found is not None:
         raise InvalidDtypeError(
-            f"{where} holds integers beyond 2^53, which float64 rounds, the first {found[0]}. Numbers that identify, or times, "
-            f"are no features: leave that column out. If they are, take off what all have in common first: {name_of_array} - "
-            f"{name_of_array}.min(axis=0)."
+            f"{where} holds integers beyond 2^53, which float64 rounds, the first {found[0]}. Numbers that identify, or "
+            "times, are no features: leave that column out. If they are, take off what all have in common first: "
+            f"{name_of_array} - {name_of_array}.min(axis=0)."
         )
     return chunk
 

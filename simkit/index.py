@@ -29,6 +29,7 @@ __all__ = ["Index"]
 
 State = TypeVar("State")
 
+
 @dataclass(frozen=True)
 class Index(Specified, ABC, Generic[State]):
     """Base class of similarity indexes: a frozen dataclass whose fields are the hyperparameters.

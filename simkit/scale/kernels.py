@@ -107,8 +107,7 @@ class Fit:
         """The kernels, divided by the squares of the scales."""
         kernels = [recipe.make() for recipe in self.kernels]
         return [
-            kernel if bool(scale == 1) else Scaled(kernel, scale)
-            for kernel, scale in zip(kernels, self.scales, strict=True)
+            kernel if bool(scale == 1) else Scaled(kernel, scale) for kernel, scale in zip(kernels, self.scales, strict=True)
         ]
 
 

@@ -182,9 +182,7 @@ class Moments(Batched):
             unit = xp.maximum(unit, place[2, :])
         places = [(count, place[0, :] * (place[2, :] / unit), place[1, :] * (place[2, :] / unit)) for count, place in full]
         origin = places[0][1]
-        shift = sum(
-            (((far - origin) + near) * (count / max(n, 1)) for count, far, near in places), xp.zeros_like(origin)
-        )
+        shift = sum((((far - origin) + near) * (count / max(n, 1)) for count, far, near in places), xp.zeros_like(origin))
         merged._n, merged._origin, merged._shift, merged._unit = n, origin, shift, unit
         own = self._sums.in_unit(unit) if self._n else merged._sums
         d = (own.origin - origin) + (own.shift - shift) if self._n else xp.zeros_like(origin)
@@ -310,9 +308,7 @@ class Moments(Batched):
 
     @property
     def _sums(self) -> _Sums:
-        return _Sums(
-            self._n, self._origin, self._shift, self._unit, self._scatter, self._third, self._fourth, self.slices
-        )
+        return _Sums(self._n, self._origin, self._shift, self._unit, self._scatter, self._third, self._fourth, self.slices)
 
     def _add(self, part: _Sums) -> None:
         """Merge with sums of other examples about their own mean; the formulas are at the head of this file."""
@@ -380,9 +376,7 @@ class Moments(Batched):
         limit = float(xp.finfo(dtype).max) ** 0.2
         large, small = largest > limit, largest < 1 / limit
         return {
-            name
-            for name, s in zip(self.names, self.slices, strict=True)
-            if bool(xp.any(large[s])) or bool(xp.all(small[s]))
+            name for name, s in zip(self.names, self.slices, strict=True) if bool(xp.any(large[s])) or bool(xp.all(small[s]))
         }
 
     def units(self, names: Sequence[str]) -> Array:
