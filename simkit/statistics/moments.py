@@ -154,7 +154,7 @@ class Moments(Batched):
         other._flush()
         self.given = tuple(map(max, self.given, other.given))
         self._nonfinite = self._nonfinite + other._nonfinite
-        self._add(other._sums)
+        self._add(other._sums if self._n else other.copy()._sums)  # sums are added to in place
 
     @property
     def place(self) -> Array:
