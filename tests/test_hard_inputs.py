@@ -26,7 +26,8 @@ SPECS = [
     *("cka(kernel=polynomial)", "cka(kernel=cosine)", "cka(kernel=distance)", "hsic(kernel=distance)"),
     *("cca(summary=rho)", "cca(summary=pillai)", "pwcca(weights=y)", "svcca(threshold=0.9)"),
     *("procrustes(alpha=0.5)", "procrustes(alpha=0)", "procrustes(summary=distance)", "canonical_ridge(relative=True)"),
-    *("canonical_ridge(normalization=cka)", "linear_regression", "rsa(comparison=pearson)", "mutual_knn(k=3)"),
+    *("canonical_ridge(normalization=cka)", "rsa(comparison=pearson)", "mutual_knn(k=3)"),
+    *("mutual_knn(k=3, metric=inner)", "jaccard(k=3, metric=euclidean)", "cknna(k=3, metric=inner)"),
     *("shape_metric", "shape_metric(alpha=0.5)"),
 ]
 N = 24
