@@ -298,7 +298,7 @@ def robust_origin(x: Array, xp: Namespace) -> Array:
     return few[middle : middle + 1, :]
 
 
-def squared_distances(a: Array, b: Array, xp: Namespace, unit: Array | float | None = None) -> Array:
+def squared_distances(a: Array, b: Array, xp: Namespace, unit: Array | float | None = None, factor: float = 1.0) -> Array:
     """Squared Euclidean distances of the rows of `a` (n, p) and `b` (m, p), shape (n, m).
 
     By the expansion |a|^2 + |b|^2 - 2ab, so rows should be centred first; rounding below zero is clipped, and the
@@ -309,30 +309,47 @@ def squared_distances(a: Array, b: Array, xp: Namespace, unit: Array | float | N
     unit : 0-d array or float, optional
         What distances are measured in. Default: 1. The square of the unit may be out of range, and that of the distances
         before they are measured in it.
+    factor : float
+        What the squares are multiplied by.
     """
     squares, scale = _scaled_squares(a, b, xp)
     if unit is not None:
-        scale = xp.clip(scale / unit, max=float(xp.finfo(scale.dtype).max) ** 0.5)
-    return squares * scale * scale
+        scale = xp.clip(
+            (constant_of(1.0, squares, xp) if scale is None else scale) / unit, max=float(xp.finfo(squares.dtype).max) ** 0.5
+        )
+        return squares * (factor * scale * scale)
+    if scale is None:
+        return squares if factor == 1 else squares * factor
+    return squares * factor * scale * scale
 
 
 def distances(a: Array, b: Array, xp: Namespace) -> Array:
     """Euclidean distances of the rows of `a` (n, p) and `b` (m, p), shape (n, m): see `squared_distances`."""
     squares, scale = _scaled_squares(a, b, xp)
-    return root(squares, xp) * scale
+    return root(squares, xp) if scale is None else root(squares, xp) * scale
 
 
-def _scaled_squares(a: Array, b: Array, xp: Namespace) -> tuple[Array, Array]:
-    """Squared distances in units of a power of two, and this power."""
+def _scaled_squares(a: Array, b: Array, xp: Namespace) -> tuple[Array, Array | None]:
+    """Squared distances in the square of a unit, a power of two, and this unit; or None for 1, where nothing is scaled."""
+    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):  # whose values are there to be asked
+        with np.errstate(over="ignore", invalid="ignore"):
+            aa = np.vecdot(a, a)
+            bb = aa if b is a else np.vecdot(b, b)
+            if bool(is_ordinary(np.sqrt(np.maximum(np.max(aa), np.max(bb))), xp)):
+                return _expanded(a, b, aa, bb, xp), None
     scale = power_of_two(a, xp)
     if b is not a:
         other = power_of_two(b, xp)
         scale = xp.where(scale < other, other, scale)
     x = a / scale
     y = x if b is a else b / scale
-    aa, bb = vecdot(x, x, xp), vecdot(y, y, xp)
-    squares = xp.clip(aa[:, None] + bb[None, :] - 2 * (x @ y.mT), min=0.0)
-    return (xp.where(_diagonal(squares, xp), 0.0, squares) if b is a else squares), scale
+    return _expanded(x, y, vecdot(x, x, xp), vecdot(y, y, xp), xp), scale
+
+
+def _expanded(a: Array, b: Array, aa: Array, bb: Array, xp: Namespace) -> Array:
+    """|a|^2 + |b|^2 - 2ab, not below zero."""
+    squares = xp.clip(aa[:, None] + bb[None, :] - 2 * (a @ b.mT), min=0.0)
+    return xp.where(_diagonal(squares, xp), 0.0, squares) if b is a else squares
 
 
 def _diagonal(square: Array, xp: Namespace) -> Array:

@@ -46,8 +46,8 @@ def hard_pairs(n: int = 25, p1: int = 6, p2: int = 5, seed: int = 0) -> Iterator
     HardPair
         Of dead units; of equal and nearly equal ones; of features divided by their largest absolute value; with a large
         common offset; with one feature that is large and constant, or of much larger variance than the others; with an
-        outlier; of values whose squares leave the range of float64; of binary features and of repeated examples, where distances are tied; two layers that hardly differ; with
-        a large condition number.
+        outlier; of values whose squares leave the range of float64; of binary features and of repeated examples, where
+        distances are tied; two layers that hardly differ; with a large condition number.
 
     Examples
     --------
