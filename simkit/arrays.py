@@ -7,7 +7,8 @@ The design must satisfy:
 - every complaint is made here, before any work starts, and says what to do about it;
 - a lazy array (Dask, a JAX tracer) is never computed for the sake of a check.
 
-This file is the only one that knows frameworks by name, besides ``linalg.py``, ``scale/dask.py`` and ``torch/``.
+This file is the only one that knows frameworks by name, besides ``refusals.py``, ``chunks.py``, ``linalg.py``,
+``scale/dask.py`` and ``torch/``.
 """
 
 from __future__ import annotations
@@ -22,8 +23,11 @@ from typing import Any, Literal, TypeAlias, get_args
 import array_api_compat
 import numpy as np
 
-from simkit.errors import ConstantInputWarning, InvalidArrayError, InvalidDtypeError, MixedArraysError
+from simkit.chunks import as_declared
+from simkit.errors import ConstantInputWarning, InvalidArrayError, InvalidDtypeError, MixedArraysError, SimkitError
+from simkit.integers import first_inexact, outside, width_of
 from simkit.labels import check_labels
+from simkit.refusals import expression, refuse
 from simkit.text import printable
 
 __all__ = [
@@ -178,39 +182,33 @@ def describe(x: Array) -> str:
 
 def _as_array(x: Any, name: str) -> Array:
     """`x` as an array of its own framework; lists, data frames and other array-likes become NumPy arrays."""
-    if isinstance(x, np.ma.MaskedArray):
-        raise InvalidArrayError(
-            f"{name} is a masked array, whose masked values would be silently used. "
-            f"Keep the examples without any: keep = ~numpy.ma.getmaskarray({name}).reshape(len({name}), -1).any(axis=1), "
-            f"then {name}.data[keep], and the same rows of the other layer."
-        )
-    if array_api_compat.is_pydata_sparse_array(x) or type(x).__module__.startswith(("scipy.sparse", "cupyx.scipy.sparse")):
-        raise InvalidArrayError(f"{name} is a sparse array; simkit needs a dense one: {name}.toarray() or {name}.todense().")
-    if array_api_compat.is_torch_array(x) and x.layout is not sys.modules["torch"].strided:
-        raise InvalidArrayError(f"{name} is a sparse tensor; simkit needs a dense one: {name}.to_dense().")
-    if isinstance(x, Mapping) or x is None:
-        what = "None" if x is None else f"a {type(x).__name__}"
-        raise InvalidArrayError(
-            f"{name} is {what}; expected an array of shape (n, p). Dictionaries of layers are for simkit.pairwise."
-        )
+    if not is_compiling():
+        refuse(x, name)
     if isinstance(x, np.matrix):
         return np.asarray(x)
+    if array_api_compat.is_dask_array(x):
+        return as_declared(x, name)
     if array_api_compat.is_array_api_obj(x):
         return x
     if _is("xarray", "DataArray", x):
         return _as_array(x.data, name)  # a Dask array stays one
     try:
         if _is("pandas", "DataFrame", x):
-            array = _as_numpy(x)
+            array = _as_numpy(x, name)
         elif hasattr(x, "__dlpack__") and not hasattr(x, "__array__"):
             array = _from_dlpack(x, name)
         else:
             array = np.asarray(x)
-    except (TypeError, ValueError) as error:
-        raise InvalidArrayError(
-            f"{name} (a {type(x).__name__}) cannot be made into one array: {error}. "
-            "Expected an array or nested lists of shape (n, p)."
-        ) from None
+    except SimkitError:
+        raise
+    except Exception as error:  # any class may offer itself as an array, and fail in any way
+        reason = " ".join(str(error).split()).rstrip(".")
+        hint = "Expected an array or nested lists of shape (n, p)."
+        if isinstance(x, list | tuple) and x and array_api_compat.is_torch_array(x[0]):
+            hint = f"Tensors of one shape are put together by torch.stack({expression(name)})."
+        raise InvalidArrayError(f"{name} (a {type(x).__name__}) cannot be made into one array: {reason}. {hint}") from None
+    if array.ndim == 0 and array.dtype == object:
+        raise InvalidArrayError(f"{name} is a {type(x).__name__}; expected an array or nested lists of shape (n, p).")
     return array
 
 
@@ -229,10 +227,15 @@ def _is(module: str, kind: str, x: Any) -> bool:
     return module in sys.modules and isinstance(x, getattr(sys.modules[module], kind))
 
 
-def _as_numpy(frame: Any) -> np.ndarray:
+def _as_numpy(frame: Any, name: str) -> np.ndarray:
     """A data frame as one array of numbers, also where NumPy makes objects: nullable columns, bools among numbers."""
     dtypes = [_numpy_dtype(column) for column in frame.dtypes]
     array: np.ndarray = np.asarray(frame)
+    if array.dtype.kind == "f":  # pandas has rounded integers beside floats
+        for place, dtype in enumerate(dtypes):
+            column = frame.iloc[:, place]
+            if dtype is not None and dtype.kind in "iu" and not column.isna().any():
+                _check_exact(column.to_numpy(dtype=dtype), f"column {frame.columns[place]!r} of {name}", 53, np)
     if array.dtype != object or not all(dtype is not None and dtype.kind in "biuf" for dtype in dtypes):
         return array
     if bool(frame.isna().to_numpy().any()):
@@ -262,12 +265,50 @@ def as_floating(x: Array, name: str, xp: Namespace) -> Array:
     if dtype in ("float128", "float96", "longdouble"):
         return xp.astype(x, xp.float64)  # LAPACK stops at double precision
     if dtype == "bool" or dtype.startswith(("int", "uint")):
-        return xp.astype(x, xp.__array_namespace_info__().default_dtypes()["real floating"])
+        return _from_integers(x, name, xp)
+    code = expression(name)
     hint = {
-        "complex": f"Compare {name}.real and {name}.imag, or stack them: concatenate([{name}.real, {name}.imag], axis=1).",
-        "object": f"Convert it: numpy.asarray({name}, dtype=float).",
+        "complex": f"Compare {code}.real and {code}.imag, or stack them: concatenate([{code}.real, {code}.imag], axis=1).",
+        "object": f"Convert it: numpy.asarray({code}, dtype=float).",
     }.get(dtype.rstrip("0123456789"), "Representations are matrices of numbers.")
     raise InvalidDtypeError(f"{name} has dtype {dtype}; expected real numbers (floating, integer or bool). {hint}")
+
+
+def _from_integers(x: Array, name: str, xp: Namespace) -> Array:
+    """Integers and bools in the default precision, or in float64 where that would round them.
+
+    Raises
+    ------
+    InvalidDtypeError
+        Some are rounded in every precision there is.
+    """
+    default = xp.__array_namespace_info__().default_dtypes()["real floating"]
+    if _dtype_name(x) == "bool" or is_lazy(x) or (array_api_compat.is_torch_array(x) and "uint" in _dtype_name(x)):
+        return xp.astype(x, default)
+    wide = xp.__array_namespace_info__().dtypes(kind="real floating").get("float64", default)
+    digits = _digits(default, xp)
+    if digits < _digits(wide, xp) and width_of(x) > digits and bool(xp.any(outside(x, 2**digits))):
+        default = wide
+    _check_exact(x, name, _digits(default, xp), xp)
+    return xp.astype(x, default)
+
+
+def _digits(dtype: Any, xp: Namespace) -> int:
+    """Binary digits that a floating-point dtype holds."""
+    return 1 - round(math.log2(float(xp.finfo(dtype).eps)))
+
+
+def _check_exact(x: Array, name: str, digits: int, xp: Namespace) -> None:
+    found = first_inexact(x, digits, xp)
+    if found is None:
+        return
+    value, where = found
+    code, place = expression(name), f"row {where[0]}" + (f", column {where[1]}" if len(where) == 2 else "")
+    raise InvalidDtypeError(
+        f"{name} holds integers beyond 2^{digits}, which float{64 if digits == 53 else 32} rounds, the first {value} at "
+        f"{place}. Numbers that identify, or times, are no features: leave that column out. If they are, take off what all "
+        f"have in common first: {code} - {code}.min(axis=0)."
+    )
 
 
 def rounding_of(x: Any) -> float:
@@ -340,7 +381,8 @@ def as_matrix(
     if channels is not None and channels not in get_args(Channels):
         raise InvalidArrayError(f"channels={channels!r}; expected 'first' (n, c, h, w) or 'last' (n, h, w, c).")
     if x.ndim < 2:
-        label = name
+        as_floating(x, name, xp)  # sentences are no numbers, whatever their shape
+        label, name = name, expression(name)
         if not (hasattr(given, "reshape") or array_api_compat.is_array_api_obj(given)):  # lists, data frames
             name = f"{name}.data" if _is("xarray", "DataArray", given) else f"numpy.asarray({name})"
         how = f"{name}.reshape(-1, 1) for n examples of one feature" if x.ndim == 1 else "an array of n examples"
@@ -532,6 +574,12 @@ def check_same_framework(x: Array, y: Array, names: tuple[str, str] = ("X", "Y")
         return
     here, there = array_api_compat.device(x), array_api_compat.device(y)
     if here != there:
+        for name, device in zip(names, (here, there), strict=True):
+            if str(device) == "meta":
+                raise MixedArraysError(
+                    f"{name} is a tensor on the device meta, which has a shape and no values. Load the values, or run the "
+                    "model on a real device."
+                )
         move = f"{names[1]}.to('{here}')" if _framework(x) == "torch" else f"move {names[1]} to {here}"
         raise MixedArraysError(f"{names[0]} is on {here} and {names[1]} on {there}: both must be on one device. Try {move}.")
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from simkit.arrays import (
     Array,
     Channels,
@@ -24,18 +22,17 @@ from simkit.arrays import (
     is_undefined,
     namespace_of,
     rounding_of,
-    to_numpy,
-    warn_caller,
 )
 from simkit.errors import InvalidArrayError
 from simkit.guard import in_library
-from simkit.index import NO_VARIATION, Index
+from simkit.index import Index
 from simkit.labels import check_labels
 from simkit.matrix import SimilarityMatrix
 from simkit.progress import track
 from simkit.registry import get_index
 from simkit.representation import Representation
 from simkit.spec import check_choice
+from simkit.undefined import in_silence, out_of_range, warn_if_not_finite
 
 if TYPE_CHECKING:
     from simkit.statistics.tiles import Bandwidth
@@ -224,24 +221,21 @@ def pairwise(
                 advance()
             return states
 
-        left = prepare(rows, "A")
-        right = left if B is None else prepare(columns, "B")
-        values = in_library(chosen, chosen.scores(left, right, advance), first) if left and right else None
+        with in_silence(first):
+            left = prepare(rows, "A")
+            right = left if B is None else prepare(columns, "B")
+            values = in_library(chosen, chosen.scores(left, right, advance), first) if left and right else None
     row_defined = [name not in undefined for name in given[0]]
     column_defined = [name not in undefined for name in given[-1]]
     values = _place(values, row_defined, column_defined, first)
-    values = xp.astype(values, xp.result_type(*(x.dtype for x in everything.values())), copy=False)
+    with in_silence(first):
+        values = xp.astype(values, xp.result_type(*(x.dtype for x in everything.values())), copy=False)
     if is_lazy(values):
         constant = [xp.stack([is_constant(x) for x in side.values()]) for side in (rows, columns)]
         values = xp.where(xp.logical_or(constant[0][:, None], constant[1][None, :]), float("nan"), values)
-    else:
-        surprises = np.argwhere(np.isnan(to_numpy(values)) & np.outer(row_defined, column_defined))
-        if surprises.size:
-            i, j = surprises[0]
-            warn_caller(
-                f"{chosen} of {len(surprises)} pairs is undefined (nan), the first {list(rows)[i]!r} and "
-                f"{list(columns)[j]!r}: {NO_VARIATION}"
-            )
+    elif not bool(xp.all(xp.isfinite(values))):
+        extreme = out_of_range(everything.items())
+        warn_if_not_finite(chosen, values, list(given[0]), list(given[-1]), undefined=undefined, extreme=extreme)
     return SimilarityMatrix(values, tuple(rows), tuple(columns), str(chosen), first.shape[0])
 
 

@@ -116,7 +116,7 @@ _RULES: dict[str, dict[str, _Rule]] = {
         "prepare": _Rule(_no_state, protects=True),
         "score": _Rule(_no_score),
         "scores": _Rule(_no_scores),
-        **dict.fromkeys(("from_sums", "leave_one_out", "pool", "resampled"), _Rule()),
+        **dict.fromkeys(("from_sums", "leave_one_out", "pool", "resampled", "rescaled"), _Rule()),
     },
     "kernel": {
         "invariances": _Rule(_no_invariances),

@@ -19,21 +19,16 @@ from simkit.arrays import (
     nan_if_constant,
     rounding_of,
     undefined_score,
-    warn_caller,
 )
 from simkit.guard import guard, in_library
 from simkit.properties import Facts
 from simkit.representation import Representation
 from simkit.spec import Specified
+from simkit.undefined import in_silence, out_of_range, warn_if_not_finite
 
 __all__ = ["Index"]
 
 State = TypeVar("State")
-
-NO_VARIATION = (
-    "one of them does not vary in a way that this index sees. Do most examples coincide, so that the median distance is 0 "
-    "(give the kernel a fixed sigma)? Do all point in one direction (cosine)?"
-)
 
 
 @dataclass(frozen=True)
@@ -51,10 +46,13 @@ class Index(Specified, ABC, Generic[State]):
         The registered name, an identifier.
     reference : str
         Where the index was defined.
+    infinite : str
+        Why a score may be infinite, to be read after "is infinite: ".
     """
 
     name: ClassVar[str]
     reference: ClassVar[str] = ""
+    infinite: ClassVar[str] = "terms of it overflow."
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -85,6 +83,15 @@ class Index(Specified, ABC, Generic[State]):
             advance()
         xp = namespace_of(lines[0][0])
         return xp.stack([xp.stack(line) for line in lines])
+
+    def rescaled(self, score: Array, scale: Array) -> Array:
+        """The score of layers that are `scale` times as large, the product of the factors of X and Y; any shape.
+
+        Asked of indexes of HSIC sums with the linear kernel, where the numbers of a layer are out of range. This default is
+        for what does not depend on the scale, such as CKA.
+        """
+        del scale
+        return score
 
     def __call__(
         self,
@@ -120,14 +127,15 @@ class Index(Specified, ABC, Generic[State]):
             return self.finish(undefined_score(x, y), x, y)
         xp = namespace_of(x, y)
         width = x.shape[1] + y.shape[1]
-        state_x, state_y = (
-            self.prepare(Representation(z, width, name, rounding=eps, xp=xp))
-            for z, name, eps in zip((x, y), "XY", rounding, strict=True)
-        )
-        score = in_library(self, self.score(state_x, state_y), x)
-        score = self.finish(nan_if_constant(score, x, y), x, y)
-        if not is_lazy(score) and bool(xp.isnan(score)):
-            warn_caller(f"{self} of X and Y is undefined (nan): {NO_VARIATION}")
+        with in_silence(x):
+            state_x, state_y = (
+                self.prepare(Representation(z, width, name, rounding=eps, xp=xp))
+                for z, name, eps in zip((x, y), "XY", rounding, strict=True)
+            )
+            score = in_library(self, self.score(state_x, state_y), x)
+            score = self.finish(nan_if_constant(score, x, y), x, y)
+        if not is_lazy(score) and not bool(xp.isfinite(score)):
+            warn_if_not_finite(self, score, "X", "Y", extreme=out_of_range([("X", x), ("Y", y)]))
         return score
 
     @staticmethod

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, Self, TypeAlias, get_args
 from simkit.arrays import Array, namespace_of
 from simkit.errors import NeedsAllExamplesError
 from simkit.guard import guard
-from simkit.linalg import median_of_pairs, root, squared_distances
+from simkit.linalg import distances, median_of_pairs
 from simkit.properties import Invariance
 from simkit.spec import Specified
 
@@ -74,7 +74,7 @@ class Kernel(Specified, ABC):
         if self.fit_needs != "median distance":
             return self
         xp = namespace_of(X)
-        return self.with_median(median_of_pairs(root(squared_distances(X, X, xp), xp), xp))
+        return self.with_median(median_of_pairs(distances(X, X, xp), xp))
 
     def with_median(self, median: Array) -> Self:
         """Return the kernel for a layer of this median distance, whose ``fit_needs`` is then ``"nothing"``.

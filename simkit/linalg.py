@@ -15,7 +15,7 @@ from typing import NamedTuple
 import array_api_compat
 import numpy as np
 
-from simkit.arrays import Array, Namespace, accumulation_dtype, detach, namespace_of, placement, to_numpy
+from simkit.arrays import Array, Namespace, accumulation_dtype, constant_of, detach, namespace_of, placement, to_numpy
 
 __all__ = [
     "Basis",
@@ -23,11 +23,15 @@ __all__ = [
     "compact",
     "concordance",
     "cross",
+    "distances",
     "double_centre",
     "identity",
     "inner",
+    "is_ordinary",
     "median_of_pairs",
     "orthonormal_basis",
+    "power_of_two",
+    "powers_of_two",
     "principal_basis",
     "ratio",
     "reordered",
@@ -50,6 +54,7 @@ __all__ = [
 
 
 _ROWS = 8192  # of a float32 product
+_FLAT = 16  # roundings of the largest entry of a matrix that centring may leave
 _COPIES = 8  # an assignment grows with the cube of the copies, a linear program faster still
 
 # --- sums and products --------------------------------------------------------------------------------------------------
@@ -122,6 +127,27 @@ def root(x: Array, xp: Namespace) -> Array:
     """Square root of max(x, 0) whose gradient at 0 is 0 instead of infinite."""
     positive = x > 0
     return xp.where(positive, xp.sqrt(xp.where(positive, x, 1.0)), 0.0)
+
+
+def power_of_two(x: Array, xp: Namespace) -> Array:
+    """A power of two near the largest absolute entry, a 0-d array; 1 if all are zero or the largest is not finite.
+
+    Division by it is exact, and after it squares neither overflow nor vanish.
+    """
+    return powers_of_two(detach(xp.max(xp.stack([xp.max(x), -xp.min(x)]))), xp)
+
+
+def powers_of_two(largest: Array, xp: Namespace) -> Array:
+    """Powers of two at or just below non-negative numbers; 1 for those that are zero or not finite."""
+    usable = xp.logical_and(largest > 0, xp.isfinite(largest))
+    exponent = xp.floor(xp.log2(xp.where(usable, largest, 1.0)))
+    return xp.clip(xp.pow(constant_of(2.0, largest, xp), exponent), min=float(xp.finfo(largest.dtype).smallest_normal))
+
+
+def is_ordinary(scale: Array, xp: Namespace) -> Array:
+    """Whether fourth powers of numbers near `scale`, and sums of very many of them, are in range."""
+    limit = float(xp.finfo(scale.dtype).max) ** 0.2
+    return xp.logical_and(scale <= limit, scale >= 1 / limit)
 
 
 def singular_values(a: Array, xp: Namespace) -> Array:
@@ -249,13 +275,16 @@ def u_centre(k: Array, xp: Namespace) -> Array:
     K_ij - r_i / (n - 2) - r_j / (n - 2) + sum(r) / ((n - 1)(n - 2)) off the diagonal, r the row sums without the diagonal.
     <K~, L~> / (n (n - 3)) is the unbiased HSIC, without the differences of large sums of its other forms; and what is added
     to whole rows and columns, as by one example that is far from all others, is gone before entries are multiplied.
+    Where nothing but rounding is left, as of examples that are all equally far from each other, it is zero.
     """
     n = k.shape[0]
     k = without_diagonal(k, xp)
     rows = total(k, xp, axis=1) / (n - 2)
     half = rows - xp.sum(rows) / (2 * (n - 1))
     shift = xp.astype(half, k.dtype)
-    return without_diagonal(k - shift[None, :] - shift[:, None], xp)
+    centred = without_diagonal(k - shift[None, :] - shift[:, None], xp)
+    noise = _FLAT * float(xp.finfo(k.dtype).eps) * xp.max(xp.abs(detach(k)))
+    return xp.where(xp.max(xp.abs(detach(centred))) > noise, centred, 0.0 * centred)
 
 
 def robust_origin(x: Array, xp: Namespace) -> Array:
@@ -269,15 +298,58 @@ def robust_origin(x: Array, xp: Namespace) -> Array:
     return few[middle : middle + 1, :]
 
 
-def squared_distances(a: Array, b: Array, xp: Namespace) -> Array:
+def squared_distances(a: Array, b: Array, xp: Namespace, unit: Array | float | None = None, factor: float = 1.0) -> Array:
     """Squared Euclidean distances of the rows of `a` (n, p) and `b` (m, p), shape (n, m).
 
     By the expansion |a|^2 + |b|^2 - 2ab, so rows should be centred first; rounding below zero is clipped, and the
     diagonal is exactly 0 when `b` is the very object `a`.
+
+    Parameters
+    ----------
+    unit : 0-d array or float, optional
+        What distances are measured in. Default: 1. The square of the unit may be out of range, and that of the distances
+        before they are measured in it.
+    factor : float
+        What the squares are multiplied by.
     """
-    aa, bb = vecdot(a, a, xp), vecdot(b, b, xp)
-    d2 = xp.clip(aa[:, None] + bb[None, :] - 2 * (a @ b.mT), min=0.0)
-    return xp.where(_diagonal(d2, xp), 0.0, d2) if b is a else d2
+    squares, scale = _scaled_squares(a, b, xp)
+    if unit is not None:
+        scale = xp.clip(
+            (constant_of(1.0, squares, xp) if scale is None else scale) / unit, max=float(xp.finfo(squares.dtype).max) ** 0.5
+        )
+        return squares * (factor * scale * scale)
+    if scale is None:
+        return squares if factor == 1 else squares * factor
+    return squares * factor * scale * scale
+
+
+def distances(a: Array, b: Array, xp: Namespace) -> Array:
+    """Euclidean distances of the rows of `a` (n, p) and `b` (m, p), shape (n, m): see `squared_distances`."""
+    squares, scale = _scaled_squares(a, b, xp)
+    return root(squares, xp) if scale is None else root(squares, xp) * scale
+
+
+def _scaled_squares(a: Array, b: Array, xp: Namespace) -> tuple[Array, Array | None]:
+    """Squared distances in the square of a unit, a power of two, and this unit; or None for 1, where nothing is scaled."""
+    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):  # whose values are there to be asked
+        with np.errstate(over="ignore", invalid="ignore"):
+            aa = np.vecdot(a, a)
+            bb = aa if b is a else np.vecdot(b, b)
+            if bool(is_ordinary(np.sqrt(np.maximum(np.max(aa), np.max(bb))), xp)):
+                return _expanded(a, b, aa, bb, xp), None
+    scale = power_of_two(a, xp)
+    if b is not a:
+        other = power_of_two(b, xp)
+        scale = xp.where(scale < other, other, scale)
+    x = a / scale
+    y = x if b is a else b / scale
+    return _expanded(x, y, vecdot(x, x, xp), vecdot(y, y, xp), xp), scale
+
+
+def _expanded(a: Array, b: Array, aa: Array, bb: Array, xp: Namespace) -> Array:
+    """|a|^2 + |b|^2 - 2ab, not below zero."""
+    squares = xp.clip(aa[:, None] + bb[None, :] - 2 * (a @ b.mT), min=0.0)
+    return xp.where(_diagonal(squares, xp), 0.0, squares) if b is a else squares
 
 
 def _diagonal(square: Array, xp: Namespace) -> Array:

@@ -22,7 +22,7 @@ import numpy as np
 from simkit.arrays import Array, Namespace, accumulation_dtype, constant_of, detach, is_lazy, namespace_of, warn_caller
 from simkit.caching import cached_property
 from simkit.errors import AccuracyWarning
-from simkit.linalg import Basis, orthonormal_basis, principal_basis, total, widen
+from simkit.linalg import Basis, orthonormal_basis, power_of_two, powers_of_two, principal_basis, total, widen
 
 __all__ = ["Representation"]
 
@@ -50,7 +50,9 @@ class Representation:
         The columns are centred already and must not be centred again: `features` is then the root of a scatter matrix,
         whose few rows stand for all `examples`.
     mean : array, shape (p,), optional
-        The column means of the data that a root stands for. Default: zeros.
+        The column means of the data that a root stands for, in the units of its columns. Default: zeros.
+    column_unit : array, shape (p,), optional
+        Powers of two that the columns of a root have been divided by, to keep their squares in range. Default: ones.
     rounding : float
         The eps of the precision that the data were given in, before they were brought to that of `features`. Default (0):
         that of `features`.
@@ -63,6 +65,7 @@ class Representation:
     is_centred: bool = False
     mean: Array | None = None
     rounding: float = 0.0
+    column_unit: Array | None = None
     xp: Namespace = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
@@ -95,6 +98,8 @@ class Representation:
     @cached_property
     def centred(self) -> Array:
         """The features minus their column means, in their own precision; a constant feature is exactly zero."""
+        if self.column_unit is not None:
+            return self.features * self.column_unit
         return self.features if self.is_centred else self._centred(self.features)
 
     @property
@@ -113,14 +118,36 @@ class Representation:
     @cached_property
     def _normalised(self) -> tuple[Array, Array]:
         xp = self.xp
+        if self.column_unit is not None:
+            return self._normalised_in_units(self.column_unit)
         y = self.features if self.is_centred else self._centred(self.features)
-        largest = detach(xp.max(xp.stack([xp.max(y), -xp.min(y)])))
-        exponent = xp.floor(xp.log2(xp.where(largest > 0, largest, 1.0)))
-        scale = xp.clip(xp.pow(constant_of(2.0, y, xp), exponent), min=float(xp.finfo(y.dtype).smallest_normal))
+        scale = power_of_two(y, xp)
         if self.is_centred:
             return y / scale, scale
+        if self._is_subnormal(scale):  # deviations of such numbers are rounded to few digits in their own precision
+            y = self._centred(widen(self.features, xp))
+            y /= power_of_two(y, xp)
+            return xp.astype(y, self.dtype), scale
         y /= scale  # an intermediate of our own: no second copy of the layer
         return y, scale
+
+    def _is_subnormal(self, scale: Array) -> bool:
+        """Whether the accumulation precision has digits for values near `scale` that their own has not."""
+        if is_lazy(scale) or self.dtype == accumulation_dtype(self.features, self.xp):
+            return False
+        limits = self.xp.finfo(self.dtype)
+        return float(scale) < float(limits.smallest_normal) / float(limits.eps)
+
+    def _normalised_in_units(self, unit: Array) -> tuple[Array, Array]:
+        """`unit` and `scale` of a root whose columns have units, by exponents: the values themselves may be out of range."""
+        xp, x = self.xp, self.features
+        size = xp.max(xp.abs(x), axis=0)
+        exponents = xp.log2(unit) + xp.log2(powers_of_two(size, xp))
+        exponent = xp.max(xp.where(size > 0, exponents, -float("inf")))
+        exponent = xp.where(xp.isfinite(exponent), exponent, 0.0)
+        two, limits = constant_of(2.0, exponent, xp), xp.finfo(x.dtype)
+        scale = xp.clip(xp.pow(two, exponent), min=float(limits.smallest_normal), max=float(limits.max))
+        return x * xp.pow(two, xp.log2(unit) - exponent), scale
 
     @cached_property
     def precise(self) -> Array:
@@ -160,25 +187,32 @@ class Representation:
 
     # --- rank -----------------------------------------------------------------------------------------------------------
 
-    @cached_property
+    @property
     def equilibrated(self) -> Array:
-        """`precise` with each column divided by a power of two, so that rounding has put equal noise, about eps, on all.
+        """The centred features, each divided by a power of two, so that rounding has put equal noise, about eps, on all.
 
-        The columns span the same space.
+        In the accumulation precision. The columns span the space of the centred features.
+        """
+        return self._equilibrated[0]
+
+    @cached_property
+    def _equilibrated(self) -> tuple[Array, Array]:
+        """`equilibrated`; and the noise of each feature over eps in the units of `features`, 1 if it does not vary.
+
+        Each column is brought to one size first, since its square alone may be out of range.
         """
         xp = self.xp
-        return self.precise / xp.pow(constant_of(2.0, self._sizes, xp), xp.ceil(xp.log2(self._sizes)))
-
-    @cached_property
-    def _sizes(self) -> Array:
-        """The noise of each feature over eps, in units of `scale`: see the head of this file; 1 if it does not vary."""
-        xp = self.xp
-        x, mean = detach(self.precise), detach(self._means) / widen(self.scale, xp)
-        variance = total(x * x, xp, axis=0) / self.n
+        x = widen(self.features, xp) if self.is_centred else self._centred(widen(self.features, xp))
+        unit = powers_of_two(detach(xp.maximum(xp.max(x, axis=0), -xp.min(x, axis=0))), xp)
+        x = x / unit
+        constant, mean = detach(x), detach(self._means) / unit
+        variance = total(constant * constant, xp, axis=0) / self.n
         double, single = (float(np.finfo(dtype).eps) for dtype in (np.float64, np.float32))
         summed = _SUMMED * (double if self.rounding <= double else single) / self.rounding
         stored, computed = xp.sqrt(mean * mean + variance), summed * xp.sqrt(variance)
-        return xp.where(variance > 0, xp.maximum(stored, computed), 1.0)
+        sizes = xp.where(variance > 0, xp.maximum(stored, computed), 1.0)
+        x = x / xp.pow(constant_of(2.0, sizes, xp), xp.ceil(xp.log2(sizes)))
+        return x, xp.where(variance > 0, sizes * unit, 1.0)
 
     @property
     def noise_level(self) -> float:
@@ -222,7 +256,8 @@ class Representation:
         """Leading left singular vectors of the centred features that reach `threshold` of their variance, in (0, 1]."""
         if threshold == 1:
             return self.basis
-        xp, sizes = self.xp, self._sizes
+        xp = self.xp
+        sizes = self._equilibrated[1] / widen(self.scale, xp) * (1.0 if self.column_unit is None else self.column_unit)
         # The noise of all features is at most that of one with the largest values, and at most that of all together.
         noise = self.rounding * (math.sqrt(self.n) * xp.max(sizes) + xp.sqrt(xp.sum(sizes * sizes)))
         return principal_basis(self.precise, threshold, self.rank_tolerance, xp, noise=noise)

@@ -225,7 +225,7 @@ def test_a_pass_can_be_resumed_from_a_file(tmp_path, backend):
 def test_a_state_of_a_second_pass_is_refused(tmp_path):
     state = Moments.of(layers()).to_arrays()
     with pytest.raises(ValueError, match=r"whitened coordinates.*Stream the batches again"):
-        Moments.from_arrays(state | {"whitening_mean": state["mean"]})
+        Moments.from_arrays(state | {"whitening_mean": state["origin"]})
     np.savez(tmp_path / "part.npz", simkit_moments=np.array(1), **{k: v for k, v in state.items() if k != "scatter"})
     with pytest.raises(ValueError, match=r"part\.npz lacks 'scatter'"):
         Moments.load(tmp_path / "part.npz")

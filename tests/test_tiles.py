@@ -93,7 +93,7 @@ def test_tiles_of_any_blocks_merge_in_any_order(cuts, order):
                 sides = [g[a:b] for g in levels], [g[c:d] for g in levels]
                 found.append(tile([x[a:b] for x in data], ys, kernels, sides, (a, c)))
     order.shuffle(found)
-    sums = KernelSums.of(reduce(Tiles.merge, found))
+    sums = KernelSums.of(reduce(Tiles.merge, found), [np.asarray(1.0)] * 2, [0.0] * 2)
     K, L = (
         definitions.rbf(x, sigma=k.sigma) - g[:, None] - g[None, :] for x, k, g in zip(data, kernels, levels, strict=True)
     )

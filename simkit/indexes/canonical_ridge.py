@@ -115,7 +115,8 @@ class CanonicalRidge(Index[tuple[_State, _State]]):
         if self.relative:
             return kappa * xp.max(xp.linalg.eigvalsh(cross(x, x) if x.shape[1] <= x.shape[0] else x @ x.mT))
         scale = total(layer.scale, xp)
-        return kappa / scale / scale
+        # Beyond the root of the largest number a penalty is as good as infinite.
+        return xp.clip(kappa / scale / scale, max=float(xp.finfo(scale.dtype).max) ** 0.5)
 
     def score(self, x: tuple[_State, _State], y: tuple[_State, _State]) -> Array:
         """Squared canonical ridge correlations, normalised."""

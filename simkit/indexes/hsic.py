@@ -59,23 +59,27 @@ class HSIC(KernelIndex):
     def score(self, x: Prepared, y: Prepared) -> Array:
         """HSIC of two prepared layers."""
         sums = x.sums(y)
-        return self.from_sums(sums, sums, sums) * x.magnitude * y.magnitude
+        return self.rescaled(self.from_sums(sums, sums, sums), x.scale * y.scale)
 
     def scores(self, xs: Sequence[Prepared], ys: Sequence[Prepared], advance: Callable[[], None] = lambda: None) -> Array:
         """HSIC of all pairs, shape (len(xs), len(ys))."""
-        across, down = (layers[0].xp.stack([layer.magnitude for layer in layers]) for layers in (xs, ys))
+        across, down = (layers[0].xp.stack([layer.scale for layer in layers]) for layers in (xs, ys))
         sums = all_sums(xs, ys, advance)
-        return self.from_sums(sums, sums, sums) * across[:, None] * down[None, :]
+        return self.rescaled(self.from_sums(sums, sums, sums), across[:, None] * down[None, :])
 
     def leave_one_out(self, x: Prepared, y: Prepared) -> Array | None:
         """HSIC without each example in turn, shape (n,); None for Lange's estimator."""
         scores = super().leave_one_out(x, y)
-        return None if scores is None else scores * x.magnitude * y.magnitude
+        return None if scores is None else self.rescaled(scores, x.scale * y.scale)
 
     def resampled(self, x: Prepared, y: Prepared, weights: Array, members: Array | None = None) -> Array:
         """HSIC of resamples, shape (B,); see `KernelIndex.resampled`."""
         (sums,) = weighted_sums([(x, y)], weights, self.estimator, members)
-        return self.from_sums(sums, sums, sums) * x.magnitude * y.magnitude
+        return self.rescaled(self.from_sums(sums, sums, sums), x.scale * y.scale)
+
+    def rescaled(self, score: Array, scale: Array) -> Array:
+        """HSIC is of second degree in the features of either layer."""
+        return score * scale * scale
 
     def from_sums(self, xy: HSICSums, xx: HSICSums, yy: HSICSums) -> Array:
         """HSIC from the sums of the pair; those of the layers with themselves do not matter."""

@@ -35,6 +35,10 @@ class MutualInformation(Index[Basis]):
 
     name: ClassVar[str] = "mutual_information"
     reference: ClassVar[str] = "Gelfand & Yaglom 1957; Li et al. 2015"
+    infinite: ClassVar[str] = (
+        "a combination of features of one is determined by the other, as always where the features of both are as many as "
+        "the examples. Take more examples or fewer features, or an index that is bounded, such as cca or cka."
+    )
 
     @property
     def facts(self) -> Facts:

@@ -121,7 +121,9 @@ class Procrustes(Index[_State]):
         xp = x.xp
         nuclear = total(singular_values(cross(x.x, y.x), xp), xp)
         if self.summary == "distance":
-            difference = x.scale**2 * x.squares + y.scale**2 * y.squares - 2 * x.scale * y.scale * nuclear
-            return xp.clip(difference, min=0.0)
+            largest = xp.where(x.scale < y.scale, y.scale, x.scale)
+            a, b = x.scale / largest, y.scale / largest
+            difference = a**2 * x.squares + b**2 * y.squares - 2 * a * b * nuclear
+            return xp.clip(difference, min=0.0) * largest * largest
         similarity = ratio(nuclear, root(x.squares, xp) * root(y.squares, xp), xp)
         return similarity if self.summary == "similarity" else xp.acos(xp.clip(similarity, max=1.0))

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from simkit.arrays import Array, namespace_of
 from simkit.kernel import Kernel
-from simkit.linalg import root, squared_distances
+from simkit.linalg import distances
 from simkit.properties import Invariance, implied
 
 __all__ = ["Distance"]
@@ -33,4 +33,4 @@ class Distance(Kernel):
     def __call__(self, X: Array, Y: Array) -> Array:
         """Negative distances, shape (n, m)."""
         xp = namespace_of(X, Y)
-        return -root(squared_distances(X, Y, xp), xp)
+        return -distances(X, Y, xp)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 from simkit.arrays import Array, namespace_of
 from simkit.kernel import FitNeeds, Kernel
 from simkit.kernels._bandwidth import bandwidth, check_bandwidth
-from simkit.linalg import root, squared_distances
+from simkit.linalg import distances
 from simkit.properties import Invariance, implied
 
 __all__ = ["Laplacian"]
@@ -66,4 +66,4 @@ class Laplacian(Kernel):
         """Kernel matrix, shape (n, m), values in (0, 1]."""
         xp = namespace_of(X, Y)
         sigma = (self if self.sigma is not None else self.fit(X)).sigma
-        return xp.exp(root(squared_distances(X, Y, xp), xp) * (-1.0 / sigma))
+        return xp.exp(-(distances(X, Y, xp) / sigma))

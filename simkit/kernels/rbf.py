@@ -65,4 +65,4 @@ class RBF(Kernel):
         """Kernel matrix, shape (n, m), values in (0, 1]."""
         xp = namespace_of(X, Y)
         sigma = (self if self.sigma is not None else self.fit(X)).sigma
-        return xp.exp(squared_distances(X, Y, xp) * (-0.5 / sigma**2))
+        return xp.exp(squared_distances(X, Y, xp, unit=sigma, factor=-0.5))

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -36,19 +36,20 @@ import numpy as np
 from dask.base import tokenize
 from dask.layers import ArrayValuesDep
 
-from simkit.arrays import Array, check_values, namespace_of, placement, to_numpy, warn_caller
+from simkit.arrays import Array, check_values, namespace_of, placement, warn_caller
 from simkit.errors import InvalidArrayError
-from simkit.index import NO_VARIATION, Index
+from simkit.index import Index
 from simkit.kernel import Kernel, declared_needs
 from simkit.kernels.linear import is_linear
 from simkit.representation import Representation
 from simkit.scale.cluster import Recipe, active_client, preflight
 from simkit.scale.kernels import kernel_sums
 from simkit.scale.nystroem import features
-from simkit.statistics.moments import Moments, needs, score_pairs
+from simkit.statistics.moments import Moments, needs, scores_from
 from simkit.statistics.roots import Roots, scores_of
 from simkit.statistics.survey import Survey, Surveyed, boxed, nan_where_undefined
 from simkit.statistics.tiles import KernelSums
+from simkit.undefined import in_silence, out_of_range, warn_if_not_finite
 
 __all__ = ["compare", "compute", "mapped_with", "pairwise"]
 
@@ -337,14 +338,22 @@ def _score_all(state: np.ndarray, *, question: Question) -> Array:
                 f"{name} is constant: all {whole.survey.n} examples are the same, so its similarity to anything is "
                 "undefined (nan)."
             )
-    values = nan_where_undefined(
-        partial(_score_defined, index, whole, question.rounding),
-        question.rows,
-        question.columns,
-        undefined,
-        xp.zeros((0,), dtype=getattr(xp, question.dtype), **placement(like)),
-    )
+    empty = xp.zeros((0,), dtype=getattr(xp, question.dtype), **placement(like))
+    with in_silence(empty):
+        values = nan_where_undefined(
+            partial(_score_defined, index, whole, question.rounding), question.rows, question.columns, undefined, empty
+        )
+    if not bool(xp.all(xp.isfinite(values))):
+        extreme = _extreme(whole.statistic, empty.dtype)
+        warn_if_not_finite(index, values, question.rows, question.columns, undefined=undefined, extreme=extreme)
     return values[0, 0] if question.scalar else values
+
+
+def _extreme(statistic: Any, dtype: Any) -> Collection[str]:
+    """The layers whose products may be out of range, as far as a statistic tells."""
+    if isinstance(statistic, Moments | Roots):
+        return statistic.extreme(dtype)
+    return out_of_range(statistic.items()) if isinstance(statistic, dict) else ()
 
 
 def _score_defined(
@@ -352,11 +361,10 @@ def _score_defined(
 ) -> Array:
     """Scores of layers that vary and are finite, shape (rows, columns)."""
     if isinstance(whole.statistic, Moments):
-        return score_pairs(index, whole.statistic, rows, columns)
+        return scores_from(index, whole.statistic, rows, columns)
     if isinstance(whole.statistic, KernelSums):
         place = {name: k for k, name in enumerate(whole.survey.finite)}
-        sums = whole.statistic.sums([place[name] for name in rows], [place[name] for name in columns], index.estimator)  # type: ignore[attr-defined]
-        return _warned(index, index.from_sums(*sums), rows, columns)  # type: ignore[attr-defined]
+        return whole.statistic.scores(index, [place[name] for name in rows], [place[name] for name in columns])
     given = {
         name: eps or float(namespace_of(x).finfo(x.dtype).eps)
         for (name, x), eps in zip(whole.survey.first.items(), rounding, strict=True)
@@ -366,18 +374,7 @@ def _score_defined(
     else:
         width = sum(x.shape[1] for x in whole.statistic.values())
         layers = {name: Representation(x, width, name, rounding=given[name]) for name, x in whole.statistic.items()}
-    return _warned(index, scores_of(index, layers, rows, columns), rows, columns)
-
-
-def _warned(index: Index[Any], values: Array, rows: Sequence[str], columns: Sequence[str]) -> Array:
-    """`values`, with a warning where they are undefined although the layers vary."""
-    surprises = np.argwhere(np.isnan(to_numpy(values)))
-    if surprises.size:
-        i, j = surprises[0]
-        warn_caller(
-            f"{index} of {len(surprises)} pairs is undefined (nan), the first {rows[i]} and {columns[j]}: {NO_VARIATION}"
-        )
-    return values
+    return scores_of(index, layers, rows, columns)
 
 
 def _unchanged(box: np.ndarray, **_: Any) -> np.ndarray:

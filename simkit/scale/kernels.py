@@ -36,9 +36,11 @@ from simkit.kernels import Linear
 from simkit.linalg import robust_origin, squared_distances, total, vecdot, widen
 from simkit.scale.cluster import Recipe
 from simkit.scale.sizes import tell_dask
+from simkit.statistics.hsic_sums import Scaled
 from simkit.statistics.resolution import resolves_distances, squared_lengths, warn_if_kernel_unresolved
 from simkit.statistics.survey import Survey, Surveyed, boxed
-from simkit.statistics.tiles import KernelSums, Tiles, levels_of, tile
+from simkit.statistics.tiles import KernelSums, Tiles, in_range, levels_of, noise_of, tile
+from simkit.undefined import in_silence
 
 __all__ = ["kernel_sums"]
 
@@ -94,10 +96,19 @@ class Frame:
 
 @dataclass(frozen=True, eq=False)
 class Fit:
-    """Kernels with all that depends on the data filled in, ready to travel, and a few examples of each layer."""
+    """Kernels with all that depends on the data filled in, ready to travel; their scales, and a few examples of each."""
 
     kernels: tuple[Recipe, ...]
     few: tuple[Array, ...]
+    scales: tuple[Array, ...]
+
+    @property
+    def functions(self) -> list[Kernel | Scaled]:
+        """The kernels, divided by the squares of the scales."""
+        kernels = [recipe.make() for recipe in self.kernels]
+        return [
+            kernel if bool(scale == 1) else Scaled(kernel, scale) for kernel, scale in zip(kernels, self.scales, strict=True)
+        ]
 
 
 tell_dask(Frame, Fit)
@@ -136,7 +147,7 @@ def kernel_sums(kernel: Kernel, layers: Mapping[str, Array], *, check_finite: bo
     levels = [graph.put("levels", i, task=(_levels, block, fit)) for i, block in enumerate(blocks)]
     sides = [list(side) for side in zip(blocks, levels, starts, strict=True)]
     tiles = [graph.put("tile", i, j, task=(_tile, fit, sides[i], sides[j], i == j)) for i, j in pairs]
-    graph.put("sums", task=(_finished, frame, graph.merged("tiles", _merged_tiles, tiles)))
+    graph.put("sums", task=(_finished, frame, fit, graph.merged("tiles", _merged_tiles, tiles)))
     name = f"simkit-sums-{token}"
     return da.Array(
         HighLevelGraph.from_collections(name, graph.tasks, dependencies=list(layers.values())),
@@ -289,20 +300,25 @@ def _fit(kernels: Sequence[Recipe], frame: Frame, few: Sequence[list[Array]]) ->
     """Kernels and a few examples of all layers."""
     xp = namespace_of(few[0][0])
     together = tuple(xp.concat([part[k] for part in few]) for k in range(len(kernels)))
-    for recipe, name, x in zip(kernels, frame.sums, together, strict=True):
-        if name not in frame.survey.undefined:
-            warn_if_kernel_unresolved(recipe.make(), x, name, xp)
-    return Fit(tuple(kernels), together)
+    scales = []
+    with in_silence(together[0]):
+        for recipe, name, x in zip(kernels, frame.sums, together, strict=True):
+            kernel = recipe.make()
+            if name not in frame.survey.undefined:
+                warn_if_kernel_unresolved(kernel, x, name, xp)
+            scales.append(in_range(kernel, x)[1])
+    return Fit(tuple(kernels), together, tuple(scales))
 
 
 def _levels(block: list[Array], fit: Fit) -> list[Array]:
-    return [levels_of(recipe.make(), x, few) for recipe, x, few in zip(fit.kernels, block, fit.few, strict=True)]
+    with in_silence(block[0]):
+        return [levels_of(kernel, x, few) for kernel, x, few in zip(fit.functions, block, fit.few, strict=True)]
 
 
 def _tile(fit: Fit, above: Sequence[Any], beside: Sequence[Any], on_diagonal: bool) -> Tiles:
-    kernels = [recipe.make() for recipe in fit.kernels]
     (xs, left, row), (ys, right, column) = above, beside
-    return tile(xs, None if on_diagonal else ys, kernels, (left, right), (row, column))
+    with in_silence(xs[0]):
+        return tile(xs, None if on_diagonal else ys, fit.functions, (left, right), (row, column))
 
 
 def _merged_tiles(parts: Sequence[Tiles]) -> Tiles:
@@ -312,8 +328,10 @@ def _merged_tiles(parts: Sequence[Tiles]) -> Tiles:
     return whole
 
 
-def _finished(frame: Frame, tiles: Tiles) -> np.ndarray:
-    return boxed(Surveyed(frame.survey, KernelSums.of(tiles)), ())
+def _finished(frame: Frame, fit: Fit, tiles: Tiles) -> np.ndarray:
+    with in_silence(fit.few[0]):
+        noise = [noise_of(kernel, few) for kernel, few in zip(fit.functions, fit.few, strict=True)]
+    return boxed(Surveyed(frame.survey, KernelSums.of(tiles, fit.scales, noise)), ())
 
 
 # --- the median distance ------------------------------------------------------------------------------------------------

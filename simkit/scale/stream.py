@@ -29,12 +29,10 @@ from simkit.arrays import (
     namespace_of,
     placement,
     rounding_of,
-    to_numpy,
-    warn_caller,
 )
 from simkit.errors import InvalidArrayError, SpecError
 from simkit.files import whole_file
-from simkit.index import NO_VARIATION, Index
+from simkit.index import Index
 from simkit.labels import check_labels
 from simkit.matrix import SimilarityMatrix
 from simkit.registry import get_index
@@ -44,6 +42,7 @@ from simkit.statistics.minibatch import MinibatchHSIC
 from simkit.statistics.moments import Moments, needs, score_pairs
 from simkit.statistics.roots import scores_of
 from simkit.statistics.survey import nan_where_undefined
+from simkit.undefined import in_silence, warn_if_not_finite
 
 __all__ = ["Stream", "stream"]
 
@@ -201,7 +200,8 @@ class Stream:
         if isinstance(self._state, MinibatchHSIC):
             if self._like is None and self._kind:
                 self._state = MinibatchHSIC.from_arrays(self._state.to_arrays(), first)
-            self._state.update(rows, columns or None)
+            with in_silence(first):
+                self._state.update(rows, columns or None)
         else:
             if self._like is None and self._kind:
                 self._state = self._state.to(first)
@@ -397,24 +397,27 @@ class Stream:
         layers, constant, xp = state.representations(), state.roots.constant, namespace_of(state.roots.origin)
         dtype = getattr(xp, state.precision((*rows, *columns)))
         empty = xp.zeros((0,), dtype=dtype, **placement(state.roots.origin))
-        values = nan_where_undefined(partial(scores_of, self.index, layers), rows, columns, constant, empty)
-        nan = np.argwhere(np.isnan(to_numpy(values)))
-        if nan.size:
-            x, y = rows[int(nan[0][0])], columns[int(nan[0][1])]
-            why = "one of them is constant." if constant & {x, y} else NO_VARIATION
-            pairs = f"{len(nan)} pair{'s' * (len(nan) != 1)}"
-            warn_caller(f"{self.index} of {pairs} is undefined (nan), the first {x!r} and {y!r}: {why}")
+        with in_silence(empty):
+            values = nan_where_undefined(partial(scores_of, self.index, layers), rows, columns, constant, empty)
+        if not bool(xp.all(xp.isfinite(values))):
+            warn_if_not_finite(
+                self.index, values, rows, columns, constant=constant, extreme=state.roots.extreme(empty.dtype)
+            )
         return values
 
     def _minibatch_scores(self, state: MinibatchHSIC) -> Array:
         if not state.batches:
             raise InvalidArrayError("All batches were empty, so there is nothing to compute.")
-        values = self.index.from_sums(*state.sums())  # type: ignore[attr-defined]
-        if self._like is not None:
-            xp = namespace_of(values)
-            values = xp.astype(values, self._like.dtype, copy=False)
-        if np.any(np.isnan(to_numpy(values))):
-            warn_caller(f"{self.index} of some pairs is undefined (nan): {NO_VARIATION}")
+        xp, (rows, columns) = namespace_of(state.xy), self._sides_of_state
+        with in_silence(state.xy):
+            scales = state.across[:, None] * state.down[None, :]
+            values = self.index.rescaled(self.index.from_sums(*state.sums()), scales)  # type: ignore[attr-defined]
+            if self._like is not None:
+                values = xp.astype(values, self._like.dtype, copy=False)
+        if not bool(xp.all(xp.isfinite(values))):
+            units = [*zip(rows, state.across, strict=True), *zip(columns, state.down, strict=True)]
+            extreme = [name for name, unit in units if float(unit) != 1]
+            warn_if_not_finite(self.index, values, rows, columns, extreme=extreme)
         return values
 
     # --- files -------------------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
-from simkit.arrays import Array, Namespace, is_lazy, warn_caller
+from simkit.arrays import Array, Namespace, constant_of, is_lazy, warn_caller
 from simkit.caching import cached_property
 from simkit.errors import AccuracyWarning, NeedsAllExamplesError
 from simkit.kernel import Kernel
@@ -26,6 +26,8 @@ from simkit.kernels.linear import Linear, is_linear
 from simkit.linalg import (
     double_centre,
     inner,
+    is_ordinary,
+    power_of_two,
     reordered,
     robust_origin,
     squared_norm,
@@ -45,12 +47,14 @@ __all__ = [
     "Gram",
     "HSICSums",
     "Prepared",
+    "Scaled",
     "all_sums",
     "are_many",
     "estimate",
     "features_for",
     "gather",
     "own_sums",
+    "scale_of",
     "warn_if_lost",
 ]
 
@@ -92,7 +96,7 @@ class Gram:
     k: Array
     rows: Array
     total: Array
-    magnitude: Array
+    scale: Array
     xp: Namespace
 
     @property
@@ -114,7 +118,7 @@ class Gram:
     def permuted(self, order: Array) -> Gram:
         """The same layer with the examples in another order, which does not change its sums with itself."""
         rows = self.xp.take(self.rows, order, axis=0)
-        other = Gram(reordered(self.k, order, self.xp), rows, self.total, self.magnitude, self.xp)
+        other = Gram(reordered(self.k, order, self.xp), rows, self.total, self.scale, self.xp)
         other.__dict__["own"] = self.own
         return other
 
@@ -128,7 +132,7 @@ class Features:
 
     x: Array
     diagonal: Array | None
-    magnitude: Array
+    scale: Array
     n: int
     xp: Namespace
 
@@ -150,7 +154,7 @@ class Features:
         """The same layer with the examples in another order, which does not change its sums with itself."""
         xp = self.xp
         diagonal = None if self.diagonal is None else xp.take(self.diagonal, order, axis=0)
-        other = Features(xp.take(self.x, order, axis=0), diagonal, self.magnitude, self.n, xp)
+        other = Features(xp.take(self.x, order, axis=0), diagonal, self.scale, self.n, xp)
         other.__dict__["own"] = self.own
         return other
 
@@ -168,7 +172,7 @@ def gather(layer: Representation, kernel: Kernel, estimator: Estimator) -> Prepa
             f"HSIC with kernel={kernel} and estimator={estimator} is not a function of second moments alone."
         )
     if is_linear(kernel):
-        scale = total(layer.scale, layer.xp) ** 2
+        scale = total(layer.scale, layer.xp)
         if layer.is_centred or layer.n >= layer.joint_width:
             return _in_features(layer, estimator, scale)
         x = layer.unit
@@ -179,7 +183,30 @@ def gather(layer: Representation, kernel: Kernel, estimator: Estimator) -> Prepa
     fitted = kernel.fit(x)
     warn_if_kernel_unresolved(fitted, x, layer.name, layer.xp)
     k = fitted(x, x)
-    return _gram(k, estimator, total(layer.xp.ones_like(k[0, 0]), layer.xp), layer.xp)
+    scale = total(layer.xp.ones_like(k[0, 0]), layer.xp)
+    if not is_lazy(k) and not bool(is_ordinary(layer.scale, layer.xp)):
+        scale = scale_of(k, layer.xp)
+        k = k / scale / scale
+    return _gram(k, estimator, scale, layer.xp)
+
+
+def scale_of(k: Array, xp: Namespace) -> Array:
+    """A power of two whose square brings products of kernel values into range; 1 where they are."""
+    size = widen(power_of_two(k, xp), xp)
+    half = xp.pow(constant_of(2.0, size, xp), xp.floor(xp.log2(size) / 2))
+    return xp.where(is_ordinary(size, xp), 1.0, half)
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """A kernel divided by the square of a power of two, so that products of its values stay in range."""
+
+    kernel: Kernel
+    scale: Array
+
+    def __call__(self, X: Array, Y: Array) -> Array:
+        """Kernel matrix, shape (n, m)."""
+        return self.kernel(X, Y) / self.scale / self.scale
 
 
 def features_for(kernel: Kernel, layer: Representation) -> Array:
@@ -250,7 +277,7 @@ def _squared_lengths(x: Array, xp: Namespace) -> Array:
     return total(x * x, xp, axis=1)
 
 
-def _gram(k: Array, estimator: Estimator, magnitude: Array, xp: Namespace, *, is_centred: bool = False) -> Gram:
+def _gram(k: Array, estimator: Estimator, scale: Array, xp: Namespace, *, is_centred: bool = False) -> Gram:
     if estimator in ("unbiased", "minibatch"):
         k = u_centre(k, xp)
     elif not is_centred:
@@ -258,7 +285,7 @@ def _gram(k: Array, estimator: Estimator, magnitude: Array, xp: Namespace, *, is
     if estimator == "lange":
         k = without_diagonal(k, xp)
     rows = xp.zeros_like(total(k, xp, axis=1)) if estimator != "biased" else total(k, xp, axis=1)
-    return Gram(k, rows, xp.sum(rows), magnitude, xp)
+    return Gram(k, rows, xp.sum(rows), scale, xp)
 
 
 def all_sums(xs: Sequence[Prepared], ys: Sequence[Prepared], advance: Callable[[], None] = lambda: None) -> HSICSums:

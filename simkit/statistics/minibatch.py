@@ -9,20 +9,21 @@ unbiased estimator of all examples at once, exactly and for less; this one is he
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from simkit.arrays import Array, accumulation_dtype, detach, namespace_of, placement, to_numpy
 from simkit.errors import InvalidArrayError
 from simkit.kernel import Kernel
+from simkit.linalg import is_ordinary
 from simkit.registry import get_kernel
 from simkit.representation import Representation
 from simkit.statistics.hsic_sums import HSICSums, Prepared, all_sums, estimate, gather, own_sums
 
 __all__ = ["MinibatchHSIC"]
 
-_ARRAYS = ("xy", "xx", "yy")
+_ARRAYS = ("xy", "xx", "yy", "across", "down")
 
 
 class MinibatchHSIC:
@@ -39,6 +40,8 @@ class MinibatchHSIC:
         How many batches there were, and how many examples in all. Each batch counts the same, whatever its size.
     xy, xx, yy : array, shapes (rows, columns), (rows,), (columns,)
         Sums of HSIC over the batches.
+    across, down : array, shapes (rows,), (columns,)
+        Powers of two that the layers are divided by: 1 for layers of ordinary size.
     """
 
     def __init__(self, kernel: Kernel) -> None:
@@ -47,6 +50,8 @@ class MinibatchHSIC:
         self.xy: Array = None
         self.xx: Array = None
         self.yy: Array = None
+        self.across: Array = None
+        self.down: Array = None
 
     def update(self, rows: Mapping[str, Array], columns: Mapping[str, Array] | None = None) -> None:
         """Add a batch: layers (m, p) of the same m examples, each of `rows` compared with each of `columns` or of `rows`.
@@ -68,19 +73,27 @@ class MinibatchHSIC:
         xs = self._prepared(rows, width)
         ys = xs if columns is None else self._prepared(columns, width)
         xp = xs[0].xp
-        across, down = (xp.stack([layer.magnitude for layer in layers]) for layers in (xs, ys))
-        xy = estimate(all_sums(xs, ys), "minibatch") * across[:, None] * down[None, :]
-        self._add(xy, estimate(own_sums(xs), "minibatch") * across**2, estimate(own_sums(ys), "minibatch") * down**2)
+        xy = estimate(all_sums(xs, ys), "minibatch")
+        xx, yy = (estimate(own_sums(layers), "minibatch") for layers in (xs, ys))
+        scales = [xp.stack([layer.scale for layer in layers]) for layers in (xs, ys)]
+        units = [xp.where(is_ordinary(scale, xp), 1.0, scale) for scale in scales]
+        self._add(_Sums(xy, xx, yy, scales[0], scales[1]).in_units(units[0], units[1]))
         self.batches, self.n = self.batches + 1, self.n + m
 
     def _prepared(self, layers: Mapping[str, Array], width: int) -> list[Prepared]:
         return [gather(Representation(detach(x), width, name), self.kernel, "minibatch") for name, x in layers.items()]
 
-    def _add(self, xy: Array, xx: Array, yy: Array) -> None:
-        if self.xy is None:
-            self.xy, self.xx, self.yy = xy, xx, yy
-        else:
-            self.xy, self.xx, self.yy = self.xy + xy, self.xx + xx, self.yy + yy
+    @property
+    def _sums(self) -> _Sums:
+        return _Sums(self.xy, self.xx, self.yy, self.across, self.down)
+
+    def _add(self, part: _Sums) -> None:
+        if self.xy is not None:
+            xp, own = namespace_of(self.xy), self._sums
+            across, down = xp.maximum(own.across, part.across), xp.maximum(own.down, part.down)
+            own, part = own.in_units(across, down), part.in_units(across, down)
+            part = part._replace(xy=own.xy + part.xy, xx=own.xx + part.xx, yy=own.yy + part.yy)
+        self.xy, self.xx, self.yy, self.across, self.down = part
 
     def merge(self, other: MinibatchHSIC) -> MinibatchHSIC:
         """The state of the batches of both; neither changes."""
@@ -92,11 +105,14 @@ class MinibatchHSIC:
     def absorb(self, other: MinibatchHSIC) -> None:
         """Add the batches of another state to this one."""
         if other.batches:
-            self._add(other.xy, other.xx, other.yy)
+            self._add(other._sums)
             self.batches, self.n = self.batches + other.batches, self.n + other.n
 
     def sums(self) -> tuple[HSICSums, HSICSums, HSICSums]:
-        """Sums of (X, Y), (X, X), (Y, Y) of one imaginary batch of n examples whose HSICs are the means over the batches."""
+        """Sums of (X, Y), (X, X), (Y, Y) of one imaginary batch of n examples whose HSICs are the means over the batches.
+
+        Of layers divided by `across` and `down`.
+        """
         xp = namespace_of(self.xy)
         factor = self.n * (self.n - 3) / self.batches
 
@@ -118,7 +134,26 @@ class MinibatchHSIC:
         for name in _ARRAYS:
             if name in arrays:
                 setattr(state, name, _placed(arrays[name], like))
+        if state.xy is not None and state.across is None:  # of an earlier simkit
+            xp = namespace_of(state.xy)
+            state.across, state.down = xp.ones_like(state.xx), xp.ones_like(state.yy)
         return state
+
+
+class _Sums(NamedTuple):
+    """Sums of HSIC of layers divided by `across` and `down`."""
+
+    xy: Array
+    xx: Array
+    yy: Array
+    across: Array
+    down: Array
+
+    def in_units(self, across: Array, down: Array) -> _Sums:
+        """Those of layers divided by other powers of two."""
+        a, b = self.across / across, self.down / down
+        both = a[:, None] * b[None, :]
+        return _Sums(self.xy * both * both, self.xx * a * a * a * a, self.yy * b * b * b * b, across, down)
 
 
 def _placed(values: np.ndarray, like: Array | None) -> Any:

@@ -19,33 +19,37 @@ and the third moments T serve to move the origin. With d_k the part of d that be
     A_kl ->  A_kl + 2 T_k'd_l + 2 T_l'd_k + 4 d_k'S d_l + tr(S_kk) |d_l|^2 + tr(S_ll) |d_k|^2 + n |d_k|^2 |d_l|^2
 
 since the sum of the z_i is zero. Indexes that depend on small eigenvalues of S need its root: see `simkit.statistics.roots`.
+
+Layers whose products would overflow or vanish are divided by a power of two, their unit, which every state keeps.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from simkit.arrays import Array, Namespace, accumulation_dtype, constant_of, namespace_of, placement, to_numpy, warn_caller
+from simkit.arrays import Array, Namespace, accumulation_dtype, namespace_of, placement, to_numpy
 from simkit.errors import NeedsAllExamplesError
 from simkit.files import whole_file
-from simkit.index import NO_VARIATION, Index
+from simkit.index import Index
 from simkit.kernels.linear import is_linear
-from simkit.linalg import squared_norm, total, vecdot, widen
+from simkit.linalg import is_ordinary, power_of_two, squared_norm, total, vecdot, widen
 from simkit.statistics.batched import Batched
 from simkit.statistics.hsic_sums import Estimator, HSICSums, are_many, warn_if_lost
+from simkit.undefined import in_silence, warn_if_not_finite
 
-__all__ = ["Moments", "needs", "score_pairs"]
+__all__ = ["Moments", "needs", "score_pairs", "scores_from"]
 
 # Rows per matrix product: enough for its full speed, few enough to stay in the cache and for float32 sums.
 _ROWS = 4096
 # Mean squared lengths whose squares and cubes stay in the range of float32, also summed over a block.
 _ORDINARY = (1e-15, 1e15)
-_FORMAT = 1  # of saved files
-_ARRAYS = ("_mean", "_scatter", "_nonfinite", "_third", "_fourth")
+_FORMAT = 2  # of saved files; in 1 there were no units, and means in one number
+_ARRAYS = ("_origin", "_shift", "_unit", "_scatter", "_nonfinite", "_third", "_fourth")
+_OF_THIRD_ORDER = ("_third", "_fourth")
 
 
 class Moments(Batched):
@@ -68,7 +72,9 @@ class Moments(Batched):
         super().__init__()
         self.third_order = third_order
         self._n = 0
-        self._mean: Array = None
+        self._origin: Array = None  # a number near the mean, and what it lacks
+        self._shift: Array = None
+        self._unit: Array = None
         self._scatter: Array = None
         self._third: Array = None
         self._fourth: Array = None
@@ -101,7 +107,7 @@ class Moments(Batched):
         batch = self._noted(layers)
         xp = namespace_of(*batch.values())
         first = next(iter(batch.values()))
-        if self._mean is None:
+        if self._origin is None:
             self._begin(first, xp)
         m = first.shape[0]
         common = xp.result_type(*(x.dtype for x in batch.values()))
@@ -148,28 +154,42 @@ class Moments(Batched):
         other._flush()
         self.given = tuple(map(max, self.given, other.given))
         self._nonfinite = self._nonfinite + other._nonfinite
-        self._add(other._n, other._mean, other._scatter, other._third, other._fourth)
+        self._add(other._sums if self._n else other.copy()._sums)  # sums are added to in place
+
+    @property
+    def place(self) -> Array:
+        """Where the features are: the rows of an array of shape (3, P) are the `origin`, `shift` and `unit` of `reduced`."""
+        self._flush()
+        return namespace_of(self._origin).stack([self._origin, self._shift, self._unit])
 
     def reduced(self, elsewhere: Sequence[tuple[int, Array]], add: Callable[[Array], Array]) -> Moments:
         """The moments of the examples of many places at once, by a collective sum.
 
         Parameters
         ----------
-        elsewhere : sequence of (int, array of shape (P,))
-            `n` and `mean` of every place, this one included, in the same order everywhere.
+        elsewhere : sequence of (int, array of shape (3, P))
+            `n` and `place` of every process, this one included, in the same order everywhere: in units of `unit`, the mean
+            is `origin` + `shift`.
         add : callable
             The sum of an array over all places.
         """
-        xp, merged = namespace_of(self.mean), self.copy()
+        self._flush()
+        xp, merged = namespace_of(self._origin), self.copy()
         n = sum(count for count, _ in elsewhere)
-        origin = next((mean for count, mean in elsewhere if count), self._mean)
-        shift = sum(((mean - origin) * (count / n) for count, mean in elsewhere if count), xp.zeros_like(origin))
-        merged._mean, merged._n = origin + shift, n
-        d = (self._mean - merged._mean) if self._n else xp.zeros_like(origin)
+        full = [(count, place) for count, place in elsewhere if count] or [(self._n, self.place)]
+        unit = full[0][1][2, :]
+        for _, place in full[1:]:
+            unit = xp.maximum(unit, place[2, :])
+        places = [(count, place[0, :] * (place[2, :] / unit), place[1, :] * (place[2, :] / unit)) for count, place in full]
+        origin = places[0][1]
+        shift = sum((((far - origin) + near) * (count / max(n, 1)) for count, far, near in places), xp.zeros_like(origin))
+        merged._n, merged._origin, merged._shift, merged._unit = n, origin, shift, unit
+        own = self._sums.in_unit(unit) if self._n else merged._sums
+        d = (own.origin - origin) + (own.shift - shift) if self._n else xp.zeros_like(origin)
         if self.third_order:
-            third, fourth = self._moved(self._n, self._scatter, self._third, self._fourth, d)
+            third, fourth = self._moved(self._n, own.scatter, own.third, own.fourth, d)
             merged._third, merged._fourth = add(third), add(fourth)
-        merged._scatter = add(self._scatter + d[:, None] * (d * self._n)[None, :])
+        merged._scatter = add(own.scatter + d[:, None] * (d * self._n)[None, :])
         merged._nonfinite = add(self._nonfinite)
         return merged
 
@@ -183,7 +203,8 @@ class Moments(Batched):
     def _begin(self, like: Array, xp: Namespace) -> None:
         options: dict[str, Any] = {"dtype": accumulation_dtype(like, xp), **placement(like)}
         layers, width = len(self.widths), sum(self.widths)
-        self._mean = xp.zeros((width,), **options)
+        self._origin, self._shift = xp.zeros((width,), **options), xp.zeros((width,), **options)
+        self._unit = xp.ones((width,), **options)
         self._scatter = xp.zeros((width, width), **options)
         self._nonfinite = xp.zeros((layers,), **options)
         if self.third_order:
@@ -219,7 +240,6 @@ class Moments(Batched):
             missing = mean - near
             if self.third_order:
                 z -= missing.astype(np.float32)
-                missing[:] = 0
                 a = np.stack([np.vecdot(z[:, s], z[:, s]) for s in self.slices])
                 if not all(are_many(lengths, np) for lengths in a):
                     return False
@@ -227,12 +247,13 @@ class Moments(Batched):
         traces = np.add.reduceat(np.diagonal(scatter), [s.start for s in self.slices]) / m
         if not np.all((traces > _ORDINARY[0]) & (traces < _ORDINARY[1])):
             return False
-        scatter -= missing[:, None] * (m * missing)[None, :]
+        if not self.third_order:
+            scatter -= missing[:, None] * (m * missing)[None, :]
         third = fourth = None
         if self.third_order:
             wide = a.astype(np.float64)
             third, fourth = (a @ z).astype(np.float64), wide @ wide.T
-        self._add(m, mean, scatter, third, fourth)
+        self._add(_Sums(m, near.astype(np.float64), missing, self._ones(np), scatter, third, fourth, self.slices))
         return True
 
     def _take(self, x: Array, xp: Namespace) -> None:
@@ -240,20 +261,21 @@ class Moments(Batched):
         m = x.shape[0]
         finite = xp.isfinite(x) if not isinstance(x, np.ndarray) or not np.isfinite(x.sum()) else None
         if finite is not None:
-            counts = xp.sum(xp.astype(xp.logical_not(finite), self._mean.dtype), axis=0)
-            self._nonfinite = self._nonfinite + self._members(self._mean) @ counts
+            counts = xp.sum(xp.astype(xp.logical_not(finite), self._origin.dtype), axis=0)
+            self._nonfinite = self._nonfinite + self._members(self._origin) @ counts
         # A number near the mean goes first: it makes a large common offset harmless. No example is special, and rounding
         # cannot move the mean out of the range of the values, so the deviations of a constant feature are exactly zero.
         low, high = xp.min(x, axis=0), xp.max(x, axis=0)
+        scale = self._scale(low, high, xp)
+        if scale is not None:
+            own = xp.astype(scale, x.dtype)
+            x /= own
+            low, high = low / own, high / own
         near = xp.maximum(xp.minimum(xp.astype(total(x, xp, axis=0) / m, x.dtype), high), low)
         z = x
         z -= near
         missing = total(z, xp, axis=0) / m
         z -= xp.astype(missing, z.dtype)
-        mean = widen(near, xp) + missing
-        scale = self._scale(z, xp)
-        if scale is not None:
-            z /= xp.astype(scale, z.dtype)
         a = third = fourth = None
         if self.third_order:
             a = xp.stack([vecdot(z[:, s], z[:, s], xp) for s in self.slices])
@@ -263,47 +285,61 @@ class Moments(Batched):
         scatter = widen(z.mT @ z, xp)
         if a is not None:
             third, fourth = widen(a @ z, xp), widen(a, xp) @ widen(a, xp).mT
-        if scale is not None:
-            scatter = scatter * scale[:, None] * scale[None, :]
-            if self.third_order:
-                squares = xp.stack([scale[s.start] for s in self.slices]) ** 2
-                third, fourth = third * squares[:, None] * scale, fourth * squares[:, None] * squares[None, :]
-        self._add(m, mean, scatter, third, fourth)
+        unit = self._ones(xp) if scale is None else scale
+        part = _Sums(m, widen(near, xp), missing, unit, scatter, third, fourth, self.slices)
+        if scale is not None:  # what was scaled for a product in float32 alone is in range in float64
+            part = part.in_unit(xp.where(is_ordinary(scale, xp), 1.0, scale))
+        self._add(part)
 
-    def _scale(self, z: Array, xp: Namespace) -> Array | None:
-        """For float32 products, powers of two that keep squares of very large and very small layers in range."""
-        if z.dtype == self._mean.dtype:
-            return None
-        parts = []
-        for s in self.slices:
-            largest = widen(xp.max(xp.abs(z[:, s])), xp)
-            usable = xp.logical_and(largest > 0, xp.isfinite(largest))
-            exponent = xp.floor(xp.log2(xp.where(usable, largest, 1.0)))
-            parts.append(xp.broadcast_to(xp.pow(constant_of(2.0, largest, xp), exponent), (s.stop - s.start,)))
-        return xp.concat(parts)
+    def _scale(self, low: Array, high: Array, xp: Namespace) -> Array | None:
+        """A power of two near the largest value of each layer, shape (P,), where products of its values may leave the range.
 
-    def _add(self, m: int, mean: Array, scatter: Array, third: Array | None, fourth: Array | None) -> None:
-        """Merge with sums of `m` examples about their own mean; the formulas are at the head of this file."""
-        if m == 0:
+        Of values in the accumulation precision: 1 for layers of ordinary size, and None if all are.
+        """
+        largest = widen(xp.maximum(xp.abs(low), xp.abs(high)), xp)
+        scale = xp.concat([xp.broadcast_to(power_of_two(largest[s], xp), (s.stop - s.start,)) for s in self.slices])
+        if low.dtype != self._origin.dtype:
+            return scale
+        ordinary = is_ordinary(scale, xp)
+        return None if bool(xp.all(ordinary)) else xp.where(ordinary, 1.0, scale)
+
+    def _ones(self, xp: Namespace) -> Array:
+        return xp.ones_like(self._unit)
+
+    @property
+    def _sums(self) -> _Sums:
+        return _Sums(self._n, self._origin, self._shift, self._unit, self._scatter, self._third, self._fourth, self.slices)
+
+    def _add(self, part: _Sums) -> None:
+        """Merge with sums of other examples about their own mean; the formulas are at the head of this file."""
+        if part.n == 0:
             return
-        n = self._n + m
+        own = self._sums
         if self._n == 0:
-            self._n, self._mean, self._scatter, self._third, self._fourth = m, mean, scatter, third, fourth
-            return
-        d = mean - self._mean
-        if self.third_order:
-            ours = self._moved(self._n, self._scatter, self._third, self._fourth, -d * (m / n))
-            theirs = self._moved(m, scatter, third, fourth, d * (self._n / n))
-            self._third, self._fourth = ours[0] + theirs[0], ours[1] + theirs[1]
-        self._scatter += scatter
-        self._scatter += d[:, None] * (d * (self._n * m / n))[None, :]
-        self._mean = self._mean + d * (m / n)
-        self._n = n
+            own = part
+        else:
+            xp = namespace_of(self._origin)
+            if not bool(xp.all(own.unit == part.unit)):
+                unit = xp.maximum(own.unit, part.unit)
+                own, part = own.in_unit(unit), part.in_unit(unit)
+            n, m = own.n + part.n, part.n
+            # Origins are nearly the same numbers, so their difference is exact, as that of means would not be.
+            d = (part.origin - own.origin) + (part.shift - own.shift)
+            third, fourth = own.third, own.fourth
+            if self.third_order:
+                ours = self._moved(own.n, own.scatter, third, fourth, -d * (m / n))
+                theirs = self._moved(m, part.scatter, part.third, part.fourth, d * (own.n / n))
+                third, fourth = ours[0] + theirs[0], ours[1] + theirs[1]
+            scatter = own.scatter
+            scatter += part.scatter
+            scatter += d[:, None] * (d * (own.n * m / n))[None, :]
+            own = own._replace(n=n, shift=own.shift + d * (m / n), scatter=scatter, third=third, fourth=fourth)
+        self._n, self._origin, self._shift, self._unit, self._scatter, self._third, self._fourth, _ = own
 
     def _moved(self, n: int, scatter: Array, third: Array, fourth: Array, d: Array) -> tuple[Array, Array]:
         """Third- and fourth-order sums after all examples have moved by `d`."""
         xp = namespace_of(d)
-        by_layer = self._members(self._mean) * d
+        by_layer = self._members(self._origin) * d
         squares, traces = xp.sum(by_layer * by_layer, axis=1), self._traces(scatter, xp)
         turned = by_layer @ scatter
         moved_third = third + 2 * turned + (traces + n * squares)[:, None] * d
@@ -312,7 +348,7 @@ class Moments(Batched):
         return moved_third, moved_fourth
 
     def _traces(self, scatter: Array, xp: Namespace) -> Array:
-        return self._members(self._mean) @ xp.linalg.diagonal(scatter)
+        return self._members(self._origin) @ xp.linalg.diagonal(scatter)
 
     # --- what has been gathered ---------------------------------------------------------------------------------------
 
@@ -325,13 +361,28 @@ class Moments(Batched):
     def mean(self) -> Array:
         """Means of the stacked features, shape (P,)."""
         self._flush()
-        return self._mean
+        return (self._origin + self._shift) * self._unit
 
     @property
     def scatter(self) -> Array:
         """Centred joint scatter of the stacked features, shape (P, P); divide by n - 1 for covariances."""
         self._flush()
-        return self._scatter
+        return self._scatter * self._unit[:, None] * self._unit[None, :]
+
+    def extreme(self, dtype: Any) -> set[str]:
+        """The layers whose values are so large, or so small, that products of them are out of the range of `dtype`."""
+        xp = namespace_of(self.mean)
+        largest = xp.sqrt(xp.linalg.diagonal(self._scatter) / max(self.n, 1)) * self._unit
+        limit = float(xp.finfo(dtype).max) ** 0.2
+        large, small = largest > limit, largest < 1 / limit
+        return {
+            name for name, s in zip(self.names, self.slices, strict=True) if bool(xp.any(large[s])) or bool(xp.all(small[s]))
+        }
+
+    def units(self, names: Sequence[str]) -> Array:
+        """The powers of two by which some layers were divided for `hsic_sums`, 1 for layers of ordinary size."""
+        xp = namespace_of(self.mean)
+        return xp.stack([self._unit[self.slices[self.position(name)].start] for name in names])
 
     @property
     def nonfinite(self) -> Array:
@@ -342,12 +393,13 @@ class Moments(Batched):
     @property
     def constant(self) -> Array:
         """Which layers do not vary, a boolean array of shape (L,)."""
-        return self._traces(self.scatter, namespace_of(self._mean)) == 0
+        self._flush()
+        return self._traces(self._scatter, namespace_of(self._origin)) == 0
 
     # --- what the indexes are fed -------------------------------------------------------------------------------------
 
     def hsic_sums(self, i: str, j: str, estimator: Estimator = "biased") -> HSICSums:
-        """The three sums of the linear kernels of two layers, exactly.
+        """The three sums of the linear kernels of two layers in their `units`, exactly.
 
         Raises
         ------
@@ -361,7 +413,7 @@ class Moments(Batched):
         """
         a, b = self.position(i), self.position(j)
         xp = namespace_of(self.mean)
-        whole = squared_norm(self.scatter[self.slices[a], self.slices[b]], xp)
+        whole = squared_norm(self._scatter[self.slices[a], self.slices[b]], xp)
         if estimator == "biased":
             return HSICSums(whole, xp.zeros_like(whole), xp.zeros_like(whole), self.n)
         if not self.third_order:
@@ -419,7 +471,12 @@ class Moments(Batched):
         moments = cls(third_order=bool(arrays["third_order"]))
         moments._set_about(arrays)
         moments._n = int(arrays["n"])
-        for name in _ARRAYS[: None if moments.third_order else 3]:
+        if "mean" in arrays:  # of format 1
+            mean = arrays["mean"]
+            arrays = {**arrays, "origin": mean, "shift": np.zeros_like(mean), "unit": np.ones_like(mean)}
+        for name in _ARRAYS:
+            if name in _OF_THIRD_ORDER and not moments.third_order:
+                continue
             values = np.array(arrays[name[1:]])  # a copy: states add in place
             if like is not None:
                 xp = namespace_of(like)
@@ -460,6 +517,32 @@ class Moments(Batched):
                 return cls.from_arrays(dict(file), like)
             except KeyError as missing:
                 raise ValueError(f"{os.fspath(path)} lacks {missing}: it is damaged. Gather the moments again.") from None
+
+
+class _Sums(NamedTuple):
+    """Sums over n examples about their mean, `origin` + `shift`, of features divided by `unit`."""
+
+    n: int
+    origin: Array
+    shift: Array
+    unit: Array
+    scatter: Array
+    third: Array | None
+    fourth: Array | None
+    slices: tuple[slice, ...]
+
+    def in_unit(self, unit: Array) -> _Sums:
+        """The same sums of features divided by other powers of two."""
+        xp = namespace_of(unit)
+        by = self.unit / unit
+        moved = self._replace(
+            origin=self.origin * by, shift=self.shift * by, unit=unit, scatter=self.scatter * by[:, None] * by[None, :]
+        )
+        if self.third is None or self.fourth is None:
+            return moved
+        squares = xp.stack([by[s.start] for s in self.slices]) ** 2
+        third, fourth = self.third * squares[:, None] * by, self.fourth * squares[:, None] * squares[None, :]
+        return moved._replace(third=third, fourth=fourth)
 
 
 def _copy(x: Array) -> Array:
@@ -527,32 +610,33 @@ def score_pairs(index: Index[Any], moments: Moments, rows: Sequence[str], column
     InvalidArrayError
         Too few examples, or values that were nan or inf.
     """
-    needs(index)
-    moments.check(index.facts.min_examples)
     rows, columns = tuple(rows), tuple(columns)
     xp = namespace_of(moments.mean)
-    values = _from_sums(index, moments, rows, columns)
+    values = scores_from(index, moments, rows, columns)
     constant = moments.constant
     across, down = (xp.stack([constant[moments.position(name)] for name in names]) for names in (rows, columns))
     undefined = xp.logical_or(across[:, None], down[None, :])
     dtype = getattr(xp, moments.precision((*rows, *columns)))
-    values = xp.astype(xp.where(undefined, float("nan"), values), dtype, copy=False)
-    nan = np.argwhere(np.isnan(to_numpy(values)))
-    if nan.size:
-        i, j = map(int, nan[0])
-        why = "one of them is constant." if bool(undefined[i, j]) else NO_VARIATION
-        pairs = f"{len(nan)} pair{'s' * (len(nan) != 1)}"
-        warn_caller(f"{index} of {pairs} is undefined (nan), the first {rows[i]!r} and {columns[j]!r}: {why}")
+    with in_silence(moments.mean):
+        values = xp.astype(xp.where(undefined, float("nan"), values), dtype, copy=False)
+    if not bool(xp.all(xp.isfinite(values))):
+        flat = {name for name in (*rows, *columns) if bool(constant[moments.position(name)])}
+        warn_if_not_finite(index, values, rows, columns, constant=flat, extreme=moments.extreme(dtype))
     return values
 
 
-def _from_sums(index: Any, moments: Moments, rows: tuple[str, ...], columns: tuple[str, ...]) -> Array:
+def scores_from(index: Any, moments: Moments, rows: Sequence[str], columns: Sequence[str]) -> Array:
+    """`score_pairs` in the accumulation precision, of layers that vary, without a word on what is not finite."""
+    needs(index)
+    moments.check(index.facts.min_examples)
     xp = namespace_of(moments.mean)
 
-    def own(names: tuple[str, ...], where: tuple[Any, Any]) -> HSICSums:
+    def own(names: Sequence[str], where: tuple[Any, Any]) -> HSICSums:
         sums = [moments.hsic_sums(name, name, index.estimator) for name in names]
         inner, by_row, totals = (xp.stack([s[k] for s in sums])[where] for k in range(3))
         return HSICSums(inner, by_row, totals, moments.n)
 
     xx, yy = own(rows, (slice(None), None)), own(columns, (None, slice(None)))
-    return index.from_sums(moments.all_hsic_sums(rows, columns, index.estimator), xx, yy)
+    with in_silence(moments.mean):
+        score = index.from_sums(moments.all_hsic_sums(rows, columns, index.estimator), xx, yy)
+        return index.rescaled(score, moments.units(rows)[:, None] * moments.units(columns)[None, :])

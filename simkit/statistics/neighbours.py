@@ -17,7 +17,7 @@ import numpy as np
 from simkit.arrays import Array, Namespace, detach, is_lazy, placement
 from simkit.kernels.cosine import Cosine
 from simkit.kernels.linear import Linear
-from simkit.linalg import reordered, robust_origin, root, squared_distances, vecdot, widen
+from simkit.linalg import power_of_two, reordered, robust_origin, root, squared_distances, vecdot, widen
 from simkit.properties import Invariances
 from simkit.representation import Representation
 from simkit.statistics.resolution import resolving_distances, warn_if_unresolved
@@ -95,6 +95,7 @@ def neighbours(layer: Representation, k: int, metric: Metric) -> Neighbours:
     """
     xp, n = layer.xp, layer.n
     x = detach(widen(layer.features, xp))
+    x = x / power_of_two(x, xp)  # no metric sees the scale
     if metric == "euclidean":  # distances do not see an offset; the expansion that computes them would
         x = resolving_distances(x - robust_origin(x, xp), layer.name, xp)
     elif not is_lazy(x):

@@ -11,7 +11,7 @@ from __future__ import annotations
 from simkit.arrays import Array, Namespace, accumulation_dtype, detach, is_lazy, warn_caller
 from simkit.errors import AccuracyWarning
 from simkit.kernel import Kernel
-from simkit.linalg import double_centre, squared_norm, total, widen
+from simkit.linalg import double_centre, power_of_two, squared_norm, total, widen
 
 __all__ = ["resolves_distances", "resolving_distances", "squared_lengths", "warn_if_kernel_unresolved", "warn_if_unresolved"]
 
@@ -70,7 +70,8 @@ def warn_if_kernel_unresolved(kernel: Kernel, x: Array, name: str, xp: Namespace
     if "translation" in kernel.invariances or is_lazy(x):
         return
     few = x[:: max(1, x.shape[0] // _FEW), :]
-    if not warn_if_unresolved(few @ few.mT, name, xp):
+    unit = few / power_of_two(few, xp)
+    if not warn_if_unresolved(unit @ unit.mT, name, xp):
         warn_if_unresolved(kernel(few, few), name, xp)
 
 

@@ -20,10 +20,13 @@ are too low as well, S turns into its root, and QR it is from then on.
 
 A feature that does not vary is exactly zero in the root. Its deviations are, since a block is centred at a point within the
 range of its values; which features vary is known from the smallest and the largest value of all examples.
+
+A feature whose squares would overflow or vanish is divided by a power of two, its unit, which the root keeps.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -35,14 +38,14 @@ import numpy as np
 from simkit.arrays import Array, Namespace, accumulation_dtype, detach, namespace_of, placement, to_numpy
 from simkit.guard import in_library
 from simkit.index import Index
-from simkit.linalg import cross, identity, triangle, widen
+from simkit.linalg import cross, identity, is_ordinary, powers_of_two, triangle, widen
 from simkit.representation import Representation
 
 __all__ = ["Roots", "rows_together", "scores_of"]
 
 _ROWS = 2048  # examples that are taken at a time, if twice the features are fewer
 _LOST = 2e-11  # relative error that a scatter matrix may cause in place of its root; of float32 data more, as they have less
-_ABOUT = ("origin", "shift", "low", "high")
+_ABOUT = ("origin", "shift", "low", "high", "unit")
 
 
 def rows_together(width: int) -> int:
@@ -65,6 +68,8 @@ class Roots:
         Their sum is the mean. The origin is a number near it, from which deviations are exact.
     low, high : array, shape (P,)
         The smallest and the largest value of each feature.
+    unit : array, shape (P,)
+        Powers of two that the features are divided by in all other arrays: 1 for those of ordinary size.
     triangle : array, shape (r, P), optional
         R'R is the centred scatter matrix; r is at most max(P, 1).
     scatter : array, shape (P, P), optional
@@ -84,6 +89,7 @@ class Roots:
     shift: Array
     low: Array
     high: Array
+    unit: Array
     triangle: Array | None = None
     scatter: Array | None = None
     floor: float = 0.0
@@ -104,7 +110,8 @@ class Roots:
         xp, width = namespace_of(like), sum(widths)
         options: dict[str, Any] = {"dtype": accumulation_dtype(like, xp), **placement(like)}
         zero, infinite = xp.zeros((width,), **options), xp.full((width,), math.inf, **options)
-        return cls(names, widths, 0, zero, zero, infinite, -infinite, xp.zeros((0, width), **options))
+        one = xp.ones((width,), **options)
+        return cls(names, widths, 0, zero, zero, infinite, -infinite, one, xp.zeros((0, width), **options))
 
     def extended(self, parts: Sequence[Array]) -> Roots:
         """The root of these examples and of a batch.
@@ -125,6 +132,10 @@ class Roots:
         xp, n = namespace_of(*parts), parts[0].shape[0]
         low, high = (xp.concat([widen(bound(x, axis=0), xp) for x in parts]) for bound in (xp.min, xp.max))
         x = xp.concat([widen(x, xp) for x in parts], axis=1)
+        unit = powers_of_two(xp.maximum(xp.abs(low), xp.abs(high)), xp)
+        unit = xp.where(is_ordinary(unit, xp), 1.0, unit)
+        if bool(xp.any(unit != 1)):
+            x, low, high = x / unit, low / unit, high / unit
         # No example is special, and rounding cannot move a mean out of the range of the values: constant features are 0.
         origin = xp.maximum(xp.minimum(xp.sum(x, axis=0) / n, high), low)
         x = x - origin
@@ -133,7 +144,18 @@ class Roots:
         double = float(xp.finfo(x.dtype).eps)
         given = min(float(xp.finfo(part.dtype).eps) for part in parts)
         enough = double / max(_LOST, given / 64)
-        return Roots(self.names, self.widths, n, origin, shift, low, high, x, enough=enough)
+        return Roots(self.names, self.widths, n, origin, shift, low, high, unit, x, enough=enough)
+
+    def in_unit(self, unit: Array) -> Roots:
+        """The same root of features divided by other powers of two."""
+        by = self.unit / unit
+        return replace(
+            self,
+            unit=unit,
+            **{name: getattr(self, name) * by for name in ("origin", "shift", "low", "high")},
+            triangle=None if self.triangle is None else self.triangle * by[None, :],
+            scatter=None if self.scatter is None else self.scatter * by[:, None] * by[None, :],
+        )
 
     @classmethod
     def merged(cls, states: Sequence[Roots]) -> Roots:
@@ -144,7 +166,11 @@ class Roots:
         first, width, n = full[0], sum(full[0].widths), sum(state.n for state in full)
         if len(full) == 1 and (first.triangle is None or first.triangle.shape[0] <= width):
             return first
-        xp, low, high = namespace_of(first.origin), first.low, first.high
+        xp = namespace_of(first.origin)
+        if not all(bool(xp.all(state.unit == first.unit)) for state in full[1:]):
+            unit = functools.reduce(xp.maximum, [state.unit for state in full])
+            full = [state.in_unit(unit) for state in full]
+        first, low, high = full[0], full[0].low, full[0].high
         for state in full[1:]:
             low, high = xp.minimum(low, state.low), xp.maximum(high, state.high)
         # Origins are nearly the same numbers, so their differences are exact, as those of means would not be.
@@ -210,7 +236,7 @@ class Roots:
     @property
     def mean(self) -> Array:
         """Means of the features, shape (P,)."""
-        return self.origin + self.shift
+        return (self.origin + self.shift) * self.unit
 
     @property
     def varies(self) -> Array:
@@ -235,6 +261,13 @@ class Roots:
             name for name, p, end in zip(self.names, self.widths, ends, strict=True) if not varies[end - p : end].any()
         )
 
+    def extreme(self, dtype: Any) -> set[str]:
+        """The layers whose values are so large, or so small, that products of them are out of the range of `dtype`."""
+        largest = to_numpy(self.unit) * np.maximum(np.abs(to_numpy(self.low)), np.abs(to_numpy(self.high)))
+        limit, ends = float(namespace_of(self.origin).finfo(dtype).max) ** 0.2, np.cumsum(self.widths)
+        parts = zip(self.names, np.split(largest, ends[:-1]), strict=True)
+        return {name for name, part in parts if not 1 / limit < part.max() < limit}
+
     def representations(self, rounding: Mapping[str, float]) -> dict[str, Representation]:
         """Small matrices that stand for the layers in every index that depends on second moments only.
 
@@ -243,7 +276,8 @@ class Roots:
         rounding : mapping of names to float
             The eps of the precision that the data were given in, which decides what counts as rank.
         """
-        width, mean = 2 * sum(self.widths), self.mean
+        width, mean, xp = 2 * sum(self.widths), self.origin + self.shift, namespace_of(self.origin)
+        unit = self.unit if bool(xp.any(self.unit != 1)) else None
         ends = np.cumsum(self.widths).tolist()
         return {
             name: Representation(
@@ -253,6 +287,7 @@ class Roots:
                 examples=self.n,
                 is_centred=True,
                 mean=mean[end - p : end],
+                column_unit=None if unit is None else unit[end - p : end],
                 rounding=rounding[name],
             )
             for name, p, end in zip(self.names, self.widths, ends, strict=True)
@@ -287,7 +322,7 @@ class Roots:
         """What `to_arrays` wrote, in NumPy or in the namespace and on the device of `like`."""
 
         def placed(name: str) -> Array:
-            values = np.array(arrays[name])
+            values = np.ones_like(arrays["origin"]) if name == "unit" and name not in arrays else np.array(arrays[name])
             if like is None:
                 return values
             xp = namespace_of(like)

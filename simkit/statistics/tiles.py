@@ -18,20 +18,22 @@ the tiles that narrow a bracket down by counting, or from a seeded sample of pai
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from simkit.arrays import Array, Namespace, constant_of, detach, is_constant, namespace_of, placement, to_numpy, warn_caller
+from simkit.arrays import Array, Namespace, constant_of, detach, is_constant, namespace_of, placement, to_numpy
 from simkit.errors import NeedsAllExamplesError
-from simkit.index import NO_VARIATION, Index
+from simkit.index import Index
 from simkit.kernel import Kernel, declared_needs
-from simkit.linalg import squared_distances, total, vecdot, widen, without_diagonal
+from simkit.kernels.linear import is_linear
+from simkit.linalg import is_ordinary, squared_distances, total, vecdot, widen, without_diagonal
 from simkit.representation import Representation
-from simkit.statistics.hsic_sums import Estimator, HSICSums, features_for
+from simkit.statistics.hsic_sums import Estimator, HSICSums, Scaled, features_for, scale_of
 from simkit.statistics.resolution import warn_if_kernel_unresolved
+from simkit.undefined import in_silence, out_of_range, warn_if_not_finite
 
 __all__ = [
     "Bandwidth",
@@ -40,8 +42,10 @@ __all__ = [
     "Tiles",
     "few_of",
     "fitted",
+    "in_range",
     "levels_of",
     "median_distance",
+    "noise_of",
     "score_tiles",
     "tile",
 ]
@@ -51,6 +55,7 @@ Bandwidth: TypeAlias = Literal["exact", "sample"]
 _SIDE = 256  # of the blocks that stay in the cache, and in memory that the allocator keeps
 _SHORT = 2**16  # entries that are summed in float32 before their sum is added in float64
 _PAIRS = 10**6
+_FLAT = 16  # roundings of the largest entry
 _BINS = 2**16
 _COLLECT = 2**21  # distances that may be held to select the median among them
 
@@ -87,7 +92,7 @@ class Tiles:
 def tile(
     xs: Sequence[Array],
     ys: Sequence[Array] | None,
-    kernels: Sequence[Kernel],
+    kernels: Sequence[Callable[[Array, Array], Array]],
     levels: tuple[Sequence[Array], Sequence[Array]],
     start: tuple[int, int] = (0, 0),
 ) -> Tiles:
@@ -99,7 +104,7 @@ def tile(
         Block i of each layer, as its kernel takes it (`features_for`).
     ys : sequence of arrays, shapes (m2, p_l), optional
         Block j. Default: the tile is on the diagonal, j = i.
-    kernels : sequence of Kernel
+    kernels : sequence of Kernel or Scaled
         One for each layer, `fitted`.
     levels : pair of sequences of arrays, shapes (m1,) and (m2,)
         A number g_i for each example of both blocks, for each layer; K_ij - g_i - g_j is summed. See `levels_of`.
@@ -154,7 +159,20 @@ def few_of(x: Array) -> Array:
     return x[:: max(1, x.shape[0] // 256), :]
 
 
-def levels_of(kernel: Kernel, x: Array, few: Array) -> Array:
+def noise_of(kernel: Callable[[Array, Array], Array], few: Array) -> float:
+    """Entries of a Gram matrix that are no larger than this after `levels_of` may be rounding."""
+    k = kernel(few, few)
+    xp = namespace_of(k)
+    return _FLAT * float(xp.finfo(k.dtype).eps) * float(xp.max(xp.abs(k)))
+
+
+def in_range(kernel: Kernel, few: Array) -> tuple[Kernel | Scaled, Array]:
+    """The kernel, divided by the square of a power of two where products of its values would leave the range; and that."""
+    scale = scale_of(kernel(few, few), namespace_of(few))
+    return (kernel if bool(scale == 1) else Scaled(kernel, scale)), scale
+
+
+def levels_of(kernel: Callable[[Array, Array], Array], x: Array, few: Array) -> Array:
     """g_i with K_ij - g_i - g_j near 0, from kernel values with a `few` examples, shape (n,).
 
     g_i is the median of row i, less half the median of these medians: K_ii and outliers do not carry it away.
@@ -179,23 +197,40 @@ class KernelSums:
         Without the diagonals.
     rows, diagonal : array, shape (L, n)
         Row sums without the diagonal; and the diagonal.
+    scales : array, shape (L,)
+        The Gram matrices are the squares of these times as large.
+    noise : sequence of L floats
+        `noise_of` each.
     """
 
     inner: Array
     rows: Array
     diagonal: Array
+    scales: Array
+    noise: tuple[float, ...]
 
     @classmethod
-    def of(cls, tiles: Tiles) -> KernelSums:
+    def of(cls, tiles: Tiles, scales: Sequence[Array], noise: Sequence[float]) -> KernelSums:
         """From the sums over all tiles."""
         xp = namespace_of(tiles.inner)
         rows, diagonal = (xp.concat([part[a] for a in sorted(part)], axis=1) for part in (tiles.rows, tiles.diagonal))
-        return cls(tiles.inner, rows, diagonal)
+        return cls(tiles.inner, rows, diagonal, xp.stack(list(scales)), tuple(noise))
+
+    def scores(self, index: Any, rows: Sequence[int], columns: Sequence[int]) -> Array:
+        """Scores of layers by number, shape (rows, columns), for an index of HSIC sums."""
+        score = index.from_sums(*self.sums(rows, columns, index.estimator))
+        xp = namespace_of(self.inner)
+        across, down = (xp.stack([self.scales[k] for k in side]) for side in (rows, columns))
+        return index.rescaled(score, across[:, None] * down[None, :])
 
     def sums(self, rows: Sequence[int], columns: Sequence[int], estimator: Estimator) -> tuple[HSICSums, HSICSums, HSICSums]:
         """The sums of (X, Y), (X, X), (Y, Y) for layers by number, of shapes (rows, columns), (rows, 1), (1, columns)."""
         xp, n = namespace_of(self.inner), self.rows.shape[1]
         inner, along = self.inner, self.rows
+        if estimator in ("unbiased", "minibatch"):  # which see nothing where all pairs of examples are alike
+            own = xp.linalg.diagonal(inner)
+            varies = constant_of([float(own[k]) > (n * eps) ** 2 for k, eps in enumerate(self.noise)], inner, xp)
+            inner, along = inner * varies[:, None] * varies[None, :], along * varies[:, None]
         if estimator not in ("unbiased", "minibatch"):
             inner, along = inner + self.diagonal @ self.diagonal.mT, along + self.diagonal
         totals = xp.sum(along, axis=1)
@@ -258,27 +293,42 @@ def score_tiles(
         raise NeedsAllExamplesError(f"{index} is not a function of HSIC sums, so it cannot be computed over tiles.")
     names = list(dict.fromkeys((*rows, *columns)))
     index_: Any = index
-    kernels, features = [], []
-    for name in names:
-        layer = Representation(detach(layers[name]), name=name)
-        features.append(features_for(index_.kernel, layer))
-        kernels.append(fitted(index_.kernel, features[-1], bandwidth=bandwidth, seed=seed))
     constant = {name: is_constant(layers[name]) for name in names}
-    few = [few_of(x) for x in features]
-    for name, kernel, x in zip(names, kernels, few, strict=True):
-        if not bool(constant[name]):
-            warn_if_kernel_unresolved(kernel, x, name, namespace_of(x))
-    levels = [levels_of(kernel, x, z) for kernel, x, z in zip(kernels, features, few, strict=True)]
-    sums = KernelSums.of(tile(features, None, kernels, (levels, levels)))
     where = {name: i for i, name in enumerate(names)}
-    values = index_.from_sums(*sums.sums([where[a] for a in rows], [where[b] for b in columns], index_.estimator))
-    xp = namespace_of(values)
-    across, down = (xp.stack([constant[name] for name in side]) for side in (rows, columns))
-    values = xp.where(xp.logical_or(across[:, None], down[None, :]), float("nan"), values)
-    values = xp.astype(values, xp.result_type(*(layers[name].dtype for name in names)), copy=False)
-    if np.any(np.isnan(to_numpy(values))):
-        warn_caller(f"{index} of some pairs is undefined (nan): {NO_VARIATION}")
+    with in_silence(layers[names[0]]):
+        sums = _sums_of(index_.kernel, {name: detach(layers[name]) for name in names}, constant, bandwidth, seed)
+        values = sums.scores(index_, [where[a] for a in rows], [where[b] for b in columns])
+        xp = namespace_of(values)
+        across, down = (xp.stack([constant[name] for name in side]) for side in (rows, columns))
+        values = xp.where(xp.logical_or(across[:, None], down[None, :]), float("nan"), values)
+        values = xp.astype(values, xp.result_type(*(layers[name].dtype for name in names)), copy=False)
+    if not bool(xp.all(xp.isfinite(values))):
+        flat = {name for name in names if bool(constant[name])}
+        warn_if_not_finite(index, values, rows, columns, constant=flat, extreme=out_of_range(layers.items()))
     return values
+
+
+def _sums_of(
+    kernel: Kernel, layers: Mapping[str, Array], constant: Mapping[str, Array], bandwidth: Bandwidth, seed: int
+) -> KernelSums:
+    """The sums of some layers in memory."""
+    features, kernels, scales, noise, levels = [], [], [], [], []
+    for name, z in layers.items():
+        layer, xp = Representation(z, name=name), namespace_of(z)
+        x, unit = features_for(kernel, layer), xp.ones_like(total(layer.scale, xp))
+        if is_linear(kernel):
+            unit = xp.where(is_ordinary(layer.scale, xp), 1.0, widen(layer.scale, xp))
+            x = x / xp.astype(unit, x.dtype)
+        few, own = few_of(x), fitted(kernel, x, bandwidth=bandwidth, seed=seed)
+        if not bool(constant[name]):
+            warn_if_kernel_unresolved(own, few, name, xp)
+        scaled, scale = in_range(own, few)
+        features.append(x)
+        kernels.append(scaled)
+        scales.append(unit * scale)
+        noise.append(noise_of(scaled, few))
+        levels.append(levels_of(scaled, x, few))
+    return KernelSums.of(tile(features, None, kernels, (levels, levels)), scales, noise)
 
 
 # --- bandwidths ---------------------------------------------------------------------------------------------------------
@@ -431,7 +481,7 @@ def _counted(x: Array, low: float, high: float, xp: Namespace) -> tuple[_Counts,
         smallest = min(smallest, float(xp.min(xp.where(inside, d, float("inf")))))
         largest_inside = max(largest_inside, float(xp.max(xp.where(inside, d, -float("inf")))))
         kept = d[inside] if isinstance(d, np.ndarray) else xp.where(inside, d, high + 2 / (scale or 1.0))
-        bins = xp.astype(xp.clip((kept - low) * scale, min=0.0, max=float(_BINS)), xp.int64)
+        bins = xp.astype(xp.clip((kept - low) * scale, min=0.0, max=float(_BINS)), xp.int32)
         bins = xp.where(kept <= high, xp.clip(bins, max=_BINS - 1), _BINS)
         histogram += _histogram(xp.reshape(bins, (-1,)), xp)
     return _Counts(below, int(histogram[:-1].sum()), smallest, largest_inside, largest), histogram[:-1]

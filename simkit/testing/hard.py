@@ -46,8 +46,8 @@ def hard_pairs(n: int = 25, p1: int = 6, p2: int = 5, seed: int = 0) -> Iterator
     HardPair
         Of dead units; of equal and nearly equal ones; of features divided by their largest absolute value; with a large
         common offset; with one feature that is large and constant, or of much larger variance than the others; with an
-        outlier; of binary features and of repeated examples, where distances are tied; two layers that hardly differ; with
-        a large condition number.
+        outlier; of values whose squares leave the range of float64; of binary features and of repeated examples, where
+        distances are tied; two layers that hardly differ; with a large condition number.
 
     Examples
     --------
@@ -96,6 +96,8 @@ def hard_pairs(n: int = 25, p1: int = 6, p2: int = 5, seed: int = 0) -> Iterator
     outlier = X.copy()
     outlier[0] *= 1e3
     yield HardPair("an outlier of 1000 in the first example, in float32", outlier.astype(single), Y.astype(single))
+    yield HardPair("values of 1e-200", X * 2.0**-664, Y)
+    yield HardPair("values of 1e200", X * 2.0**664, Y * 2.0**664)
     yield HardPair("binary features", *((Z > 0.3).astype(np.float64) for Z in (X, Y)))
     repeated = rng.permutation(np.concatenate([np.arange(n - n // 4), np.arange(n // 4)]))
     yield HardPair("examples that come several times", X[repeated], Y[repeated])

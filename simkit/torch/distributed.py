@@ -82,9 +82,8 @@ def _all_reduce_moments(moments: Moments, group: Any) -> Moments:
     if about is None:
         moments = moments.copy()
         moments.update(_no_examples(names, widths, known[0][2], group))
-    counts = _gathered((moments.n, to_numpy(moments.mean)), group)
-    means = [(n, _as_own(mean, moments.mean)) for n, mean in counts]
-    reduced = moments.reduced(means, lambda x: _summed(x, group))
+    everywhere = [(n, _as_own(place, moments.mean)) for n, place in _gathered((moments.n, to_numpy(moments.place)), group)]
+    reduced = moments.reduced(everywhere, lambda x: _summed(x, group))
     reduced.given = tuple(map(max, *(given for _, given, _ in known))) if len(known) > 1 else known[0][1]
     return reduced
 
