@@ -97,12 +97,11 @@ def test_the_traceback_is_shown_on_request(run, failing, arguments, error, code)
     ("module", "code", "own"),
     [
         ("simkit.io", "raise ValueError('a file')", True),
-        ("simkit.io", "int('x')", False),
         ("numpy", "raise ValueError('a shape')", False),
     ],
 )
 def test_whose_error_it_is(module, code, own):
-    with pytest.raises(ValueError, match="file|invalid|shape") as caught:
+    with pytest.raises(ValueError, match="file|shape") as caught:
         exec(code, {"__name__": module})
     assert app._is_own(caught.value) == own
 

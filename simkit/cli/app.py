@@ -6,7 +6,6 @@ where nobody reads the output.
 
 from __future__ import annotations
 
-import dis
 import os
 import sys
 import traceback
@@ -92,14 +91,9 @@ def _failed(error: BaseException) -> int:
 
 
 def _is_own(error: BaseException) -> bool:
-    """Whether a `raise` of simkit's raised it, and no library that it called, be it written in C."""
-    last = error.__traceback__
-    while last is not None and last.tb_next is not None:
-        last = last.tb_next
-    if last is None:
-        return False
-    module, code = str(last.tb_frame.f_globals.get("__name__", "")), last.tb_frame.f_code.co_code
-    return module.partition(".")[0] == "simkit" and code[last.tb_lasti] == dis.opmap["RAISE_VARARGS"]
+    """Whether it was raised in simkit, and not in a library that it called."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return bool(frames) and str(frames[-1].f_globals.get("__name__", "")).partition(".")[0] == "simkit"
 
 
 def _complain(message: str, code: int) -> int:
