@@ -15,6 +15,7 @@ import numpy as np
 
 from simkit.arrays import Array, accumulation_dtype, detach, namespace_of, placement, to_numpy
 from simkit.errors import InvalidArrayError
+from simkit.fields import Fields
 from simkit.kernel import Kernel
 from simkit.registry import get_kernel
 from simkit.representation import Representation
@@ -70,17 +71,19 @@ class MinibatchHSIC:
         xp = xs[0].xp
         across, down = (xp.stack([layer.magnitude for layer in layers]) for layers in (xs, ys))
         xy = estimate(all_sums(xs, ys), "minibatch") * across[:, None] * down[None, :]
-        self._add(xy, estimate(own_sums(xs), "minibatch") * across**2, estimate(own_sums(ys), "minibatch") * down**2)
-        self.batches, self.n = self.batches + 1, self.n + m
+        self._add(xy, estimate(own_sums(xs), "minibatch") * across**2, estimate(own_sums(ys), "minibatch") * down**2, 1, m)
 
     def _prepared(self, layers: Mapping[str, Array], width: int) -> list[Prepared]:
         return [gather(Representation(detach(x), width, name), self.kernel, "minibatch") for name, x in layers.items()]
 
-    def _add(self, xy: Array, xx: Array, yy: Array) -> None:
-        if self.xy is None:
-            self.xy, self.xx, self.yy = xy, xx, yy
-        else:
-            self.xy, self.xx, self.yy = self.xy + xy, self.xx + xx, self.yy + yy
+    def _add(self, xy: Array, xx: Array, yy: Array, batches: int, n: int) -> None:
+        sums = (
+            {"xy": xy, "xx": xx, "yy": yy}
+            if self.xy is None
+            else {"xy": self.xy + xy, "xx": self.xx + xx, "yy": self.yy + yy}
+        )
+        # All at once, so that an interrupt finds all or none of it.
+        self.__dict__.update(sums, batches=self.batches + batches, n=self.n + n)
 
     def merge(self, other: MinibatchHSIC) -> MinibatchHSIC:
         """The state of the batches of both; neither changes."""
@@ -92,8 +95,7 @@ class MinibatchHSIC:
     def absorb(self, other: MinibatchHSIC) -> None:
         """Add the batches of another state to this one."""
         if other.batches:
-            self._add(other.xy, other.xx, other.yy)
-            self.batches, self.n = self.batches + other.batches, self.n + other.n
+            self._add(other.xy, other.xx, other.yy, other.batches, other.n)
 
     def sums(self) -> tuple[HSICSums, HSICSums, HSICSums]:
         """Sums of (X, Y), (X, X), (Y, Y) of one imaginary batch of n examples whose HSICs are the means over the batches."""
@@ -111,13 +113,20 @@ class MinibatchHSIC:
         return arrays | {name: to_numpy(getattr(self, name)) for name in _ARRAYS if self.batches}
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, np.ndarray], like: Array | None = None) -> MinibatchHSIC:
-        """What `to_arrays` wrote, in NumPy or in the namespace and on the device of `like`."""
-        state = cls(get_kernel(str(arrays["kernel"])))
-        state.batches, state.n = int(arrays["batches"]), int(arrays["n"])
-        for name in _ARRAYS:
-            if name in arrays:
-                setattr(state, name, _placed(arrays[name], like))
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray] | Fields, like: Array | None = None) -> MinibatchHSIC:
+        """What `to_arrays` wrote, in NumPy or in the namespace and on the device of `like`.
+
+        Raises
+        ------
+        CheckpointError
+            A field is missing or is not what it must be.
+        """
+        fields = Fields.of(arrays)
+        state = cls(get_kernel(fields.text("kernel")))
+        state.batches, state.n = fields.whole("batches"), fields.whole("n")
+        if state.batches:
+            state.xx, state.yy = (_placed(fields.reals(name, (None,)), like) for name in ("xx", "yy"))
+            state.xy = _placed(fields.reals("xy", (state.xx.shape[0], state.yy.shape[0])), like)
         return state
 
 
