@@ -273,7 +273,7 @@ LIES = {
     "equal layers": ({"state_names": np.array(["X", "X"])}, CheckpointError, "has equal entries"),
     "other widths": ({"layer_widths": np.array([3, 3])}, CheckpointError, "its sums are of other layers"),
     "another kind": ({"kind": np.array("sky")}, CheckpointError, "'kind' is 'sky'"),
-    "layers, not a pair": ({"kind": np.array("layers")}, CheckpointError, "'layer_widths'"),
+    "layers, not a pair": ({"kind": np.array("layers")}, CheckpointError, "not those of 'layers'"),
     "a rule that there is not": ({"rule": np.array(["maps=upside"])}, CheckpointError, "'rule' holds maps=upside"),
     "a projection": ({"projection": np.array(["-3", "0", "gaussian"])}, CheckpointError, "'projection' holds"),
     "a precision": ({"state_given": np.array(["float32", "int8"])}, CheckpointError, "'given' holds"),

@@ -524,7 +524,10 @@ class Stream:
         except SpecError as error:
             raise fields.wrong(str(error)) from error
         loaded._kind = fields.text("kind", ("", *_SIDES))
-        loaded.rows, loaded.columns = fields.texts("rows"), fields.texts("columns")
+        loaded.rows, loaded.columns = (fields.texts(side, distinct=True) for side in ("rows", "columns"))
+        expected = {"": ((), ()), "pair": (("X",), ("Y",)), "layers": (loaded.rows,) * 2}
+        if (loaded.rows, loaded.columns) != expected.get(loaded._kind, (loaded.rows, loaded.columns)):
+            raise fields.wrong(f"'rows' {loaded.rows} and 'columns' {loaded.columns} are not those of {loaded._kind!r}")
         loaded.batches = fields.whole("batches_seen")
         names = list(dict.fromkeys(name for side in loaded._labels for name in side))
         loaded._widths = fields.wholes("layer_widths", length=len(names))
