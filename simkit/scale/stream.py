@@ -170,7 +170,7 @@ class Stream:
     @property
     def n(self) -> int:
         """The number of examples so far."""
-        with self._lock:
+        with self._lock.here:
             return self._state.n
 
     @property
@@ -211,7 +211,7 @@ class Stream:
         given = [_by_name(side, name) for side, name in zip((A, B), _SIDES[kind], strict=False)]
         check_one_rule({name: x for side in given for name, x in side.items()}, self._rule.get("maps"))
         check_labels(*given, ids=ids)
-        with self._lock:
+        with self._lock.here:
             self._add(kind, rows, columns, {} if isinstance(self._state, MinibatchHSIC) else self._roundings(A, B))
 
     def _add(self, kind: str, rows: dict[str, Array], columns: dict[str, Array], roundings: Mapping[str, float]) -> None:
@@ -352,7 +352,7 @@ class Stream:
             ours, theirs = getattr(self, what), getattr(other, what)
             if ours != theirs:
                 raise InvalidArrayError(f"Cannot merge streams of different {what.strip('_')}: {ours} and {theirs}.")
-        first, second = sorted((self._lock, other._lock), key=id)  # one order for all threads
+        first, second = sorted((self._lock.here, other._lock.here), key=id)  # one order for all threads
         with first, second:
             return self._merged(other)
 
@@ -377,6 +377,10 @@ class Stream:
         full = self._twin()
         full._state, full._like = state, like
         return full
+
+    def __getstate__(self) -> dict[str, Any]:
+        with self._lock.here:  # a copy, since an update would change the sums while they are being copied or pickled
+            return self.__dict__ | {"_state": self._state.merge(self._fresh())}  # type: ignore[arg-type]
 
     def _twin(self) -> Stream:
         twin = Stream.__new__(Stream)
@@ -406,7 +410,7 @@ class Stream:
         AccuracyWarning
             Some directions of a representation are of the size of the rounding of its values, so its rank is uncertain.
         """
-        with self._lock:
+        with self._lock.here:
             return self._result()
 
     def _result(self) -> Any:
@@ -473,7 +477,7 @@ class Stream:
         OSError
             There is no room for it, or its folder cannot be written to. The file that was there is as it was.
         """
-        with self._lock:  # the arrays are those that an update would change
+        with self._lock.here:  # the arrays are those that an update would change
             _FORMAT.write(path, self._arrays(), force=force)
 
     def _arrays(self) -> dict[str, np.ndarray]:
