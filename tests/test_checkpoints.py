@@ -339,7 +339,9 @@ def test_the_checksum_sees_names_types_and_shapes():
 def test_a_file_with_more_than_there_is_memory(tmp_path, monkeypatch):
     kind = Format("simkit_test", version=1, signed=1, what="test", remedy="Write it again.")
     kind.write(tmp_path / "large.npz", {"zeros": np.zeros((1000, 1000))}, compress=True)
-    monkeypatch.setattr("simkit.memory._WORTH_ASKING", 0)
+    monkeypatch.setattr("simkit.memory.WORTH_ASKING", 0)
     monkeypatch.setattr("simkit.memory.available", lambda: 10**6)
-    with pytest.raises(simkit.errors.TooLargeError, match=r"large\.npz holds more than fits: 8 MB needed, 1 MB available"):
+    with pytest.raises(
+        simkit.errors.TooLargeError, match=r"large\.npz holds more than fits: 8 MB of memory needed, 1 MB available"
+    ):
         kind.read(tmp_path / "large.npz")
