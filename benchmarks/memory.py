@@ -1,7 +1,7 @@
 """Peak memory of what simkit promises, each case in a process of its own.
 
-``python -m benchmarks.memory [FOLDER] [--only WORD]`` writes a file of 2 GB to FOLDER (default: a temporary one). It prints the
-peak of the resident set above that of an interpreter with the libraries imported, beside what is promised. Each process
+``python -m benchmarks.memory [FOLDER] [--only WORD]`` writes a file of 2 GB to FOLDER (default: a temporary one) and prints
+the peak of the resident set above that of an interpreter with the libraries imported, beside what is promised. Each process
 also has a limit on what it may allocate (RLIMIT_DATA), 200 MB above the promise, so that one that takes more fails. Linux.
 """
 

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -69,6 +70,33 @@ def test_layers_that_fit_only_a_few_at_a_time(spec, other, little):
     if found:
         few = dict(list(LAYERS.items())[: int(found[1])])
         assert np.isfinite(simkit.pairwise(few, None if other is None else few, spec).to_numpy()).all()
+
+
+@pytest.mark.parametrize("spec", [*QUADRATIC, "cka", "cka(estimator=unbiased)"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_no_more_is_asked_for_than_is_taken(spec, dtype):
+    """So that nothing is refused that would have fitted."""
+    index, rng = simkit.get_index(spec), np.random.default_rng(0)
+    layers = [rng.standard_normal((500, 8)).astype(dtype) for _ in range(5)]
+    simkit.pairwise([x[:30] for x in layers], index=index)
+    for rows, columns in ((layers[:3], layers[3:]), (layers, None)):
+        tracemalloc.start()
+        simkit.pairwise(rows, columns, index)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        widths = [[8] * len(side) for side in (rows, columns or ())]
+        assert 0 < index.bytes_needed(500, widths[0], widths[1] or None, layers[0].itemsize) <= 1.02 * peak
+
+
+def test_memory_of_the_host_counts_for_arrays_of_the_host(backend):
+    x = backend.asarray(X)
+    assert (memory.available_to(x) is None) == (backend.name in ("torch:cuda", "cupy") or memory.available() is None)
+
+
+def test_inference_is_refused_too(little):
+    little(10**6)
+    with pytest.raises(TooLargeError, match="300 examples"):
+        simkit.permutation_test(X, X, "cka(kernel=rbf)", permutations=10)
 
 
 @pytest.mark.parametrize("spec", ["bipartite_match", "semi_match", "soft_match"])
