@@ -25,6 +25,7 @@ import numpy as np
 
 from simkit.chunks import as_declared
 from simkit.errors import ConstantInputWarning, InvalidArrayError, InvalidDtypeError, MixedArraysError, SimkitError
+from simkit.forks import is_forked, threads_are_missing
 from simkit.integers import first_inexact, outside, width_of
 from simkit.labels import check_labels
 from simkit.refusals import expression, refuse
@@ -370,9 +371,21 @@ def as_matrix(
         The array is not a matrix and no rule says how to make it one, or it has no features.
     InvalidDtypeError
         The array holds complex numbers, objects, strings or dates.
+
+    Warns
+    -----
+    RuntimeWarning
+        The process was forked from one that used torch, so that torch may wait for ever.
     """
     given, x = x, _as_array(x, name)
     xp = namespace_of(x)
+    if is_forked() and threads_are_missing(x):
+        warn_caller(
+            "This process was forked from one that had loaded torch. If torch has computed there with several threads, it "
+            "will wait for them here for ever. Call torch.set_num_threads(1) first in each forked process, or start "
+            'processes with multiprocessing.get_context("spawn").',
+            RuntimeWarning,
+        )
     if flatten and maps not in (None, "flatten"):
         raise InvalidArrayError(f"flatten=True contradicts maps={maps!r}; give one of the two.")
     rule = "flatten" if flatten else maps

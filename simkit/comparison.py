@@ -24,6 +24,7 @@ from simkit.arrays import (
     rounding_of,
 )
 from simkit.errors import InvalidArrayError
+from simkit.feasibility import check_comparison_fits, check_tiles_fit
 from simkit.guard import in_library
 from simkit.index import Index
 from simkit.labels import check_labels
@@ -98,6 +99,8 @@ def compare(
         Arrays of two frameworks or on two devices.
     NeedsAllExamplesError
         ``tiles`` was given for an index that does not compare examples by a kernel.
+    TooLargeError
+        The work does not fit into memory; the message says what would.
     UnknownNameError, SpecError, PluginError
         The index cannot be made; see `simkit.get_index`.
 
@@ -201,6 +204,7 @@ def pairwise(
 
         values = dask.pairwise(chosen, rows, None if B is None else columns, rounding=rounding, check_finite=check_finite)
         return SimilarityMatrix(values, tuple(rows), tuple(columns), str(chosen), first.shape[0])
+    check_comparison_fits(chosen, list(rows.values()), None if B is None else list(columns.values()))
     matrices = in_one_precision(*everything.values())
     rows = dict(zip(rows, matrices[: len(rows)], strict=True))
     columns = rows if B is None else dict(zip(columns, matrices[len(rows) :], strict=True))
@@ -225,8 +229,7 @@ def pairwise(
             left = prepare(rows, "A")
             right = left if B is None else prepare(columns, "B")
             values = in_library(chosen, chosen.scores(left, right, advance), first) if left and right else None
-    row_defined = [name not in undefined for name in given[0]]
-    column_defined = [name not in undefined for name in given[-1]]
+    row_defined, column_defined = ([name not in undefined for name in side] for side in (given[0], given[-1]))
     values = _place(values, row_defined, column_defined, first)
     with in_silence(first):
         values = xp.astype(values, xp.result_type(*(x.dtype for x in everything.values())), copy=False)
@@ -249,6 +252,7 @@ def _by_tiles(
         raise InvalidArrayError(
             f"tiles={tiles!r} is for arrays in memory whose values are known; Dask arrays are taken tile by tile anyway."
         )
+    check_tiles_fit([layers[name] for name in dict.fromkeys((*rows, *columns))])
     return score_tiles(index, layers, rows, columns, bandwidth=tiles)
 
 

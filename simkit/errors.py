@@ -6,6 +6,7 @@ from simkit.text import printable
 
 __all__ = [
     "AccuracyWarning",
+    "CheckpointError",
     "ConstantInputWarning",
     "InferenceError",
     "InferenceWarning",
@@ -16,6 +17,7 @@ __all__ = [
     "PluginError",
     "SimkitError",
     "SpecError",
+    "TooLargeError",
     "UnknownNameError",
 ]
 
@@ -54,6 +56,14 @@ class PluginError(SimkitError, RuntimeError):
 
 class NeedsAllExamplesError(SimkitError, ValueError):
     """The index needs all examples at once, so it cannot be computed from a stream or from chunks."""
+
+
+class CheckpointError(SimkitError, ValueError):
+    """A saved stream, state or matrix cannot be read: it is damaged, of another kind, or of a newer format."""
+
+
+class TooLargeError(SimkitError, MemoryError):
+    """The work would need more memory than there is; the message says what would fit."""
 
 
 class InferenceError(SimkitError, ValueError):

@@ -20,6 +20,7 @@ from simkit.arrays import (
     rounding_of,
     undefined_score,
 )
+from simkit.feasibility import check_comparison_fits
 from simkit.guard import guard, in_library
 from simkit.properties import Facts
 from simkit.representation import Representation
@@ -70,6 +71,23 @@ class Index(Specified, ABC, Generic[State]):
     @abstractmethod
     def score(self, x: State, y: State) -> Array:
         """Work done once per pair; a 0-d array in the precision of the representations."""
+
+    def bytes_needed(self, n: int, rows: Sequence[int], columns: Sequence[int] | None, itemsize: int) -> int:
+        """Bytes that scoring all pairs of layers in memory is certain to take at one time, besides the layers.
+
+        Of what does not fit nothing is computed; the error says what would. An index that holds n x n matrices, or others
+        that may be much larger than its layers, overrides this.
+
+        Parameters
+        ----------
+        n : int
+            Number of examples.
+        rows, columns : sequence of int
+            Widths of the layers; ``columns=None`` if the rows are compared with themselves.
+        itemsize : int
+            Bytes of a value of the layers, 4 or 8.
+        """
+        return 0
 
     def scores(self, xs: Sequence[State], ys: Sequence[State], advance: Callable[[], None] = lambda: None) -> Array:
         """Scores of all pairs, shape (len(xs), len(ys)); `advance` is called len(xs) times as the work proceeds.
@@ -123,6 +141,7 @@ class Index(Specified, ABC, Generic[State]):
             from simkit.scale import dask
 
             return dask.compare(self, x, y, rounding=rounding, check_finite=check_finite)
+        check_comparison_fits(self, [x], [y])
         if is_undefined(x, checked=check_finite) or is_undefined(y, checked=check_finite):
             return self.finish(undefined_score(x, y), x, y)
         xp = namespace_of(x, y)

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from simkit.arrays import Array, to_numpy
+from simkit.checkpoint import Format
 from simkit.errors import InvalidArrayError
-from simkit.files import whole_file
+from simkit.fields import text_array
 from simkit.text import printable, shortened
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SimilarityMatrix"]
 
-_FORMAT = 1  # of saved files
+_FORMAT = Format("simkit_matrix", version=2, signed=2, what="SimilarityMatrix", remedy="Compute the matrix again.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,16 +121,14 @@ class SimilarityMatrix:
                 f"A SimilarityMatrix is saved as .npz; got {os.fspath(path)!r}. simkit.io.write_matrix(matrix, path) also "
                 "writes .csv, .json and .png."
             )
-        with whole_file(path, force=force) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(
-                file,
-                values=self.to_numpy(),
-                rows=np.array(self.rows, dtype=np.str_),
-                columns=np.array(self.columns, dtype=np.str_),
-                index=np.array(self.index),
-                n=np.array(self.n),
-                simkit_matrix=np.array(_FORMAT),
-            )
+        arrays = {
+            "values": self.to_numpy(),
+            "rows": text_array(self.rows),
+            "columns": text_array(self.columns),
+            "index": np.array(self.index),
+            "n": np.array(self.n),
+        }
+        _FORMAT.write(path, arrays, compress=True, force=force)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> SimilarityMatrix:
@@ -137,23 +136,21 @@ class SimilarityMatrix:
 
         Raises
         ------
-        ValueError
-            The file is not a saved SimilarityMatrix, or of a newer format.
+        CheckpointError
+            The file is not a saved SimilarityMatrix, is damaged, or is of a newer format.
         """
-        with np.load(path, allow_pickle=False) as file:
-            if "simkit_matrix" not in file:
-                raise ValueError(
-                    f"{os.fspath(path)} is not a saved SimilarityMatrix; it holds {', '.join(file) or 'nothing'}."
-                )
-            if int(file["simkit_matrix"]) > _FORMAT:
-                raise ValueError(f"{os.fspath(path)} was written by a newer simkit; update simkit to read it.")
-            return cls(
-                values=file["values"],
-                rows=tuple(map(str, file["rows"])),
-                columns=tuple(map(str, file["columns"])),
-                index=str(file["index"]),
-                n=int(file["n"]),
-            )
+        version, fields = _FORMAT.read(path)
+        rows, columns = fields.texts("rows"), fields.texts("columns")
+        matrix = cls(
+            values=fields.reals("values", (len(rows), len(columns)), "fiu"),
+            rows=rows,
+            columns=columns,
+            index=fields.text("index"),
+            n=fields.whole("n"),
+        )
+        if version >= _FORMAT.signed:
+            fields.finish()
+        return matrix
 
     def _repr_html_(self) -> str:
         values = self.to_numpy()

@@ -12,6 +12,7 @@ import pytest
 from data import pair
 
 import simkit
+from simkit.scale.stream import Stream
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*(ROOT / "docs").glob("*.md"), ROOT / "CHANGELOG.md", *(ROOT / "benchmarks").glob("*.md")])
@@ -56,7 +57,7 @@ def test_streams(tmp_path, monkeypatch):
         "layers_of_a": lambda rows: {"conv1": x[rows], "conv2": x[rows, :3]},
         "layers_of_b": lambda rows: {"conv1": y[rows]},
     }
-    first, projected, files, _ = blocks("streaming.md")
+    first, projected, files, resuming, _ = blocks("streaming.md")
     run(first, space)
     expected = simkit.compare(x, y, "cka", estimator="unbiased")
     assert space["cka"].compute()["conv1", "conv1"] == pytest.approx(float(expected), rel=1e-12)
@@ -64,6 +65,16 @@ def test_streams(tmp_path, monkeypatch):
     space |= {"part_one": space["cka"], "part_two": space["cka"]}
     run(files, space)
     assert space["whole"].n == 400
+    (tmp_path / "pass.npz").unlink()
+    for some in (3, 4, 6):  # interrupted twice
+        space["loader"] = (loader * 2)[:some]
+        run(resuming.replace("% 100", "% 2"), space)
+    assert space["cka"].n == 300
+    expected = simkit.stream("cka")
+    for rows in space["loader"]:
+        expected.update(space["layers_of_a"](rows), space["layers_of_b"](rows))
+    found = Stream.load("pass.npz").compute()
+    np.testing.assert_allclose(found.to_numpy(), expected.compute().to_numpy(), rtol=1e-10)
 
 
 def test_scale(tmp_path, monkeypatch):

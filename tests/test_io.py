@@ -186,5 +186,5 @@ def test_wrong_names(tmp_path, matrix):
     with pytest.raises(FileNotFoundError, match="does not exist"):
         write_matrix(matrix, tmp_path / "nowhere" / "m.csv")
     np.savez(tmp_path / "other.npz", a=np.eye(2))
-    with pytest.raises(ValueError, match="not a saved SimilarityMatrix"):
+    with pytest.raises(ValueError, match="holds no saved SimilarityMatrix"):
         simkit.SimilarityMatrix.load(tmp_path / "other.npz")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, TypeAlias, get_args
 
@@ -103,6 +104,10 @@ class CKNNA(Index[_State]):
             identity=1.0,
             min_examples=max(int(self.k) + 1, 3 if paper else 4),
         )
+
+    def bytes_needed(self, n: int, rows: Sequence[int], columns: Sequence[int] | None, itemsize: int) -> int:
+        """Similarities and shares of all pairs of examples for each layer, and those of one pair of layers."""
+        return 2 * (len(rows) + len(columns or ()) + 1) * n * n * 8
 
     def prepare(self, representation: Representation) -> _State:
         """Similarities of all pairs, and the neighbours of each example."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -61,6 +62,10 @@ class Jaccard(Index[Neighbours]):
             differentiable=False,
             min_examples=int(self.k) + 1,
         )
+
+    def bytes_needed(self, n: int, rows: Sequence[int], columns: Sequence[int] | None, itemsize: int) -> int:
+        """Shares of all pairs of examples for each layer, and what is common to two."""
+        return (len(rows) + len(columns or ()) + 1) * n * n * 8
 
     def prepare(self, representation: Representation) -> Neighbours:
         """The neighbours of each example."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -62,6 +63,10 @@ class BipartiteMatch(Index[Neurons]):
             host=True,
         )
 
+    def bytes_needed(self, n: int, rows: Sequence[int], columns: Sequence[int] | None, itemsize: int) -> int:
+        """The correlations of two layers, twice."""
+        return 2 * max(rows) * max(columns or rows) * 8
+
     def prepare(self, representation: Representation) -> Neurons:
         """Neurons with mean 0 and length 1."""
         return standardise(representation)
@@ -102,6 +107,10 @@ class SemiMatch(Index[Neurons]):
             statistic="moments",
             identity=1.0,
         )
+
+    def bytes_needed(self, n: int, rows: Sequence[int], columns: Sequence[int] | None, itemsize: int) -> int:
+        """The correlations of two layers, twice."""
+        return 2 * max(rows) * max(columns or rows) * 8
 
     def prepare(self, representation: Representation) -> Neurons:
         """Neurons with mean 0 and length 1."""

@@ -157,6 +157,10 @@ class RSA(Index[_State]):
         warn_if_unresolved(cosines, layer.name, xp)
         return without_diagonal(xp.where(1.0 - cosines > rounding_noise(x, xp), 1.0 - cosines, 0.0), xp)
 
+    def bytes_needed(self, n: int, rows: Sequence[int], columns: Sequence[int] | None, itemsize: int) -> int:
+        """Dissimilarities and what is compared of them, in float64."""
+        return (len(rows) + len(columns or ()) + 2) * n * n * 8
+
     def prepare(self, representation: Representation) -> _State:
         """The RDM over the pairs i < j, normalised for the comparison."""
         n, xp = representation.n, representation.xp

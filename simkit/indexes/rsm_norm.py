@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple, TypeAlias, get_args
 
@@ -76,6 +77,10 @@ class RSMNorm(Index[_State]):
             identity=0.0,
             metric=self.similarity == "inner",
         )
+
+    def bytes_needed(self, n: int, rows: Sequence[int], columns: Sequence[int] | None, itemsize: int) -> int:
+        """The similarities of all pairs of examples for each layer, and a difference."""
+        return (len(rows) + len(columns or ()) + 1) * n * n * 8
 
     def prepare(self, representation: Representation) -> _State:
         """The matrix of similarities."""

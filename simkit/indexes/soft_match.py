@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, TypeAlias, get_args
 
@@ -65,6 +66,10 @@ class SoftMatch(Index[Neurons]):
             differentiable=False,
             host=True,
         )
+
+    def bytes_needed(self, n: int, rows: Sequence[int], columns: Sequence[int] | None, itemsize: int) -> int:
+        """The correlations of two layers, and the plan."""
+        return 3 * max(rows) * max(columns or rows) * 8
 
     def prepare(self, representation: Representation) -> Neurons:
         """Neurons with mean 0 and length 1."""

@@ -23,6 +23,7 @@ from simkit.arrays import (
     to_numpy,
 )
 from simkit.errors import InvalidArrayError, NeedsAllExamplesError
+from simkit.feasibility import check_comparison_fits
 from simkit.guard import in_library
 from simkit.index import Index
 from simkit.linalg import widen
@@ -101,6 +102,7 @@ def pair_of(
     for layer, name in ((x, "X"), (y, "Y")):
         check_here(layer, name)
         check_varies(layer, name)
+    check_comparison_fits(chosen, [x], [y])
     return Pair(chosen, detach(x), detach(y), namespace_of(x, y), (rounding_of(X), rounding_of(Y)))
 
 

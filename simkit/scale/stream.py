@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_args
 
 import numpy as np
 
@@ -30,12 +30,15 @@ from simkit.arrays import (
     placement,
     rounding_of,
 )
-from simkit.errors import InvalidArrayError, SpecError
-from simkit.files import whole_file
+from simkit.checkpoint import Format
+from simkit.errors import CheckpointError, InvalidArrayError, SpecError
+from simkit.fields import Fields, text_array
 from simkit.index import Index
 from simkit.labels import check_labels
 from simkit.matrix import SimilarityMatrix
+from simkit.memory import refuse_if_too_large
 from simkit.registry import get_index
+from simkit.scale.locks import Lock
 from simkit.scale.projection import RandomProjection
 from simkit.statistics.batched import RootsOfBatches
 from simkit.statistics.minibatch import MinibatchHSIC
@@ -48,7 +51,14 @@ __all__ = ["Stream", "stream"]
 
 State: TypeAlias = Moments | RootsOfBatches | MinibatchHSIC
 
-_FORMAT = 2  # of saved files; in 1 there were moments for every index
+# In version 1 there were moments for every index.
+_FORMAT = Format(
+    "simkit_stream",
+    version=3,
+    signed=3,
+    what="stream",
+    remedy="Stream the batches again, or those since an earlier checkpoint.",
+)
 
 _BYTES = 2**32
 
@@ -121,6 +131,10 @@ class Stream:
         Names of the layers, once there has been an update; ``("X",)`` and ``("Y",)`` for two arrays.
     n : int
         The number of examples so far.
+
+    Notes
+    -----
+    Threads may share a stream: each call sees all of a batch or none of it.
     """
 
     def __init__(
@@ -143,6 +157,7 @@ class Stream:
         self._kind = ""  # "pair", "layers" (A with itself) or "layers of two"
         self._widths: tuple[int, ...] = ()
         self._like: Array = None  # an empty array of the batches' framework and device; None after a load
+        self._lock = Lock()
 
     def _fresh(self) -> State:
         if getattr(self.index, "estimator", None) == "minibatch":
@@ -154,7 +169,8 @@ class Stream:
     @property
     def n(self) -> int:
         """The number of examples so far."""
-        return self._state.n
+        with self._lock.here:
+            return self._state.n
 
     @property
     def state(self) -> State:
@@ -183,20 +199,36 @@ class Stream:
         ------
         InvalidArrayError
             Different numbers of examples or other labels of them, other layers or widths than before, values that are not
-            finite, or layers that are too wide together. The state is as before the call.
+            finite, or layers that are too wide together. The state is as before the call. Or an earlier call was
+            interrupted in the middle.
+        TooLargeError
+            The joint scatter matrix does not fit into memory.
         InvalidDtypeError, MixedArraysError
             As in `simkit.compare`; also if the framework or the device changes between batches.
         """
         kind, rows, columns = self._sides(A, B)
-        everything = rows | columns
         given = [_by_name(side, name) for side, name in zip((A, B), _SIDES[kind], strict=False)]
         check_one_rule({name: x for side in given for name, x in side.items()}, self._rule.get("maps"))
         check_labels(*given, ids=ids)
+        with self._lock.here:
+            self._add(kind, rows, columns, {} if isinstance(self._state, MinibatchHSIC) else self._roundings(A, B))
+
+    def _add(self, kind: str, rows: dict[str, Array], columns: dict[str, Array], roundings: Mapping[str, float]) -> None:
+        everything = rows | columns
         self._check(kind, tuple(rows), tuple(columns), everything)
         first = next(iter(everything.values()))
         if self.projection is not None:
             xp = namespace_of(first)
             rows, columns = ({name: self.projection(x, xp) for name, x in side.items()} for side in (rows, columns))
+        names = tuple(_plain(kind, name) for name in rows)
+        after = {
+            "_kind": kind,
+            "rows": names,
+            "columns": tuple(_plain(kind, name) for name in columns) or names,
+            "_widths": tuple(x.shape[1] for x in everything.values()),
+            "_like": first[:0, :] + 0,  # a copy: a view would keep the batch in memory
+            "batches": self.batches + 1,
+        }
         if isinstance(self._state, MinibatchHSIC):
             if self._like is None and self._kind:
                 self._state = MinibatchHSIC.from_arrays(self._state.to_arrays(), first)
@@ -206,14 +238,10 @@ class Stream:
             if self._like is None and self._kind:
                 self._state = self._state.to(first)
             if isinstance(self._state, RootsOfBatches):
-                self._state.update(rows | columns, self._roundings(A, B))
+                self._state.update(rows | columns, roundings)
             else:
                 self._state.update(rows | columns)
-        self._kind, self.rows = kind, tuple(_plain(kind, name) for name in rows)
-        self.columns = tuple(_plain(kind, name) for name in columns) or self.rows
-        self._widths = tuple(x.shape[1] for x in everything.values())
-        self._like = first[:0, :] + 0  # a copy: a view would keep the batch in memory
-        self.batches += 1
+        self.__dict__.update(after)
 
     def _sides(self, A: Any, B: Any) -> tuple[str, dict[str, Array], dict[str, Array]]:
         if _is_layers(A) != _is_layers(B) and B is not None:
@@ -279,11 +307,14 @@ class Stream:
     def _check_width(self, everything: dict[str, Array]) -> None:
         if isinstance(self._state, MinibatchHSIC):
             return
-        widths = [x.shape[1] for x in everything.values()]
-        if self.projection is not None:
-            widths = [min(p, self.projection.features) for p in widths]
+        widths = self._kept_widths([x.shape[1] for x in everything.values()])
         total, fits = sum(widths), int((self.max_bytes / 8) ** 0.5)
         if total <= fits:
+            refuse_if_too_large(
+                total**2 * 8,
+                f"The joint scatter matrix of {total} features",
+                lambda room: f"At most {int((room / 8) ** 0.5)} features in all fit: give fewer layers to one stream.",
+            )
             return
         each, wanted = max(1, fits // len(widths)), total**2 * 8
         projected = (
@@ -297,6 +328,11 @@ class Stream:
             f"over positions (maps='mean' with channels='first' or 'last'); {projected}or, if there is the memory, "
             f"max_bytes={wanted}."
         )
+
+    def _kept_widths(self, widths: Sequence[int]) -> tuple[int, ...]:
+        """The widths of the layers in the state."""
+        most = self.projection.features if self.projection is not None else None
+        return tuple(p if most is None else min(p, most) for p in widths)
 
     # --- merging -----------------------------------------------------------------------------------------------------------
 
@@ -316,9 +352,12 @@ class Stream:
             ours, theirs = getattr(self, what), getattr(other, what)
             if ours != theirs:
                 raise InvalidArrayError(f"Cannot merge streams of different {what.strip('_')}: {ours} and {theirs}.")
-        model = self if self._kind else other
-        merged = Stream.__new__(Stream)
-        merged.__dict__ |= model.__dict__
+        first, second = sorted((self._lock.here, other._lock.here), key=id)  # one order for all threads
+        with first, second:
+            return self._merged(other)
+
+    def _merged(self, other: Stream) -> Stream:
+        merged = (self if self._kind else other)._twin()
         state, addition = self._state, other._state
         if self._like is None and other._like is not None and self._kind:
             state = type(state).from_arrays(state.to_arrays(), other._like)
@@ -331,17 +370,22 @@ class Stream:
 
     def shell(self) -> Stream:
         """The stream without what is large or tied to a device: its sums and the framework of its batches."""
-        light = Stream.__new__(Stream)
-        light.__dict__ |= self.__dict__
-        light._state, light._like = self._fresh(), None
-        return light
+        return self.filled(self._fresh(), None)
 
     def filled(self, state: State, like: Array | None) -> Stream:
         """The stream with other sums, in the namespace of `like`."""
-        full = Stream.__new__(Stream)
-        full.__dict__ |= self.__dict__
+        full = self._twin()
         full._state, full._like = state, like
         return full
+
+    def __getstate__(self) -> dict[str, Any]:
+        with self._lock.here:  # a copy, since an update would change the sums while they are being copied or pickled
+            return self.__dict__ | {"_state": self._state.merge(self._fresh())}  # type: ignore[arg-type]
+
+    def _twin(self) -> Stream:
+        twin = Stream.__new__(Stream)
+        twin.__dict__ |= self.__dict__ | {"_lock": Lock()}
+        return twin
 
     # --- results -----------------------------------------------------------------------------------------------------------
 
@@ -366,6 +410,10 @@ class Stream:
         AccuracyWarning
             Some directions of a representation are of the size of the rounding of its values, so its rank is uncertain.
         """
+        with self._lock.here:
+            return self._result()
+
+    def _result(self) -> Any:
         if not self._kind:
             raise InvalidArrayError("No batch yet, so there is nothing to compute; call update first.")
         if isinstance(self._state, MinibatchHSIC):
@@ -429,25 +477,29 @@ class Stream:
         ------
         FileExistsError
             The file exists and `force` is false.
+        OSError
+            There is no room for it, or its folder cannot be written to. The file that was there is as it was.
         """
+        with self._lock.here:  # the arrays are those that an update would change
+            _FORMAT.write(path, self._arrays(), force=force)
+
+    def _arrays(self) -> dict[str, np.ndarray]:
         about = {
-            "simkit_stream": np.array(_FORMAT),
             "index": np.array(str(self.index)),
-            "rule": np.array([f"{key}={value}" for key, value in self._rule.items() if value], dtype=np.str_),
+            "rule": text_array([f"{key}={value}" for key, value in self._rule.items() if value]),
             "check_finite": np.array(self.check_finite),
             "max_bytes": np.array(self.max_bytes),
             "kind": np.array(self._kind),
-            "rows": np.array(self.rows, dtype=np.str_),
-            "columns": np.array(self.columns, dtype=np.str_),
+            "rows": text_array(self.rows),
+            "columns": text_array(self.columns),
             "layer_widths": np.array(self._widths, dtype=np.int64),
             "batches_seen": np.array(self.batches),
         }
         if self.projection is not None:
             p = self.projection
             about["projection"] = np.array([str(p.features), str(p.seed), p.kind])
-        state = {f"state_{name}": value for name, value in self._state.to_arrays().items()} if self._kind else {}
-        with whole_file(path, force=force) as temporary, temporary.open("wb") as file:
-            np.savez(file, allow_pickle=False, **about, **state)
+        state = self._state.to_arrays() if self._kind else {}
+        return about | {f"state_{name}": value for name, value in state.items()}
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Stream:
@@ -455,53 +507,57 @@ class Stream:
 
         Raises
         ------
-        ValueError
-            The file holds no saved stream, only a part of one, or one of another format.
-        UnknownNameError
+        CheckpointError
+            The file holds no saved stream, is damaged, or is of a newer format.
+        UnknownNameError, PluginError
             Its index is not installed here.
         """
-        with np.load(path, allow_pickle=False) as file:
-            if "simkit_stream" not in file:
-                raise ValueError(f"{os.fspath(path)} holds no saved stream; it holds {', '.join(file) or 'nothing'}.")
-            if int(file["simkit_stream"]) > _FORMAT:
-                raise ValueError(f"{os.fspath(path)} was written by a newer simkit; update simkit to read it.")
-            saved = dict(file)
-        try:
-            return cls._restored(saved)
-        except KeyError as missing:
-            raise ValueError(f"{os.fspath(path)} lacks {missing}: it is damaged. Stream the batches again.") from None
+        version, fields = _FORMAT.read(path)
+        loaded = cls._restored(version, fields)
+        if version >= _FORMAT.signed:
+            fields.finish()
+        return loaded
 
     @classmethod
-    def _restored(cls, saved: dict[str, np.ndarray]) -> Stream:
-        def strings(name: str) -> tuple[str, ...]:
-            return tuple(map(str, saved[name]))
-
-        rule: dict[str, Any] = dict(item.split("=", 1) for item in strings("rule"))
-        if "flatten" in rule:
-            rule["flatten"] = True
-        projection = None
-        if "projection" in saved:
-            features, seed, kind = strings("projection")
-            projection = RandomProjection(int(features), int(seed), kind)  # type: ignore[arg-type]
-        loaded = cls(
-            get_index(str(saved["index"])),
-            rule=rule,
-            check_finite=bool(saved["check_finite"]),
-            projection=projection,
-            max_bytes=int(saved["max_bytes"]),
-        )
-        loaded._kind, loaded.rows, loaded.columns = str(saved["kind"]), strings("rows"), strings("columns")
-        loaded._widths = tuple(map(int, saved["layer_widths"]))
-        loaded.batches = int(saved["batches_seen"])
+    def _restored(cls, version: int, fields: Fields) -> Stream:
+        try:
+            loaded = cls(
+                get_index(fields.text("index")),
+                rule=_rule(fields),
+                check_finite=fields.flag("check_finite"),
+                projection=_projection(fields),
+                max_bytes=fields.whole("max_bytes"),
+            )
+        except SpecError as error:
+            raise fields.wrong(str(error)) from error
+        loaded._kind = fields.text("kind", ("", *_SIDES))
+        loaded.rows, loaded.columns = (fields.texts(side, distinct=True) for side in ("rows", "columns"))
+        expected = {"": ((), ()), "pair": (("X",), ("Y",)), "layers": (loaded.rows,) * 2}
+        if (loaded.rows, loaded.columns) != expected.get(loaded._kind, (loaded.rows, loaded.columns)):
+            raise fields.wrong(f"'rows' {loaded.rows} and 'columns' {loaded.columns} are not those of {loaded._kind!r}")
+        loaded.batches = fields.whole("batches_seen")
+        names = list(dict.fromkeys(name for side in loaded._labels for name in side))
+        loaded._widths = fields.wholes("layer_widths", length=len(names))
         if loaded._kind:
-            if int(saved["simkit_stream"]) < 2 and isinstance(loaded._state, RootsOfBatches):
-                raise ValueError(
+            if version == 1 and isinstance(loaded._state, RootsOfBatches):
+                raise CheckpointError(
                     f"An earlier simkit gathered moments for {loaded.index}, in which small singular values are lost; this "
                     "one needs a root. Stream the batches again."
                 )
-            state = {name.removeprefix("state_"): value for name, value in saved.items() if name.startswith("state_")}
-            loaded._state = type(loaded._state).from_arrays(state)
+            loaded._state = type(loaded._state).from_arrays(fields.below("state_"))
+            loaded._check_restored(fields, names)
         return loaded
+
+    def _check_restored(self, fields: Fields, names: Sequence[str]) -> None:
+        """Raise unless the sums are of the layers and the kernel that the rest of a file speaks of."""
+        state = self._state
+        if isinstance(state, MinibatchHSIC):
+            rows, columns = self._sides_of_state
+            found = (state.kernel, *((state.xx.shape[0], state.yy.shape[0]) if state.batches else (len(rows), len(columns))))
+            if found != (self.index.kernel, len(rows), len(columns)):  # type: ignore[attr-defined]
+                raise fields.wrong("its sums are of other layers or of another kernel")
+        elif (state.names, state.widths) != (tuple(names), self._kept_widths(self._widths)):
+            raise fields.wrong(f"its sums are of other layers, {dict(zip(state.names, state.widths, strict=True))}")
 
     def __repr__(self) -> str:
         if not self._kind:
@@ -532,6 +588,25 @@ def _named(layers: Any) -> Mapping[Any, Any]:
 def _plain(kind: str, name: str) -> str:
     """The name that the user gave."""
     return name if kind == "pair" else name[2:]
+
+
+def _rule(fields: Fields) -> dict[str, Any]:
+    """The rule for maps of a file."""
+    rule: dict[str, Any] = dict(item.partition("=")[::2] for item in fields.texts("rule"))
+    allowed = {"flatten": ("True",), "maps": get_args(Maps), "channels": get_args(Channels)}
+    for key, value in rule.items():
+        if value not in allowed.get(key, ()):
+            raise fields.wrong(f"'rule' holds {key}={value}")
+    return {key: True if key == "flatten" else value for key, value in rule.items()}
+
+
+def _projection(fields: Fields) -> RandomProjection | None:
+    if "projection" not in fields:
+        return None
+    features, seed, kind = fields.texts("projection", length=3)
+    if not (features.isdecimal() and seed.isdecimal()):
+        raise fields.wrong(f"'projection' holds {(features, seed, kind)}")
+    return RandomProjection(int(features), int(seed), kind)  # type: ignore[arg-type]
 
 
 def _is_projectable(index: Index[Any]) -> bool:

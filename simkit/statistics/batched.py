@@ -5,13 +5,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from simkit.arrays import Array, constant_of, detach, namespace_of, placement, to_numpy
 from simkit.errors import InvalidArrayError
+from simkit.fields import Fields, text_array
 from simkit.representation import Representation
 from simkit.statistics.roots import Roots, rows_together
 
@@ -31,10 +33,33 @@ class Batched:
         The widest precision that each layer came in: "float32" or "float64".
     """
 
+    _is_whole = True
+
     def __init__(self) -> None:
         self.names: tuple[str, ...] = ()
         self.widths: tuple[int, ...] = ()
         self.given: tuple[str, ...] = ()
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Around changes of which all or none must happen: sums that were interrupted here are not used again.
+
+        Raises
+        ------
+        InvalidArrayError
+            An earlier change was interrupted.
+        """
+        self._check_whole()
+        self._is_whole = False
+        yield
+        self._is_whole = True
+
+    def _check_whole(self) -> None:
+        if not self._is_whole:
+            raise InvalidArrayError(
+                "An update was interrupted, so that a part of a batch is in these sums. Go on from the last checkpoint "
+                "(Stream.load, and the batches after it), or stream the batches again."
+            )
 
     @property
     def n(self) -> int:
@@ -120,14 +145,17 @@ class Batched:
     def _about(self) -> dict[str, np.ndarray]:
         """The layers as plain arrays."""
         return {
-            "names": np.array(self.names, dtype=np.str_),
+            "names": text_array(self.names),
             "widths": np.array(self.widths, dtype=np.int64),
-            "given": np.array(self.given, dtype=np.str_),
+            "given": text_array(self.given),
         }
 
-    def _set_about(self, arrays: Mapping[str, np.ndarray]) -> None:
-        self.names, self.given = (tuple(map(str, arrays[what])) for what in ("names", "given"))
-        self.widths = tuple(map(int, arrays["widths"]))
+    def _set_about(self, fields: Fields) -> None:
+        self.names = fields.texts("names", distinct=True)
+        self.widths = fields.wholes("widths", length=len(self.names))
+        self.given = fields.texts("given", length=len(self.names))
+        if not set(self.given) <= {"float32", "float64"}:
+            raise fields.wrong(f"'given' holds {self.given}; expected float32 or float64")
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self.n} examples: {_listed(self.names, self.widths) or 'no layers yet'}>"
@@ -174,7 +202,10 @@ class RootsOfBatches(Batched):
         for name, x in batch.items():
             eps = (rounding or {}).get(name, 0.0) or float(namespace_of(x).finfo(x.dtype).eps)
             self.rounding[name] = max(eps, self.rounding.get(name, 0.0))
-        parts = list(batch.values())
+        with self._changing():
+            self._put_aside(list(batch.values()))
+
+    def _put_aside(self, parts: Sequence[Array]) -> None:
         xp, m = namespace_of(*parts), parts[0].shape[0]
         if self._roots is None:
             self._roots = Roots.empty(self.names, self.widths, parts[0])
@@ -187,7 +218,7 @@ class RootsOfBatches(Batched):
             # A copy, since the caller may use the memory of the batch again.
             self._pending.append(xp.concat([xp.astype(x[rows, :], common, copy=False) for x in parts], axis=1))
             if self._waiting >= together:
-                self._flush()
+                self._take_in()
 
     def merge(self, other: RootsOfBatches) -> RootsOfBatches:
         """The state of the examples of both; neither changes.
@@ -223,8 +254,13 @@ class RootsOfBatches(Batched):
 
     def _flush(self) -> None:
         """Take the rows that were put aside into the root."""
-        if not self._pending or self._roots is None:
-            return
+        self._check_whole()
+        if self._pending:
+            with self._changing():
+                self._take_in()
+
+    def _take_in(self) -> None:
+        assert self._roots is not None
         xp = namespace_of(self._pending[0])
         rows = self._pending[0] if len(self._pending) == 1 else xp.concat(self._pending, axis=0)
         self._pending = []
@@ -284,14 +320,22 @@ class RootsOfBatches(Batched):
         return arrays | {f"root_{name}": values for name, values in self.roots.to_arrays().items()}
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, np.ndarray], like: Array | None = None) -> RootsOfBatches:
-        """What `to_arrays` wrote, in NumPy or in the namespace and on the device of `like`."""
-        state = cls()
-        state._set_about(arrays)
-        state.rounding = dict(zip(state.names, map(float, arrays["rounding"]), strict=True))
-        root = {name.removeprefix("root_"): values for name, values in arrays.items() if name.startswith("root_")}
-        state._roots = Roots.from_arrays(root, like)
-        counts = np.array(arrays["nonfinite"])
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray] | Fields, like: Array | None = None) -> RootsOfBatches:
+        """What `to_arrays` wrote, in NumPy or in the namespace and on the device of `like`.
+
+        Raises
+        ------
+        CheckpointError
+            A field is missing or is not what it must be.
+        """
+        state, fields = cls(), Fields.of(arrays)
+        state._set_about(fields)
+        rounding = fields.reals("rounding", (len(state.names),))
+        state.rounding = dict(zip(state.names, map(float, rounding), strict=True))
+        state._roots = Roots.from_arrays(fields.below("root_"), like)
+        if (state._roots.names, state._roots.widths) != (state.names, state.widths):
+            raise fields.wrong(f"its root is of the layers {_listed(state._roots.names, state._roots.widths)}")
+        counts = np.array(fields.reals("nonfinite", (len(state.names),)))
         state._nonfinite = counts if like is None else constant_of(counts, state._roots.origin, namespace_of(like))
         return state
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from simkit.arrays import Array, accumulation_dtype, detach, namespace_of, placement, to_numpy
 from simkit.errors import InvalidArrayError
+from simkit.fields import Fields
 from simkit.kernel import Kernel
 from simkit.linalg import is_ordinary
 from simkit.registry import get_kernel
@@ -77,8 +78,7 @@ class MinibatchHSIC:
         xx, yy = (estimate(own_sums(layers), "minibatch") for layers in (xs, ys))
         scales = [xp.stack([layer.scale for layer in layers]) for layers in (xs, ys)]
         units = [xp.where(is_ordinary(scale, xp), 1.0, scale) for scale in scales]
-        self._add(_Sums(xy, xx, yy, scales[0], scales[1]).in_units(units[0], units[1]))
-        self.batches, self.n = self.batches + 1, self.n + m
+        self._add(_Sums(xy, xx, yy, scales[0], scales[1]).in_units(units[0], units[1]), 1, m)
 
     def _prepared(self, layers: Mapping[str, Array], width: int) -> list[Prepared]:
         return [gather(Representation(detach(x), width, name), self.kernel, "minibatch") for name, x in layers.items()]
@@ -87,13 +87,14 @@ class MinibatchHSIC:
     def _sums(self) -> _Sums:
         return _Sums(self.xy, self.xx, self.yy, self.across, self.down)
 
-    def _add(self, part: _Sums) -> None:
+    def _add(self, part: _Sums, batches: int, n: int) -> None:
         if self.xy is not None:
             xp, own = namespace_of(self.xy), self._sums
             across, down = xp.maximum(own.across, part.across), xp.maximum(own.down, part.down)
             own, part = own.in_units(across, down), part.in_units(across, down)
             part = part._replace(xy=own.xy + part.xy, xx=own.xx + part.xx, yy=own.yy + part.yy)
-        self.xy, self.xx, self.yy, self.across, self.down = part
+        # All at once, so that an interrupt finds all or none of it.
+        self.__dict__.update(part._asdict(), batches=self.batches + batches, n=self.n + n)
 
     def merge(self, other: MinibatchHSIC) -> MinibatchHSIC:
         """The state of the batches of both; neither changes."""
@@ -105,8 +106,7 @@ class MinibatchHSIC:
     def absorb(self, other: MinibatchHSIC) -> None:
         """Add the batches of another state to this one."""
         if other.batches:
-            self._add(other._sums)
-            self.batches, self.n = self.batches + other.batches, self.n + other.n
+            self._add(other._sums, other.batches, other.n)
 
     def sums(self) -> tuple[HSICSums, HSICSums, HSICSums]:
         """Sums of (X, Y), (X, X), (Y, Y) of one imaginary batch of n examples whose HSICs are the means over the batches.
@@ -127,16 +127,24 @@ class MinibatchHSIC:
         return arrays | {name: to_numpy(getattr(self, name)) for name in _ARRAYS if self.batches}
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, np.ndarray], like: Array | None = None) -> MinibatchHSIC:
-        """What `to_arrays` wrote, in NumPy or in the namespace and on the device of `like`."""
-        state = cls(get_kernel(str(arrays["kernel"])))
-        state.batches, state.n = int(arrays["batches"]), int(arrays["n"])
-        for name in _ARRAYS:
-            if name in arrays:
-                setattr(state, name, _placed(arrays[name], like))
-        if state.xy is not None and state.across is None:  # of an earlier simkit
-            xp = namespace_of(state.xy)
-            state.across, state.down = xp.ones_like(state.xx), xp.ones_like(state.yy)
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray] | Fields, like: Array | None = None) -> MinibatchHSIC:
+        """What `to_arrays` wrote, in NumPy or in the namespace and on the device of `like`.
+
+        Raises
+        ------
+        CheckpointError
+            A field is missing or is not what it must be.
+        """
+        fields = Fields.of(arrays)
+        state = cls(get_kernel(fields.text("kernel")))
+        state.batches, state.n = fields.whole("batches"), fields.whole("n")
+        if state.batches:
+            xx, yy = (fields.reals(name, (None,)) for name in ("xx", "yy"))
+            xy = fields.reals("xy", (len(xx), len(yy)))
+            sums = _Sums(xy, xx, yy, np.ones_like(xx), np.ones_like(yy))
+            if "across" in fields or "down" in fields:  # an earlier simkit had none
+                sums = sums._replace(across=fields.reals("across", xx.shape), down=fields.reals("down", yy.shape))
+            state.__dict__.update({name: _placed(values, like) for name, values in sums._asdict().items()})
         return state
 
 

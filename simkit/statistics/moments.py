@@ -32,8 +32,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from simkit.arrays import Array, Namespace, accumulation_dtype, namespace_of, placement, to_numpy
-from simkit.errors import NeedsAllExamplesError
-from simkit.files import whole_file
+from simkit.checkpoint import Format
+from simkit.errors import CheckpointError, NeedsAllExamplesError
+from simkit.fields import Fields
 from simkit.index import Index
 from simkit.kernels.linear import is_linear
 from simkit.linalg import is_ordinary, power_of_two, squared_norm, total, vecdot, widen
@@ -47,9 +48,8 @@ __all__ = ["Moments", "needs", "score_pairs", "scores_from"]
 _ROWS = 4096
 # Mean squared lengths whose squares and cubes stay in the range of float32, also summed over a block.
 _ORDINARY = (1e-15, 1e15)
-_FORMAT = 2  # of saved files; in 1 there were no units, and means in one number
+_FORMAT = Format("simkit_moments", version=2, signed=2, what="Moments", remedy="Gather the moments again.")
 _ARRAYS = ("_origin", "_shift", "_unit", "_scatter", "_nonfinite", "_third", "_fourth")
-_OF_THIRD_ORDER = ("_third", "_fourth")
 
 
 class Moments(Batched):
@@ -105,24 +105,26 @@ class Moments(Batched):
             Other layers than before, or different numbers of examples.
         """
         batch = self._noted(layers)
-        xp = namespace_of(*batch.values())
-        first = next(iter(batch.values()))
+        with self._changing():
+            self._put_aside(list(batch.values()))
+
+    def _put_aside(self, parts: Sequence[Array]) -> None:
+        xp, m = namespace_of(*parts), parts[0].shape[0]
         if self._origin is None:
-            self._begin(first, xp)
-        m = first.shape[0]
-        common = xp.result_type(*(x.dtype for x in batch.values()))
+            self._begin(parts[0], xp)
+        common = xp.result_type(*(x.dtype for x in parts))
         start = 0
         while start < m:
             many = slice(start, min(start + 2 * _ROWS, m))
-            if not self._pending and m - start >= _ROWS and self._take_plain([x[many, :] for x in batch.values()]):
+            if not self._pending and m - start >= _ROWS and self._take_plain([x[many, :] for x in parts]):
                 start = many.stop
                 continue
             rows = slice(start, min(start + _ROWS, m))
             start = rows.stop
             # A copy, since the caller may use the memory of the batch again.
-            self._pending.append(xp.concat([xp.astype(x[rows, :], common, copy=False) for x in batch.values()], axis=1))
+            self._pending.append(xp.concat([xp.astype(x[rows, :], common, copy=False) for x in parts], axis=1))
             if sum(part.shape[0] for part in self._pending) >= _ROWS:
-                self._flush()
+                self._take_in()
 
     def merge(self, other: Moments) -> Moments:
         """The moments of the examples of both; neither changes.
@@ -152,9 +154,10 @@ class Moments(Batched):
         self._check_mergeable(other, "third_order")
         self._flush()
         other._flush()
-        self.given = tuple(map(max, self.given, other.given))
-        self._nonfinite = self._nonfinite + other._nonfinite
-        self._add(other._sums if self._n else other.copy()._sums)  # sums are added to in place
+        with self._changing():
+            self.given = tuple(map(max, self.given, other.given))
+            self._nonfinite = self._nonfinite + other._nonfinite
+            self._add(other._sums if self._n else other.copy()._sums)  # sums are added to in place
 
     @property
     def place(self) -> Array:
@@ -212,8 +215,12 @@ class Moments(Batched):
 
     def _flush(self) -> None:
         """Take the rows that were put aside into the sums."""
-        if not self._pending:
-            return
+        self._check_whole()
+        if self._pending:
+            with self._changing():
+                self._take_in()
+
+    def _take_in(self) -> None:
         xp = namespace_of(self._pending[0])
         rows = self._pending[0] if len(self._pending) == 1 else xp.concat(self._pending, axis=0)
         self._pending = []
@@ -455,29 +462,31 @@ class Moments(Batched):
         return arrays
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, np.ndarray], like: Array | None = None) -> Moments:
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray] | Fields, like: Array | None = None) -> Moments:
         """What `to_arrays` wrote, in NumPy or in the namespace and on the device of `like`.
 
         Raises
         ------
-        ValueError
-            It is of another kind.
+        CheckpointError
+            A field is missing or is not what it must be, or the state is of another kind.
         """
-        if "whitening_mean" in arrays:
-            raise ValueError(
+        fields = Fields.of(arrays)
+        if "whitening_mean" in fields:
+            raise CheckpointError(
                 "This state was gathered in whitened coordinates, by the second pass of an earlier simkit, which needs none "
                 "any more. Stream the batches again with simkit.stream, once."
             )
-        moments = cls(third_order=bool(arrays["third_order"]))
-        moments._set_about(arrays)
-        moments._n = int(arrays["n"])
-        if "mean" in arrays:  # of format 1
-            mean = arrays["mean"]
-            arrays = {**arrays, "origin": mean, "shift": np.zeros_like(mean), "unit": np.ones_like(mean)}
-        for name in _ARRAYS:
-            if name in _OF_THIRD_ORDER and not moments.third_order:
-                continue
-            values = np.array(arrays[name[1:]])  # a copy: states add in place
+        moments = cls(third_order=fields.flag("third_order"))
+        moments._set_about(fields)
+        moments._n = fields.whole("n")
+        layers, width = len(moments.widths), sum(moments.widths)
+        shapes = {
+            **dict.fromkeys(("_origin", "_shift", "_unit"), (width,)),
+            **{"_scatter": (width, width), "_nonfinite": (layers,)},
+            **({"_third": (layers, width), "_fourth": (layers, layers)} if moments.third_order else {}),
+        }
+        for name, shape in shapes.items():
+            values = _field(fields, name[1:], shape)
             if like is not None:
                 xp = namespace_of(like)
                 values = xp.asarray(values, dtype=accumulation_dtype(like, xp), **placement(like))
@@ -496,8 +505,7 @@ class Moments(Batched):
         FileExistsError
             The file exists and `force` is false.
         """
-        with whole_file(path, force=force) as temporary, temporary.open("wb") as file:
-            np.savez(file, allow_pickle=False, simkit_moments=np.array(_FORMAT), **self.to_arrays())
+        _FORMAT.write(path, self.to_arrays(), force=force)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], like: Array | None = None) -> Moments:
@@ -505,18 +513,22 @@ class Moments(Batched):
 
         Raises
         ------
-        ValueError
-            The file holds no saved Moments, only a part of them, or of another format.
+        CheckpointError
+            The file holds no saved Moments, is damaged, or is of a newer format.
         """
-        with np.load(path, allow_pickle=False) as file:
-            if "simkit_moments" not in file:
-                raise ValueError(f"{os.fspath(path)} holds no saved Moments; it holds {', '.join(file) or 'nothing'}.")
-            if int(file["simkit_moments"]) > _FORMAT:
-                raise ValueError(f"{os.fspath(path)} was written by a newer simkit; update simkit to read it.")
-            try:
-                return cls.from_arrays(dict(file), like)
-            except KeyError as missing:
-                raise ValueError(f"{os.fspath(path)} lacks {missing}: it is damaged. Gather the moments again.") from None
+        version, fields = _FORMAT.read(path)
+        moments = cls.from_arrays(fields, like)
+        if version >= _FORMAT.signed:
+            fields.finish()
+        return moments
+
+
+def _field(fields: Fields, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """A copy of a field, since states add in place; an earlier simkit had no units, and means in one number."""
+    if name in ("origin", "shift", "unit") and name not in fields and "mean" in fields:
+        mean = fields.reals("mean", shape)
+        return {"origin": np.array(mean), "shift": np.zeros_like(mean), "unit": np.ones_like(mean)}[name]
+    return np.array(fields.reals(name, shape))
 
 
 class _Sums(NamedTuple):

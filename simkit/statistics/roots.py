@@ -36,6 +36,7 @@ from typing import Any, final
 import numpy as np
 
 from simkit.arrays import Array, Namespace, accumulation_dtype, detach, namespace_of, placement, to_numpy
+from simkit.fields import Fields, text_array
 from simkit.guard import in_library
 from simkit.index import Index
 from simkit.linalg import cross, identity, is_ordinary, powers_of_two, triangle, widen
@@ -308,7 +309,7 @@ class Roots:
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Everything as plain NumPy arrays, for a file without pickle; `from_arrays` reads it."""
         arrays = {
-            "names": np.array(self.names, dtype=np.str_),
+            "names": text_array(self.names),
             "widths": np.array(self.widths, dtype=np.int64),
             "n": np.array(self.n),
             "floor": np.array(self.floor),
@@ -318,25 +319,39 @@ class Roots:
         return arrays | {name: to_numpy(x) for name, x in self.arrays.items()}
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, np.ndarray], like: Array | None = None) -> Roots:
-        """What `to_arrays` wrote, in NumPy or in the namespace and on the device of `like`."""
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray] | Fields, like: Array | None = None) -> Roots:
+        """What `to_arrays` wrote, in NumPy or in the namespace and on the device of `like`.
+
+        Raises
+        ------
+        CheckpointError
+            A field is missing or is not what it must be.
+        """
+        fields = Fields.of(arrays)
+        names = fields.texts("names", distinct=True)
+        widths = fields.wholes("widths", length=len(names))
+        width = sum(widths)
+        shapes: dict[str, tuple[int | None, ...]] = dict.fromkeys(_ABOUT, (width,))
+        shapes |= {"scatter": (width, width)} if "scatter" in fields else {"triangle": (None, width)}
 
         def placed(name: str) -> Array:
-            values = np.ones_like(arrays["origin"]) if name == "unit" and name not in arrays else np.array(arrays[name])
+            if name == "unit" and name not in fields:  # an earlier simkit had none
+                values = np.ones((width,))
+            else:
+                values = np.array(fields.reals(name, shapes[name]))
             if like is None:
                 return values
             xp = namespace_of(like)
             return xp.asarray(values, dtype=accumulation_dtype(like, xp), **placement(like))
 
-        kept = "scatter" if "scatter" in arrays else "triangle"
         return cls(
-            names=tuple(map(str, arrays["names"])),
-            widths=tuple(map(int, arrays["widths"])),
-            n=int(arrays["n"]),
-            floor=float(arrays["floor"]),
-            enough=float(arrays["enough"]),
-            ill_conditioned=bool(arrays["ill_conditioned"]),
-            **{name: placed(name) for name in (*_ABOUT, kept)},
+            names=names,
+            widths=widths,
+            n=fields.whole("n"),
+            floor=fields.number("floor"),
+            enough=fields.number("enough"),
+            ill_conditioned=fields.flag("ill_conditioned"),
+            **{name: placed(name) for name in shapes},
         )
 
 
