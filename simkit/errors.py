@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = [
     "AccuracyWarning",
     "ConstantInputWarning",
+    "DataWarning",
     "InferenceError",
     "InferenceWarning",
     "InvalidArrayError",
@@ -14,6 +15,7 @@ __all__ = [
     "PluginError",
     "SimkitError",
     "SpecError",
+    "TooLargeError",
     "UnknownNameError",
 ]
 
@@ -50,6 +52,10 @@ class NeedsAllExamplesError(SimkitError, ValueError):
     """The index needs all examples at once, so it cannot be computed from a stream or from chunks."""
 
 
+class TooLargeError(SimkitError, MemoryError):
+    """The work would need more memory than there is; the message says what would fit."""
+
+
 class InferenceError(SimkitError, ValueError):
     """An interval is not valid, or not defined, in the way that was asked for; the message says which way there is."""
 
@@ -64,3 +70,7 @@ class AccuracyWarning(RuntimeWarning):
 
 class ConstantInputWarning(RuntimeWarning):
     """A representation does not vary over the examples, as the index sees it, so its similarity is undefined (nan)."""
+
+
+class DataWarning(RuntimeWarning):
+    """A file may not hold all that it declares; the message says how much is missing."""
