@@ -75,7 +75,9 @@ def compare(  # noqa: PLR0917  (Typer passes by name)
     )
     column = _column(ids, no_ids, (a, b or a))
     if in_chunks and max_bytes is not None:
-        raise ValueError("--max-bytes is about files that are read whole, and these are read in chunks; --chunks bounds those.")
+        raise ValueError(
+            "--max-bytes is about files that are read whole, and these are read in chunks; --chunks bounds those."
+        )
     read = (
         partial(_open_activations, chunks=chunks, ids=column, missing=missing)
         if in_chunks

@@ -16,11 +16,11 @@ _LONGEST = 300  # characters of another library's message; some repeat the whole
 def reading(complaint: str) -> Iterator[None]:
     """Complain, such as that "x.npy cannot be read as .npy", if the block fails.
 
-    Errors of simkit, missing files and missing libraries pass as they are, and so does whatever stops the program.
+    Errors of simkit and missing libraries pass as they are, and so does whatever stops the program.
     """
     try:
         yield
-    except (SimkitError, FileNotFoundError, ImportError):
+    except (SimkitError, ImportError):
         raise
     except MemoryError as error:
         raise InvalidArrayError(f"{complaint}: the memory does not suffice for what it declares.") from error

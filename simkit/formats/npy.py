@@ -66,8 +66,10 @@ def read_header(file: IO[bytes], size: int, path: Path, name: str = "") -> NpyHe
             f"{path} holds pickled Python objects, which can run code when they are read. Save arrays of numbers instead: "
             f"numpy.savez({path.with_suffix('.npz').name!r}, **layers), or numpy.save for a single one."
         )
-    if min(header.shape, default=0) < 0:
-        raise InvalidArrayError(f"{where} declares the shape {header.shape}, which is negative: the file is damaged.")
+    if not all(0 <= length < 2**63 for length in header.shape):
+        raise InvalidArrayError(
+            f"{where} declares the shape {header.shape!r:.99}, negative or too large: the file is damaged."
+        )
     check_numbers(header, size, where)
     return header
 
@@ -81,8 +83,8 @@ def check_numbers(header: NpyHeader, size: int, where: str) -> None:
     if there < header.nbytes:
         raise InvalidArrayError(f"{declared} and holds {there}: it is cut off or damaged.")
     raise InvalidArrayError(
-        f"{declared} and holds {there}: damaged, or several arrays in one file. numpy.load(path) reads the first one; save each "
-        "in a file of its own."
+        f"{declared} and holds {there}: damaged, or several arrays in one file. numpy.load(path) reads the first; save "
+        "each in a file of its own."
     )
 
 

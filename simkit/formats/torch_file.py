@@ -58,8 +58,8 @@ def _check_entry(key: Any, value: Any, layers: dict[str, Any], path: Path) -> No
         )
     if not isinstance(value, torch.Tensor):
         raise InvalidArrayError(
-            f"{path}: {str(key)!r} is a {type(value).__name__}; expected a tensor, or a dictionary of tensors. Save these alone: "
-            "torch.save({name: x for name, x in torch.load(path).items() if isinstance(x, torch.Tensor)}, path)."
+            f"{path}: {str(key)!r} is a {type(value).__name__}; expected a tensor or a dictionary of tensors. Save these "
+            "alone: torch.save({name: x for name, x in torch.load(path).items() if isinstance(x, torch.Tensor)}, path)."
         )
 
 

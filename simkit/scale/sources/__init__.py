@@ -65,7 +65,8 @@ def open_source(
     InvalidArrayError
         The file is of another kind, damaged, empty, a pipe or a device, or holds pickled objects; the files of a folder
         differ in their columns; `ids` is no column, or has missing values; a column of a layer is called like a label;
-        chunks are missing, and `missing` is "error". While computing: the file has changed since it was opened, or is damaged.
+        chunks are missing, and `missing` is "error". While computing: the file is damaged, or has changed since it was
+        opened.
     TooLargeError
         A chunk would not fit into the memory.
     ImportError

@@ -36,7 +36,8 @@ def open_hdf5(path: Path, missing: Missing) -> dict[str, Rows]:
             report_missing(path, name, missing, absent=absent, total=total, fill=dataset.fillvalue)
         return HDF5(str(path), name, stamp, dataset.shape, dataset.dtype, dataset.chunks[0] if dataset.chunks else 1)
 
-    stamp, names = stamp_of(path), []
+    names: list[str] = []
+    stamp = stamp_of(path)
     with h5py.File(path, "r") as file:
         file.visit(names.append)
         items = {name: file[name] for name in names}

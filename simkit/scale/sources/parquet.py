@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -36,22 +37,28 @@ class Parquet(Rows):
     groups: tuple[RowGroup, ...] = ()
     columns: tuple[str, ...] = ()
 
-    def check_unchanged(self) -> None:
-        """Nothing: each file is checked when its part is read."""
+    def check_unchanged(self, start: int, stop: int) -> None:
+        """Raise if a file that holds some of these rows is another one than that which was opened."""
+        for file, stamp in {group.file: group.stamp for group, _ in self._groups(start, stop)}.items():
+            check_stamp(Path(file), stamp)
 
     def read(self, start: int, stop: int) -> np.ndarray:
         """Rows `start` to `stop`."""
-        parts, before = [np.empty((0, *self.shape[1:]), self.dtype)], 0
-        for group in self.groups:
-            if before < stop and group.end > start:
-                table = self._table(group)
-                if len(table) != group.end - before:
-                    raise InvalidArrayError(
-                        f"{group.file}: row group {group.group} has not the rows that the file declares."
-                    )
-                parts.append(self._values(table.slice(max(start - before, 0), min(stop, group.end) - max(start, before))))
-            before = group.end
+        parts = [np.empty((0, *self.shape[1:]), self.dtype)]
+        for group, begin in self._groups(start, stop):
+            table = open_file(Path(group.file)).read_row_group(group.group, columns=list(self.columns))
+            if len(table) != group.end - begin:
+                raise InvalidArrayError(f"{group.file}: row group {group.group} has not the rows that the file declares.")
+            parts.append(self._values(table.slice(max(start - begin, 0), min(stop, group.end) - max(start, begin))))
         return np.concatenate(parts)
+
+    def _groups(self, start: int, stop: int) -> Iterator[tuple[RowGroup, int]]:
+        """The row groups that hold some of these rows, each with its first row."""
+        begin = 0
+        for group in self.groups:
+            if begin < stop and group.end > start:
+                yield group, begin
+            begin = group.end
 
     def blocks(self, size: int) -> int | tuple[int, ...]:
         """Whole row groups."""
@@ -62,13 +69,6 @@ class Parquet(Rows):
                 start = before
             before = group.end
         return (*blocks, before - start)
-
-    def _table(self, group: RowGroup) -> Any:
-        file = Path(group.file)
-        check_stamp(file, group.stamp)
-        table = open_file(file).read_row_group(group.group, columns=list(self.columns))
-        check_stamp(file, group.stamp)
-        return table
 
     def _values(self, table: Any) -> np.ndarray:
         if not self.name:

@@ -15,7 +15,7 @@ from simkit.formats.damage import reading
 from simkit.formats.room import in_words
 from simkit.memory import available
 
-__all__ = ["Missing", "Rows", "Stamp", "lazy_array", "report_missing", "stamp_of"]
+__all__ = ["Missing", "Rows", "Stamp", "check_stamp", "lazy_array", "report_missing", "stamp_of"]
 
 Missing = Literal["warn", "error", "ignore"]
 Stamp = tuple[int, int]
@@ -56,7 +56,7 @@ class Rows:
     @property
     def row_bytes(self) -> int:
         """Bytes of one example."""
-        return max(1, math.prod(self.shape[1:])) * self.dtype.itemsize
+        return max(1, math.prod(self.shape[1:]) * self.dtype.itemsize)
 
     def key(self, chunks: int | None) -> str:
         """Deterministic: the same part of the same file is read once."""
@@ -78,16 +78,16 @@ class Rows:
     def _checked(self, start: int, stop: int) -> np.ndarray:
         """Rows `start` to `stop` of the file as it was when it was opened."""
         where = f"{self.path}{f': {self.name!r}' if self.name else ''}, rows {start} to {stop}"
-        self.check_unchanged()
+        self.check_unchanged(start, stop)
         with reading(f"{where}, cannot be read: the file is damaged"):
             values = self.read(start, stop)
-        self.check_unchanged()  # what was replaced while it was read
+        self.check_unchanged(start, stop)  # what was replaced while it was read
         if values.shape != (stop - start, *self.shape[1:]):
             raise InvalidArrayError(f"{where}: values of shape {values.shape} are stored there; the file is damaged.")
         return values.astype(self.dtype, copy=False)
 
-    def check_unchanged(self) -> None:
-        """Raise if what is read is not what was opened."""
+    def check_unchanged(self, start: int, stop: int) -> None:
+        """Raise if what rows `start` to `stop` are read from is not what was opened."""
         check_stamp(Path(self.path), self.stamp)
 
     def read(self, start: int, stop: int) -> np.ndarray:
@@ -114,13 +114,14 @@ def check_stamp(path: Path, stamp: Stamp) -> None:
         )
 
 
-def report_missing(path: Path, name: str, missing: Missing, *, absent: int, total: int, fill: Any) -> None:
-    """Say that chunks of an array were never written, in the way that the caller chose."""
-    if not absent or missing == "ignore":
+def report_missing(path: Path, name: str, missing: Missing, *, absent: int | None, total: int, fill: Any) -> None:
+    """Say in the way that the caller chose how many chunks of an array were never written; None: too many to count."""
+    if absent == 0:
         return
+    what = f"{'an unknown number' if absent is None else absent} of {total} chunks{f' of {name!r}' if name else ''}"
     text = (
-        f"{path}: {absent} of {total} chunks{f' of {name!r}' if name else ''} were never written and read as {fill}. Stores "
-        "leave out chunks that hold nothing else, and writers that were stopped leave out the rest."
+        f"{path}: {what} were never written and read as {fill}. Stores leave out chunks that hold nothing else, and writers "
+        "that were stopped leave out the rest."
     )
     if missing == "error":
         raise InvalidArrayError(f"{text} Write them, or open the file with missing='ignore' (--missing ignore).")
