@@ -22,7 +22,7 @@ def check_archive(archive: zipfile.ZipFile, path: Path, max_bytes: int | None) -
 
 def read_npz(path: Path, max_bytes: int | None) -> dict[str, np.ndarray]:
     """All arrays by name, in the order of the file; every header is checked before an array is read."""
-    if not zipfile.is_zipfile(path):
+    if not _is_archive(path):
         raise InvalidArrayError(
             f"{path} does not begin as a .npz file does: damaged, or another kind of file under this name."
         )
@@ -33,6 +33,12 @@ def read_npz(path: Path, max_bytes: int | None) -> dict[str, np.ndarray]:
             with archive.open(member) as file:
                 read_header(file, member.file_size, path, name)
         return {name: _array(archive, member) for name, member in members.items()}
+
+
+def _is_archive(path: Path) -> bool:
+    """Whether it begins as an archive does, too: `zipfile` looks at the end of a file only."""
+    with path.open("rb") as file:
+        return file.read(4) in (b"PK\x03\x04", b"PK\x05\x06") and zipfile.is_zipfile(path)
 
 
 def _members(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo]:
