@@ -421,6 +421,16 @@ def test_chunks_larger_than_the_memory(tmp_path, monkeypatch):
         simkit.open_source(tmp_path / "x.npy", chunks=1)
 
 
+def test_on_a_cluster_it_is_the_memory_of_the_workers_that_counts(tmp_path, monkeypatch):
+    distributed = pytest.importorskip("distributed")
+    np.save(tmp_path / "x.npy", np.zeros((100, 30)))
+    monkeypatch.setattr("simkit.scale.sources.rows.available", lambda: 100)
+    with distributed.Client(processes=False, n_workers=1, threads_per_worker=1, dashboard_address=None):
+        assert simkit.open_source(tmp_path / "x.npy").shape == (100, 30)
+    with pytest.raises(TooLargeError, match="Not one row fits"):
+        simkit.open_source(tmp_path / "x.npy")
+
+
 def test_more_chunks_than_dask_holds(tmp_path, monkeypatch):
     np.save(tmp_path / "x.npy", np.zeros((10_000, 3)))
     monkeypatch.setattr("simkit.scale.sources.rows._MOST_CHUNKS", 1000)

@@ -93,7 +93,7 @@ def _in_words(error: BaseException) -> str:
 
 def _numpy(path: Path) -> dict[str, np.ndarray]:
     found = np.load(path, allow_pickle=False)
-    return {"": found} if isinstance(found, np.ndarray) else {name: found[name] for name in found.files}
+    return {"": found} if isinstance(found, np.ndarray) else {name: found[name] for name in found.files if name[-1:] != "/"}
 
 
 def _safetensors(path: Path) -> dict[str, np.ndarray]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -141,6 +143,16 @@ def lazy_array(rows: Rows, chunks: int | None) -> Any:
     return da.from_array(rows, chunks=(blocks, *rest), name=rows.key(chunks), asarray=False, inline_array=True)
 
 
+def _room() -> int | None:
+    """Bytes of memory that a chunk may take; None on a cluster, where it is not this machine that reads it."""
+    distributed = sys.modules.get("distributed")
+    if distributed is not None:
+        with contextlib.suppress(ValueError):  # there is no client
+            distributed.default_client()
+            return None
+    return available()
+
+
 def _smaller(rows: Rows, fitting: int) -> str:
     """What to do where only `fitting` rows fit into the memory."""
     if not fitting:
@@ -153,7 +165,7 @@ def _smaller(rows: Rows, fitting: int) -> str:
 def _check_blocks(rows: Rows, blocks: int | tuple[int, ...]) -> None:
     """Raise if a chunk does not fit into the memory, or if there are more than Dask can hold."""
     where = f"{rows.path}{f': {rows.name!r}' if rows.name else ''} has shape {rows.shape}"
-    largest, room = max(blocks, default=0) if isinstance(blocks, tuple) else blocks, available()
+    largest, room = max(blocks, default=0) if isinstance(blocks, tuple) else blocks, _room()
     together = max(largest, min(rows.stored, rows.shape[0]))
     if room is not None and together * rows.row_bytes > room:
         raise TooLargeError(
