@@ -1,7 +1,8 @@
 """Change files and specs at random, and look for raw exceptions, crashes, endless work and numbers that are wrong.
 
 ``python -m benchmarks.fuzz --seconds 60`` goes through all kinds in turn and ends with exit code 1 if there was a finding,
-which it keeps with the input, made as small as it got. Each round is a process with limits of memory and time: the C library of HDF5 crashes on some damaged files, which is counted and is no finding of simkit's.
+which it keeps with the input, made as small as it got. Each round is a process of its own, with limits of memory and time.
+A crash of one is counted and is no finding: the C library of HDF5 crashes on some damaged files.
 """
 
 from __future__ import annotations
