@@ -16,6 +16,7 @@ from simkit.cli.app import run
 from simkit.errors import DataWarning, InvalidArrayError, SimkitError, TooLargeError
 from simkit.formats.damage import reading
 from simkit.io import read_activations
+from simkit.scale.sources.rows import Rows, stamp_of
 
 pytest.importorskip("dask.array")
 
@@ -263,6 +264,16 @@ def test_a_file_that_changes_while_it_is_read(tmp_path, rng, monkeypatch):
         computed(lazy)
 
 
+def test_rows_that_are_not_there(tmp_path):
+    class Short(Rows):
+        def read(self, start, stop):
+            return np.zeros((stop - start - 1, 3))
+
+    path = save_npy(tmp_path / "x.npy", np.zeros((8, 3)))
+    with pytest.raises(InvalidArrayError, match=r"x\.npy, rows 2 to 6: values of shape \(3, 3\) are stored there"):
+        Short(str(path), "", stamp_of(path), (8, 3), np.dtype(float))[2:6]
+
+
 def test_other_files_of_a_folder_may_change(tmp_path, rng):
     x = rng.standard_normal((8, 3))
     changed = save_parquet_folder(tmp_path / "x.parquet", x)
@@ -326,6 +337,20 @@ def test_chunks_that_were_never_written(tmp_path, make, suffix, written, count):
     assert caught[0].filename == __file__
     with pytest.raises(InvalidArrayError, match=said):
         simkit.open_source(path, missing="error")
+
+
+def test_files_that_a_virtual_dataset_shows(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    layout = h5py.VirtualLayout((4, 3), "f8")
+    for k in range(2):
+        layout[2 * k : 2 * k + 2] = h5py.VirtualSource(f"{k}.h5", "x", (2, 3))
+    with h5py.File(tmp_path / "x.h5", "w") as opened:
+        opened.create_virtual_dataset("x", layout)
+    save_hdf5(tmp_path / "0.h5", np.ones((2, 3)))
+    with pytest.warns(DataWarning, match="1 of 2 chunks of 'x'"):
+        simkit.open_source(tmp_path / "x.h5")
+    save_hdf5(tmp_path / "1.h5", np.ones((2, 3)))
+    np.testing.assert_array_equal(computed(simkit.open_source(tmp_path / "x.h5", missing="error")["x"]), np.ones((4, 3)))
 
 
 def test_missing_chunks_on_the_command_line(tmp_path, simkit_compare):
