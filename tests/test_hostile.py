@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -164,3 +166,35 @@ def test_remedies_for_tensors_work(name, remedy, tmp_path):
     torch.save(remedy(torch, torch.load(FOLDER / f"{name}.pt")), path)
     assert all(x.ndim == 2 for x in read_whole(path).values())
     path.unlink()
+
+
+IN_LITTLE_MEMORY = """
+import resource, warnings
+import dask.array, h5py, pyarrow.parquet, torch, zarr
+from hostile import CASES, FOLDER
+from simkit.errors import SimkitError
+from test_hostile import read_chunks, read_whole
+
+warnings.simplefilter("ignore")
+resource.setrlimit(resource.RLIMIT_DATA, (4 * 2**30,) * 2)
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+read_chunks(FOLDER / "good3.zarr"), read_chunks(FOLDER / "good.parquet"), read_whole(FOLDER / "tensor.pt")
+before = peak()
+for name in CASES:
+    for read in (read_whole, read_chunks):
+        try:
+            read(FOLDER / name)
+        except SimkitError:
+            pass
+print((peak() - before) // 1024)
+"""
+
+
+@pytest.mark.timeout(110)
+def test_no_file_takes_much_memory():
+    call = [sys.executable, "-c", IN_LITTLE_MEMORY]
+    paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    done = subprocess.run(
+        call, capture_output=True, text=True, timeout=100, check=True, env=os.environ | {"PYTHONPATH": paths}
+    )
+    assert int(done.stdout) < 300  # MiB above the libraries; a file declares up to 10^30 bytes
