@@ -7,16 +7,24 @@ import importlib.util
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
+
+import array_api_compat
 
 from simkit.errors import TooLargeError
 
-__all__ = ["available", "refuse_if_too_large"]
+__all__ = ["WORTH_ASKING", "available", "available_to", "refuse_if_too_large"]
 
-_WORTH_ASKING = 2**28  # bytes; less is there, or the system says so at once
-_GROUPS = Path("/sys/fs/cgroup")
+WORTH_ASKING = 2**28  # bytes; less is there, or the system says so at once
+_PROCESSES, _GROUPS = Path("/proc"), Path("/sys/fs/cgroup")
 
 
-def refuse_if_too_large(needed: int, what: str, remedy: str | Callable[[int], str]) -> None:
+def refuse_if_too_large(
+    needed: int,
+    what: str,
+    remedy: str | Callable[[int], str],
+    room: Callable[[], int | None] | None = None,
+) -> None:
     """Raise if `needed` bytes are more than there are; it costs nothing for less than 256 MiB.
 
     Parameters
@@ -27,18 +35,20 @@ def refuse_if_too_large(needed: int, what: str, remedy: str | Callable[[int], st
         The beginning of the message: what needs them.
     remedy : str or callable
         What would fit, given the bytes that are available.
+    room : callable, optional
+        Bytes that are available, where it is not the memory of the host that counts.
 
     Raises
     ------
     TooLargeError
     """
-    if needed < _WORTH_ASKING:
+    if needed < WORTH_ASKING:
         return
-    room = available()
-    if room is None or needed <= room:
+    there = (room or available)()
+    if there is None or needed <= there:
         return
-    advice = remedy if isinstance(remedy, str) else remedy(room)
-    raise TooLargeError(f"{what}: {_size(needed)} needed, {_size(room)} available. {advice}")
+    advice = remedy if isinstance(remedy, str) else remedy(there)
+    raise TooLargeError(f"{what}: {_size(needed)} of memory needed, {_size(there)} available. {advice}")
 
 
 def available() -> int | None:
@@ -47,13 +57,19 @@ def available() -> int | None:
     return max(0, min(rooms)) if rooms else None
 
 
+def available_to(x: Any) -> int | None:
+    """Bytes that may still be allocated where an array lies; None if unknown, as on a GPU."""
+    device = array_api_compat.device(x)
+    return available() if "cpu" in str(getattr(device, "platform", device)).lower() else None
+
+
 def _size(number: float) -> str:
     return f"{number / 1e9:.1f} GB" if number >= 1e9 else f"{number / 1e6:.0f} MB"
 
 
 def _of_machine() -> Iterator[int]:
     with contextlib.suppress(OSError, ValueError, KeyError):
-        values = _numbers(Path("/proc/meminfo"), 1024)
+        values = _numbers(_PROCESSES / "meminfo", 1024)
         yield values["MemAvailable"] + values["SwapFree"]
         return
     if importlib.util.find_spec("psutil") is not None:
@@ -65,7 +81,7 @@ def _of_machine() -> Iterator[int]:
 def _of_control_groups() -> Iterator[int]:
     """What the memory limits of containers and of batch systems leave; file pages can be taken back."""
     with contextlib.suppress(OSError, ValueError):
-        for line in Path("/proc/self/cgroup").read_text().splitlines():
+        for line in (_PROCESSES / "self/cgroup").read_text().splitlines():
             _, controllers, path = line.split(":", 2)
             if controllers == "":
                 yield from _of_folders(_GROUPS, path, "memory.max", "memory.current", "")
@@ -90,7 +106,7 @@ def _of_limits() -> Iterator[int]:
     import resource
 
     with contextlib.suppress(OSError, ValueError, KeyError):
-        used = _numbers(Path("/proc/self/status"), 1024)
+        used = _numbers(_PROCESSES / "self/status", 1024)
         for kind, name in ((resource.RLIMIT_AS, "VmSize"), (resource.RLIMIT_DATA, "VmData")):
             limit = resource.getrlimit(kind)[0]
             if limit != resource.RLIM_INFINITY:

@@ -154,13 +154,21 @@ def test_what_stops_the_program_is_no_damage(stop):
 
 
 @pytest.mark.parametrize(
-    "error", [MemoryError(), RecursionError("x"), UnicodeDecodeError("utf-8", b"", 0, 1, "bad"), KeyError("a\x1b[2J\n")]
+    "error", [RecursionError("x"), UnicodeDecodeError("utf-8", b"", 0, 1, "bad"), KeyError("a\x1b[2J\n")]
 )
 def test_every_exception_of_a_library_is_damage(error):
     with pytest.raises(InvalidArrayError, match="^x cannot be read: ") as caught, reading("x cannot be read"):
         raise error
     assert str(caught.value).isprintable()
     assert caught.value.__cause__ is error
+
+
+def test_too_little_memory_is_no_damage():
+    with (
+        pytest.raises(TooLargeError, match="^x cannot be read: the memory does not suffice"),
+        reading("x cannot be read", "damage"),
+    ):
+        raise MemoryError
 
 
 # --- files that change ---------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from simkit.errors import InvalidArrayError, SimkitError
+from simkit.errors import InvalidArrayError, SimkitError, TooLargeError
 
 __all__ = ["reading", "reason"]
 
@@ -13,8 +13,8 @@ _LONGEST = 300  # characters of another library's message; some repeat the whole
 
 
 @contextmanager
-def reading(complaint: str) -> Iterator[None]:
-    """Complain, such as that "x.npy cannot be read as .npy", if the block fails.
+def reading(complaint: str, cause: str = "") -> Iterator[None]:
+    """Complain, such as that "x.npy cannot be read as .npy", if the block fails; `cause` is what it is likely to be.
 
     Errors of simkit and missing libraries pass as they are, and so does whatever stops the program.
     """
@@ -23,9 +23,9 @@ def reading(complaint: str) -> Iterator[None]:
     except (SimkitError, ImportError):
         raise
     except MemoryError as error:
-        raise InvalidArrayError(f"{complaint}: the memory does not suffice for what it declares.") from error
+        raise TooLargeError(f"{complaint}: the memory does not suffice for what the file declares.") from error
     except Exception as error:
-        raise InvalidArrayError(f"{complaint}: {reason(error)}") from error
+        raise InvalidArrayError(f"{complaint}: {f'{cause}: ' if cause else ''}{reason(error)}") from error
 
 
 def reason(error: Exception) -> str:

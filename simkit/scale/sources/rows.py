@@ -81,7 +81,7 @@ class Rows:
         """Rows `start` to `stop` of the file as it was when it was opened."""
         where = f"{self.path}{f': {self.name!r}' if self.name else ''}, rows {start} to {stop}"
         self.check_unchanged(start, stop)
-        with reading(f"{where}, cannot be read: the file is damaged"):
+        with reading(f"{where}, cannot be read", "the file is damaged or out of reach"):
             values = self.read(start, stop)
         self.check_unchanged(start, stop)  # what was replaced while it was read
         if values.shape != (stop - start, *self.shape[1:]):
