@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import json
 import multiprocessing
 import os
@@ -53,11 +54,10 @@ def main() -> int:
     _import_all()
     end, number = time.monotonic() + options.seconds, 0
     tallies = {kind: Tally() for kind in options.kinds}
-    while (left := end - time.monotonic()) > 0:
+    seconds = min(ROUND, options.seconds / len(options.kinds))
+    while time.monotonic() < end or number < len(options.kinds):  # each has its turn, however slow the machine
         kind = options.kinds[number % len(options.kinds)]
-        _round(
-            kind, tallies[kind], options.seed + number, min(ROUND, left, options.seconds / len(options.kinds)), options.keep
-        )
+        _round(kind, tallies[kind], options.seed + number, seconds, options.keep)
         number += 1
     for kind, tally in tallies.items():
         crashes = f", {tally.crashes} crashes of its library" if tally.crashes else ""
@@ -67,7 +67,8 @@ def main() -> int:
 
 def _import_all() -> None:
     """What the rounds need, so that a fork has it."""
-    import dask.array  # noqa: F401
+    for name in ("dask.array", "h5py", "pyarrow.parquet", "safetensors.torch", "torch", "zarr", "simkit.scale.sources"):
+        importlib.import_module(name)
 
 
 def _round(kind: str, tally: Tally, number: int, seconds: float, keep: Path) -> None:
