@@ -198,3 +198,11 @@ def test_no_file_takes_much_memory():
         call, capture_output=True, text=True, timeout=100, check=True, env=os.environ | {"PYTHONPATH": paths}
     )
     assert int(done.stdout) < 300  # MiB above the libraries; a file declares up to 10^30 bytes
+
+
+@pytest.mark.parametrize("name", ["two_arrays.npy", "rows_5.npy"])
+def test_the_remedy_for_several_arrays_in_one_file_works(name, tmp_path):
+    path = tmp_path / "first.npy"
+    np.save(path, np.load(FOLDER / name))
+    np.testing.assert_array_equal(read_whole(path)["first"], X[: 5 if "5" in name else 12])
+    path.unlink()
