@@ -8,6 +8,7 @@ __all__ = [
     "AccuracyWarning",
     "CheckpointError",
     "ConstantInputWarning",
+    "DataWarning",
     "InferenceError",
     "InferenceWarning",
     "InvalidArrayError",
@@ -80,3 +81,7 @@ class AccuracyWarning(RuntimeWarning):
 
 class ConstantInputWarning(RuntimeWarning):
     """A representation does not vary over the examples, as the index sees it, so its similarity is undefined (nan)."""
+
+
+class DataWarning(RuntimeWarning):
+    """A file may not hold all that it declares; the message says how much is missing."""

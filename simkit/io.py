@@ -1,7 +1,7 @@
 """Activation files in, similarity matrices out.
 
-Reading never unpickles: ``.npy`` and ``.npz`` without object arrays, ``.safetensors``, and ``.pt`` in PyTorch's weights-only
-mode. Writing goes through `simkit.files.whole_file`: nothing is written over unasked, no half file is left.
+Reading never unpickles, and checks what a file declares before it reads a number; how is in `simkit.formats`. Writing goes
+through `simkit.files.whole_file`: nothing is written over unasked, no half file is left.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import csv
 import json
 import math
 import os
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,14 @@ import numpy as np
 
 from simkit.errors import InvalidArrayError
 from simkit.files import whole_file
+from simkit.formats.damage import reading
+from simkit.formats.npy import whole_header
+from simkit.formats.npz import read_npz
+from simkit.formats.numbers import dtype_of
+from simkit.formats.paths import check_file, status
+from simkit.formats.room import check_room
+from simkit.formats.safetensors import read_blocks
+from simkit.formats.torch_file import read_torch
 from simkit.matrix import SimilarityMatrix
 
 __all__ = ["Activations", "check_writable", "read_activations", "write_matrix", "write_text"]
@@ -41,41 +48,41 @@ class Activations:
     single: bool
 
 
-def read_activations(path: str | os.PathLike[str]) -> Activations:
+def read_activations(path: str | os.PathLike[str], *, max_bytes: int | None = None) -> Activations:
     """Read activations from ``.npy``, ``.npz``, ``.safetensors``, ``.pt`` or ``.pth``.
+
+    Parameters
+    ----------
+    path : str or path
+        In .pt and .safetensors, float8 is read as float32, and so is bfloat16 in .safetensors.
+    max_bytes : int, optional
+        Refuse a file that declares larger arrays than this, before they are read. Default: the memory that is available; or
+        1 GiB, for a compressed file that declares more than a hundred times its size.
 
     Raises
     ------
     FileNotFoundError
         No such file.
     InvalidArrayError
-        The file is of another kind, damaged, empty, or holds pickled objects.
+        The file is of another kind, damaged, empty, a pipe or a device; it holds pickled objects, two arrays of one name, or
+        tensors that are no dense arrays of numbers.
+    TooLargeError
+        It declares more than `max_bytes`.
     ImportError
         The library for this kind of file is missing; the message says what to install.
     """
     path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: no such file.")
+    status(path)
+    if max_bytes is not None and max_bytes < 1:
+        raise ValueError(f"max_bytes={max_bytes}; expected a number of bytes, at least 1.")
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
         raise InvalidArrayError(
             f"{path}: cannot read {path.suffix or 'a file without suffix'}; expected {', '.join(_READERS)}."
         )
-    try:
-        found = reader(path)
-    except InvalidArrayError:
-        raise
-    except (ValueError, zipfile.BadZipFile, EOFError, KeyError) as error:
-        if "allow_pickle" in str(error) and "Object arrays" in str(error):
-            raise InvalidArrayError(
-                f"{path} holds pickled Python objects, which can run code when they are read. Save arrays of numbers "
-                f"instead: numpy.savez({path.with_suffix('.npz').name!r}, **layers), or numpy.save for a single one."
-            ) from None
-        if "allow_pickle" in str(error):  # NumPy takes whatever does not begin as its own files do for a pickle
-            raise InvalidArrayError(
-                f"{path} does not begin as a {path.suffix} file does: damaged, or another kind of file under this name."
-            ) from None
-        raise InvalidArrayError(f"{path} cannot be read as {path.suffix}: {error}") from None
+    check_file(path)
+    with reading(f"{path} cannot be read as {path.suffix}"):
+        found = reader(path, max_bytes)
     if not isinstance(found, dict):
         return Activations({path.stem: found}, single=True)
     if not found:
@@ -83,67 +90,24 @@ def read_activations(path: str | os.PathLike[str]) -> Activations:
     return Activations(found, single=False)
 
 
-def _read_npy(path: Path) -> Any:
+def _read_npy(path: Path, max_bytes: int | None) -> Any:
+    check_room(path, whole_header(path).nbytes, max_bytes, chunked=True)
     return np.load(path, allow_pickle=False)
 
 
-def _read_npz(path: Path) -> dict[str, Any]:
-    with np.load(path, allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}
+def _read_safetensors(path: Path, max_bytes: int | None) -> dict[str, Any]:
+    blocks = read_blocks(path)
+    needed = sum(math.prod(block.shape) * dtype_of(block.stored).itemsize for block in blocks.values())
+    check_room(path, needed, max_bytes, chunked=True)
+    return {name: block.read(path) for name, block in blocks.items()}
 
 
-def _read_safetensors(path: Path) -> dict[str, Any]:
-    try:
-        import safetensors
-    except ImportError:
-        raise ImportError(f'{path} needs safetensors: pip install "simkit-similarity[cli]"') from None
-    try:
-        with safetensors.safe_open(path, framework="numpy") as file:
-            return {name: _tensor(file, name, path) for name in file.keys()}  # noqa: SIM118  (not a mapping)
-    except safetensors.SafetensorError as error:
-        raise InvalidArrayError(f"{path} cannot be read as .safetensors: {error}") from None
-
-
-def _tensor(file: Any, name: str, path: Path) -> Any:
-    try:
-        return file.get_tensor(name)
-    except TypeError:  # NumPy has no bfloat16
-        try:
-            import safetensors.torch
-        except ImportError:
-            raise ImportError(
-                f'{path}: {name!r} is in bfloat16, which needs PyTorch: pip install "simkit-similarity[torch]"'
-            ) from None
-        return safetensors.torch.load_file(path)[name].float().numpy()
-
-
-def _read_torch(path: Path) -> Any:
-    try:
-        import torch
-    except ImportError:
-        raise ImportError(f'{path} needs PyTorch: pip install "simkit-similarity[torch]"') from None
-    import pickle
-
-    try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError):
-        raise InvalidArrayError(
-            f"{path} is not a file of tensors only. Save a tensor or a dictionary of tensors with torch.save; other objects "
-            "can run code when they are read."
-        ) from None
-    if isinstance(found, torch.Tensor):
-        return found
-    if isinstance(found, dict) and all(isinstance(value, torch.Tensor) for value in found.values()):
-        return {str(name): value for name, value in found.items()}
-    raise InvalidArrayError(f"{path} holds a {type(found).__name__}; expected a tensor or a dictionary of tensors.")
-
-
-_READERS: dict[str, Callable[[Path], Any]] = {
+_READERS: dict[str, Callable[[Path, int | None], Any]] = {
     ".npy": _read_npy,
-    ".npz": _read_npz,
+    ".npz": read_npz,
     ".safetensors": _read_safetensors,
-    ".pt": _read_torch,
-    ".pth": _read_torch,
+    ".pt": read_torch,
+    ".pth": read_torch,
 }
 
 

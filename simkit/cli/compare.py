@@ -54,6 +54,13 @@ def compare(  # noqa: PLR0917  (Typer passes by name)
         typer.Option(help="Column of .parquet files that holds the labels of the examples.", show_default=False),
     ] = None,
     no_ids: Annotated[bool, typer.Option("--no-ids", help="Columns called like labels are features.")] = False,
+    missing: Annotated[
+        str, typer.Option(help="If chunks of .zarr and .h5 files were never written: warn, error or ignore.")
+    ] = "warn",
+    max_bytes: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(help="Refuse files that declare more than this; by default more than the memory.", show_default=False),
+    ] = None,
     flatten: Annotated[bool, typer.Option("--flatten", help="Short for --maps flatten.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the output file if it exists.")] = False,
     as_json: Json = False,
@@ -68,7 +75,15 @@ def compare(  # noqa: PLR0917  (Typer passes by name)
         chunks is not None or scheduler is not None or not {a.suffix.lower(), (b or a).suffix.lower()}.isdisjoint(_LARGE)
     )
     column = _column(ids, no_ids, (a, b or a))
-    read = partial(_open_activations, chunks=chunks, ids=column) if in_chunks else read_activations
+    if in_chunks and max_bytes is not None:
+        raise ValueError(
+            "--max-bytes is about files that are read whole, and these are read in chunks; --chunks bounds those."
+        )
+    read = (
+        partial(_open_activations, chunks=chunks, ids=column, missing=missing)
+        if in_chunks
+        else partial(read_activations, max_bytes=max_bytes)
+    )
     first = read(a)
     second = first if b is None else read(b)
     if b is None and first.single:
@@ -114,11 +129,11 @@ def _column(ids: str | None, no_ids: bool, files: tuple[Path, ...]) -> str | Lit
     return False if no_ids else ids
 
 
-def _open_activations(path: Path, chunks: int | None, ids: str | Literal[False] | None) -> Activations:
+def _open_activations(path: Path, chunks: int | None, ids: str | Literal[False] | None, missing: Any) -> Activations:
     """A file that is read in chunks, as Dask arrays."""
     from simkit.scale.sources import open_source
 
-    found = open_source(path, chunks=chunks, ids=ids if path.suffix.lower() == ".parquet" else None)
+    found = open_source(path, chunks=chunks, ids=ids if path.suffix.lower() == ".parquet" else None, missing=missing)
     return Activations(found, single=False) if isinstance(found, dict) else Activations({path.stem: found}, single=True)
 
 

@@ -1,0 +1,73 @@
+"""Zarr: an array, or every array of a group."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from simkit.errors import InvalidArrayError
+from simkit.formats.paths import check_file
+from simkit.scale.sources.rows import Missing, Rows, Stamp, check_stamp, report_missing, stamp_of
+
+__all__ = ["open_zarr"]
+
+_METADATA = ("zarr.json", ".zarray")  # of an array, in versions 3 and 2 of the format
+_MOST_COUNTED = 10**6  # chunks; Zarr looks for each of them
+
+
+@dataclass(frozen=True)
+class Zarr(Rows):
+    """Rows of an array; its stamp is that of its metadata, since a folder as a whole has none."""
+
+    def check_unchanged(self, start: int, stop: int) -> None:
+        """Raise if the array is another one than that which was opened."""
+        check_stamp(_metadata(Path(self.path), self.name), self.stamp)
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """Rows `start` to `stop`."""
+        import zarr
+
+        return np.asarray(zarr.open_array(self.path, path=self.name or None, mode="r")[start:stop])
+
+
+def open_zarr(path: Path, missing: Missing) -> Rows | dict[str, Rows]:
+    """The array of a store, or the arrays of its groups by name."""
+    import zarr
+
+    def rows(name: str, array: Any) -> Rows:
+        stamp = _stamp(path, name)
+        if missing != "ignore":
+            absent = array.nchunks - array.nchunks_initialized if array.nchunks <= _MOST_COUNTED else None
+            report_missing(path, name, missing, absent=absent, total=array.nchunks, fill=array.fill_value)
+        stored = (getattr(array, "shards", None) or array.chunks)[0]
+        return Zarr(str(path), name, stamp, array.shape, array.dtype, stored)
+
+    for file in (*path.glob("zarr.json"), *path.glob(".z*")):
+        check_file(file)  # a pipe among them would never end
+    node = zarr.open(str(path), mode="r")
+    if isinstance(node, zarr.Array):
+        if not node.ndim:
+            raise InvalidArrayError(f"{path} holds a single number.")
+        return rows("", node)
+    return {name: rows(name, node[name]) for name in sorted(_arrays(node)) if node[name].ndim}
+
+
+def _arrays(group: Any, prefix: str = "") -> list[str]:
+    names = [f"{prefix}{name}" for name in group.array_keys()]
+    for name in group.group_keys():
+        names += _arrays(group[name], f"{prefix}{name}/")
+    return names
+
+
+def _metadata(path: Path, name: str) -> Path:
+    files = [path / name / file for file in _METADATA]
+    return next((file for file in files if file.exists()), files[0])
+
+
+def _stamp(path: Path, name: str) -> Stamp:
+    file = _metadata(path, name)
+    check_file(file)
+    return stamp_of(file)
