@@ -35,6 +35,8 @@ def results(client: Any, lazy: Sequence[Array], *, progress: bool, timeout: floa
     watch.look()
     futures = client.compute(list(lazy))
     with _in_words(client), _bar(client, futures, show=progress):
+        while not _finished(futures):
+            watch.look()
         gathered = asyncio.run_coroutine_threadsafe(client.gather(futures, asynchronous=True), client.loop.asyncio_loop)
         try:
             while True:
@@ -43,6 +45,17 @@ def results(client: Any, lazy: Sequence[Array], *, progress: bool, timeout: floa
                 watch.look()
         finally:
             gathered.cancel()
+
+
+def _finished(futures: Sequence[Any]) -> bool:
+    """Whether all futures have a result or an error; waits for that until it is time to look at the cluster again."""
+    from distributed import wait
+
+    try:
+        wait(futures, timeout=_LOOK)
+    except TimeoutError:
+        return False
+    return True
 
 
 class _Watch:
@@ -58,21 +71,23 @@ class _Watch:
         ] = {}  # the last by the scheduler's clock, and by ours when it was new
 
     def look(self) -> None:
-        """Warn of what holds the work up, if anything has done so since the last look.
+        """Warn of what holds the work up, if anything has done so for some seconds.
 
         Raises
         ------
         ClusterError
             Nothing has been able to work for `timeout` seconds, or the scheduler is gone.
         """
+        begin = time.monotonic()
         trouble, at_rest = self._now()
         now = time.monotonic()
-        self.trouble_since = _first(self.trouble_since, now) if trouble else None
-        self.rest_since = _first(self.rest_since, now) if at_rest else None
+        self.trouble_since = _first(self.trouble_since, begin) if trouble else None
+        self.rest_since = _first(self.rest_since, begin) if at_rest else None
         if self.rest_since is not None and self.timeout is not None and now - self.rest_since >= self.timeout:
             raise ClusterError(f"Gave up after {now - self.rest_since:.0f} seconds in which nothing could work. {trouble}")
         # Workers that start again after an accident are back at the next look.
-        if self.trouble_since not in (None, now) and (self.said is None or now - self.said >= _AGAIN):
+        lasting = self.trouble_since is not None and now - self.trouble_since >= _LOOK
+        if lasting and (self.said is None or now - self.said >= _AGAIN):
             self.said = now
             warn_caller(trouble + self._patience(now), ClusterWarning)
 
