@@ -52,19 +52,22 @@ class Processes:
         ClusterError
             Some have not come within the timeout, or have ended; named where the backend is Gloo.
         """
-        greetings = [self._message(dist.isend, rank) for rank in self._reachable]
-        heard = {rank: self._message(dist.irecv, rank) for rank in self._reachable}
+        others = self._reachable
+        sent = {rank: self._message(dist.isend, rank) for rank in others}
+        heard = {rank: self._message(dist.irecv, rank) for rank in others}
         try:
             self._waited(dist.barrier(self.group, async_op=True), "to come")
         except ClusterError as error:
-            absent = [rank for rank, message in heard.items() if message is None or not _arrives(message)]
+            absent = [rank for rank in others if not _arrives(heard[rank])]
             self._leave()
             if not absent:
                 raise
             which = f"Process {absent[0]}" if len(absent) == 1 else f"Processes {', '.join(map(str, absent))}"
             raise ClusterError(f"{which} of {self.size} did not come to all_reduce. {error}") from None
-        for message in (*greetings, *heard.values()):
-            message.wait()
+        for rank in others:
+            if not (_arrives(heard[rank], _AGAIN) and _arrives(sent[rank], _AGAIN)):
+                self._leave()
+                raise ClusterError(f"Process {rank} of {self.size} ended or stopped as soon as it had come to all_reduce.")
 
     def gathered(self, item: Any) -> list[Any]:
         """A plain Python object of each process, in all of them."""
@@ -150,14 +153,12 @@ class Processes:
         Else the collective stays under way, and this process cannot end before the timeout of the group.
         """
         for rank in self._reachable:
-            message = self._message(dist.irecv, rank)
-            if message is not None:
-                _arrives(message, 0.001)
+            _arrives(self._message(dist.irecv, rank), 0.001)
 
 
 def _arrives(message: Any, seconds: float = 0.5) -> bool:
+    """Whether a message, if there is one, comes to its end."""
     try:
-        message.wait(timedelta(seconds=seconds))
+        return message is not None and bool(message.wait(timedelta(seconds=seconds)))
     except RuntimeError:
         return False
-    return True
