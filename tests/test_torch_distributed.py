@@ -235,6 +235,7 @@ def failures(rank):
     simkit.__version__ = "0.1.0"
     if rank != 2:
         asked["third"] = Asked(state, groups["third"])
+    dist.barrier()
     if rank != 0:
         asked["first"] = Asked(state, groups["first"])
     dist.barrier()
