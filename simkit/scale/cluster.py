@@ -25,6 +25,7 @@ from simkit.spec import Specified
 
 __all__ = ["Recipe", "preflight"]
 
+_CLUSTER = "dask.distributed"  # what a client writes into the configuration of Dask
 _ANSWER = 10.0  # seconds within which a scheduler or a worker that works answers, however busy it is
 
 
@@ -216,8 +217,8 @@ def lost_scheduler(client: Any) -> str:
     address = client.scheduler.address if client.scheduler is not None else "that it had"
     return (
         f"The client has lost its connection to the scheduler {address}, and with it all work that was under way. Start the "
-        "scheduler again and connect a new distributed.Client; without a cluster, client.close() makes Dask compute in this "
-        "process."
+        "scheduler again and connect a new distributed.Client, or compute in this process: "
+        "dask.config.set(scheduler='threads')."
     )
 
 
@@ -277,11 +278,11 @@ def _report(recipes: tuple[Recipe, ...], dask_worker: Any = None) -> tuple[str |
 
 def active_client() -> Any:
     """The synchronous `distributed.Client` that Dask would use now, or None; distributed is not imported for this."""
-    if "distributed" not in sys.modules:
+    if "distributed" not in sys.modules or sys.modules["dask"].config.get("scheduler", _CLUSTER) != _CLUSTER:
         return None
     try:
         client = sys.modules["distributed"].default_client()
     except ValueError:
         return None
-    # One that has lost its scheduler is still the one that Dask would use, and would wait for.
-    return client if client.status in ("running", "connecting") and not client.asynchronous else None
+    # One that has lost its scheduler, or was closed in its own with block, is still the one that Dask would use.
+    return None if client.asynchronous else client

@@ -131,6 +131,8 @@ def compute(*lazy: Array, progress: bool = True, timeout: float | None = 600.0) 
     if client is not None:
         return results(client, lazy, progress=progress, timeout=timeout)
     with ExitStack() as stack:
+        if dask.config.get("scheduler", None) == "dask.distributed":  # left behind by a client that closed itself
+            stack.enter_context(dask.config.set(scheduler="threads"))
         if importlib.util.find_spec("threadpoolctl") is not None:
             from threadpoolctl import threadpool_limits
 

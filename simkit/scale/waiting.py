@@ -151,8 +151,8 @@ def _in_words(client: Any) -> Iterator[None]:
         if client.status != "running":
             raise ClusterError(lost_scheduler(client)) from error
         raise ClusterError(
-            f"The work was cancelled on the cluster, by client.cancel or client.restart of another program, say ({error}). "
-            "Compute it again."
+            "The work was cancelled on the cluster, as client.cancel and client.restart of another program do. Compute it "
+            "again."
         ) from error
     except OSError as error:
         if client.status != "running":

@@ -141,10 +141,13 @@ class Processes:
         try:
             work.wait()
         except RuntimeError as error:
+            why = str(error).splitlines()[0]
+            what_happened = (
+                "the timeout of its group passed" if "timed out" in why.lower() else "it lost another, which has ended"
+            )
             raise ClusterError(
-                f"Process {self.rank} of {self.size} lost another while it waited for the others {what}: a process has "
-                "ended, and its own output says why. Start all of them again. PyTorch says: "
-                f"{str(error).splitlines()[0]}"
+                f"Process {self.rank} of {self.size} waited for the others {what} until {what_happened}. The output of the "
+                f"others says why. Start all of them again. PyTorch says: {why}"
             ) from None
 
     def _leave(self) -> None:
