@@ -25,7 +25,7 @@ from simkit.spec import Specified
 
 __all__ = ["Recipe", "preflight"]
 
-_CLUSTER = "dask.distributed"  # what a client writes into the configuration of Dask
+_CLUSTER = (None, "dask.distributed", "distributed")  # what Dask's configuration says where a client is to be used
 _ANSWER = 10.0  # seconds within which a scheduler or a worker that works answers, however busy it is
 
 
@@ -278,7 +278,7 @@ def _report(recipes: tuple[Recipe, ...], dask_worker: Any = None) -> tuple[str |
 
 def active_client() -> Any:
     """The synchronous `distributed.Client` that Dask would use now, or None; distributed is not imported for this."""
-    if "distributed" not in sys.modules or sys.modules["dask"].config.get("scheduler", _CLUSTER) != _CLUSTER:
+    if "distributed" not in sys.modules or sys.modules["dask"].config.get("scheduler", None) not in _CLUSTER:
         return None
     try:
         client = sys.modules["distributed"].default_client()

@@ -34,17 +34,27 @@ def results(client: Any, lazy: Sequence[Array], *, progress: bool, timeout: floa
     watch = _Watch(client, timeout)
     watch.look()
     futures = client.compute(list(lazy))
-    with _in_words(client), _bar(client, futures, show=progress):
-        while not _finished(futures):
-            watch.look()
-        gathered = asyncio.run_coroutine_threadsafe(client.gather(futures, asynchronous=True), client.loop.asyncio_loop)
-        try:
-            while True:
-                with suppress(concurrent.futures.TimeoutError):
-                    return tuple(gathered.result(_LOOK))
+    try:
+        with _in_words(client), _bar(client, futures, show=progress):
+            while not _finished(futures):
                 watch.look()
-        finally:
-            gathered.cancel()
+            return _fetched(client, futures, watch)
+    finally:
+        # At once: while a future lives, so does its error, for every later run that has a task in common with this one.
+        for future in futures:
+            future.release()
+
+
+def _fetched(client: Any, futures: Sequence[Any], watch: _Watch) -> tuple[Any, ...]:
+    """The values of finished futures; a worker may stop before it has sent them."""
+    gathered = asyncio.run_coroutine_threadsafe(client.gather(futures, asynchronous=True), client.loop.asyncio_loop)
+    try:
+        while True:
+            with suppress(concurrent.futures.TimeoutError):
+                return tuple(gathered.result(_LOOK))
+            watch.look()
+    finally:
+        gathered.cancel()
 
 
 def _finished(futures: Sequence[Any]) -> bool:
