@@ -7,6 +7,8 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ distributed = pytest.importorskip("distributed")
 import dask  # noqa: E402
 
 from simkit.scale.dask import compute  # noqa: E402
+from simkit.scale.waiting import _Watch  # noqa: E402
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -162,3 +165,37 @@ def test_two_results_together_and_a_bar_on_standard_error(capsys):
     shown = capsys.readouterr()
     assert "100% Completed" in shown.err
     assert shown.out == ""
+
+
+def test_a_heartbeat_counts_by_its_change_whatever_the_clock_of_the_scheduler_says(monkeypatch):
+    now = 0.0
+    monkeypatch.setattr("simkit.scale.waiting.time", SimpleNamespace(monotonic=lambda: now))
+    watch = _Watch(SimpleNamespace(scheduler=SimpleNamespace(address="tcp://s:1")), timeout=None)
+    about = {"last_seen": 5e9, "status": "running", "memory_limit": 2**30}
+    workers = {"tcp://a:1": dict(about), "tcp://b:2": dict(about)}
+    assert watch._trouble(workers) == ("", False)
+    now = 60.0
+    workers["tcp://b:2"]["last_seen"] += 1e-3
+    trouble, at_rest = watch._trouble(workers)
+    assert trouble.startswith("Worker tcp://a:1 (1 of 2) has not been heard of for 12 seconds")
+    assert not at_rest
+    workers["tcp://b:2"]["status"] = "paused"
+    assert watch._trouble(workers)[1]
+    assert watch._trouble({})[1]
+
+
+def test_what_lasts_is_said_again_but_not_at_every_look(monkeypatch):
+    now = 0.0
+    monkeypatch.setattr("simkit.scale.waiting.time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr("simkit.scale.waiting.workers_of", lambda _: {})
+    watch = _Watch(SimpleNamespace(scheduler=SimpleNamespace(address="tcp://a:1")), timeout=70)
+    said = []
+    for now in range(0, 70, 5):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            watch.look()
+        said += [now] * len(caught)
+    assert said == [5, 25, 45, 65]
+    now = 70
+    with pytest.raises(ClusterError, match="Gave up after 70 seconds"):
+        watch.look()

@@ -21,7 +21,7 @@ from simkit.scale.cluster import lost_scheduler, no_workers, workers_of
 __all__ = ["results"]
 
 _LOOK = 5.0  # seconds between two looks at the cluster
-_AGAIN = 30.0  # seconds until the same trouble is named again
+_AGAIN = 20.0  # seconds until the same trouble is named again
 _SILENCE = 12.0  # seconds without a heartbeat, which a worker sends every one or two, after which it counts as stopped
 _LESS = (
     "Rechunk the arrays to fewer rows per chunk, such as x.rechunk({0: 1000}), compare fewer layers at once, or start the "
@@ -76,9 +76,8 @@ class _Watch:
         self.trouble_since: float | None = None
         self.rest_since: float | None = None
         self.said: float | None = None
-        self.heartbeats: dict[
-            str, tuple[float, float]
-        ] = {}  # the last by the scheduler's clock, and by ours when it was new
+        # Of each worker the last one by the scheduler's clock, and when that was new by ours.
+        self.heartbeats: dict[str, tuple[float, float]] = {}
 
     def look(self) -> None:
         """Warn of what holds the work up, if anything has done so for some seconds.
