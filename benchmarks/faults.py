@@ -5,7 +5,7 @@ what it can, and prints a table: how many runs gave the number of `simkit.compar
 simkit's own, how long they took, and the longest time in which nothing was said (`ClusterWarning`) nor ended. It ends with
 code 1 if a run was wrong, gave another error, or was silent for 30 seconds.
 
-    python -m benchmarks.faults --kills 50 --seed 0           # all cases, some 8 minutes
+    python -m benchmarks.faults --kills 50 --seed 0           # all cases, some 20 minutes
     python -m benchmarks.faults --cases kill starve --json
 """
 
@@ -15,6 +15,7 @@ import argparse
 import functools
 import itertools
 import json
+import logging
 import os
 import random
 import signal
@@ -381,6 +382,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true", help="print every run")
     options = parser.parse_args()
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # it writes down every failure as it happens
     soak = Soak(random.Random(options.seed), options.kills)
     warnings.simplefilter("always", ClusterWarning)
     warnings.showwarning = soak.hear  # type: ignore[assignment]

@@ -124,6 +124,23 @@ def test_a_scheduler_that_stops_and_one_that_dies(scheduler):
     assert float(compute(lazily(), progress=False)[0]) == pytest.approx(SCORE, rel=1e-12)
 
 
+def test_the_command_line_says_one_line_of_each(scheduler, tmp_path):
+    process, client = scheduler
+    np.save(tmp_path / "x.npy", X)
+    call = ["compare", "x.npy", "x.npy", "--scheduler", client.scheduler.address]
+    with subprocess.Popen(
+        [sys.executable, "-c", "from simkit.cli import main; main()", *call], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    ) as running:
+        said = [running.stderr.readline()]
+        time.sleep(0.5)
+        process.kill()
+        said += running.stderr.readlines()
+    assert running.returncode == 2
+    assert len(said) == 2
+    assert said[0].startswith("simkit: warning: The scheduler tcp://")
+    assert said[1].startswith("simkit: The client has lost its connection to the scheduler tcp://")
+
+
 def test_a_client_that_was_closed_in_its_own_block():
     with threads(n_workers=1) as cluster:
         with distributed.Client(cluster) as client:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import sys
 from dataclasses import replace
@@ -136,6 +137,9 @@ def _cluster(address: str) -> Any:
         from distributed import Client
     except ImportError:
         raise ImportError('--scheduler needs Dask: pip install "simkit-similarity[dask]"') from None
+    logging.getLogger("distributed").setLevel(
+        logging.CRITICAL
+    )  # what fails is said once, as an error or a warning of simkit
     try:
         return Client(address, timeout="5s")
     except OSError as error:
