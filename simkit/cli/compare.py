@@ -137,9 +137,8 @@ def _cluster(address: str) -> Any:
         from distributed import Client
     except ImportError:
         raise ImportError('--scheduler needs Dask: pip install "simkit-similarity[dask]"') from None
-    logging.getLogger("distributed").setLevel(
-        logging.CRITICAL
-    )  # what fails is said once, as an error or a warning of simkit
+    # What fails is said once, by simkit.
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
     try:
         return Client(address, timeout="5s")
     except OSError as error:
