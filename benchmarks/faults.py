@@ -2,8 +2,9 @@
 
 ``python -m benchmarks.faults`` starts clusters of separate processes on this machine, kills, stops, starves and disconnects
 what it can, and prints a table: how many runs gave the number of `simkit.compare` in memory to 1e-10, how many an error of
-simkit's own, how long they took, and the longest time in which nothing was said (`ClusterWarning`) nor ended, the work itself
-included. It ends with code 1 if a run was wrong, gave another error, or was silent for 30 seconds longer than a pass takes.
+simkit's own, how long they took, and the longest time in which nothing was said (`ClusterWarning`) nor ended, the work
+itself included. It ends with code 1 if a run was wrong, gave another error, or was silent for 30 seconds longer than a pass
+takes.
 
     python -m benchmarks.faults --kills 50 --seed 0           # all cases, some 20 minutes
     python -m benchmarks.faults --cases kill starve --json
