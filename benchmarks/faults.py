@@ -159,7 +159,9 @@ def score(index: Any, doing: Callable[[np.ndarray], np.ndarray] = slowly, timeou
 @contextmanager
 def cluster(workers: int = WORKERS, **options: Any) -> Iterator[Client]:
     """A client of a new cluster of separate processes."""
+    # By default LocalCluster gives up a worker that happens to be starting 15 s after it was lost before.
     with (
+        dask.config.set({"distributed.deploy.lost-worker-timeout": "1 hour"}),
         LocalCluster(
             n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=60, **options
         ) as running,
@@ -214,8 +216,7 @@ def kill(soak: Soak) -> None:
     """A worker killed at a random moment of a pass, with a new cluster every five, or if a worker does not come back."""
     done = 0
     while done < soak.kills:
-        # By default LocalCluster gives up a worker that happens to be starting 15 s after it was lost before.
-        with dask.config.set({"distributed.deploy.lost-worker-timeout": "1 hour"}), cluster() as client:
+        with cluster() as client:
             for _ in range(min(5, soak.kills - done)):
                 try:
                     client.wait_for_workers(WORKERS, timeout=30)
@@ -250,7 +251,7 @@ def freeze(soak: Soak) -> None:
 
 def starve(soak: Soak) -> None:
     """A task that needs more memory than a worker may use; then a small one on the same cluster."""
-    with dask.config.set({"distributed.deploy.lost-worker-timeout": "1 hour"}), cluster(memory_limit="600MiB") as client:
+    with cluster(memory_limit="600MiB") as client:
         for index in INDEXES:
             soak.run(
                 "a task outgrows its workers", index, lambda index=index: score(index, hungry), ClusterMemoryError.__name__
