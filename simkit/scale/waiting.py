@@ -112,13 +112,14 @@ class _Watch:
     def _trouble(self, workers: dict[str, dict[str, Any]]) -> tuple[str, bool]:
         if not workers:
             return no_workers(self.client), True
-        silent = [worker for worker, about in workers.items() if self._silence(worker, about["last_seen"]) > _SILENCE]
+        silences = {worker: self._silence(worker, about["last_seen"]) for worker, about in workers.items()}
+        silent = [worker for worker, seconds in silences.items() if seconds > _SILENCE]
         paused = [worker for worker, about in workers.items() if about["status"] == "paused" and worker not in silent]
         at_rest = len(silent) + len(paused) == len(workers)
         if silent:
             return (
-                f"Worker {silent[0]} ({len(silent)} of {len(workers)}) has not been heard of for {_SILENCE:.0f} seconds or "
-                "more; what it had to do waits until Dask gives it up (distributed.scheduler.worker-ttl, 5 minutes by "
+                f"Worker {silent[0]} ({len(silent)} of {len(workers)}) has not been heard of for {silences[silent[0]]:.0f} "
+                "seconds; what it had to do waits until Dask gives it up (distributed.scheduler.worker-ttl, 5 minutes by "
                 "default). If its process has been stopped, end it: its work is then done elsewhere."
             ), at_rest
         if at_rest:
@@ -137,10 +138,14 @@ class _Watch:
         return now - self.heartbeats[worker][1]
 
     def _patience(self, now: float) -> str:
-        if self.rest_since is None or self.timeout is None:
+        """What the last sentence of a warning is; it tells the warnings apart, or Python would show the first alone."""
+        if self.rest_since is None:
             return ""
+        waited = f" Nothing has been able to work for {now - self.rest_since:.0f} seconds"
+        if self.timeout is None:
+            return f"{waited}; the work goes on once that is mended."
         left = self.timeout - (now - self.rest_since)
-        return f" The work goes on once that is mended; it is given up in {left:.0f} seconds (timeout={self.timeout:g})."
+        return f"{waited}; the work goes on once that is mended, and is given up in {left:.0f} seconds."
 
 
 def _first(since: float | None, now: float) -> float:
