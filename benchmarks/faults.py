@@ -101,7 +101,11 @@ class Soak:
     def hear(self, message: Any, category: type[Warning], *_: Any) -> None:
         """In place of `warnings.showwarning`."""
         if issubclass(category, ClusterWarning):
-            self.said.append((time.monotonic(), str(message)))
+            self.note(str(message))
+
+    def note(self, words: str) -> None:
+        """Write down what was said, and when."""
+        self.said.append((time.monotonic(), words))
 
     def later(self, seconds: float, work: Callable[..., Any], *arguments: Any) -> None:
         """Call a function in a while; it may find that there is nothing left to do."""
@@ -361,7 +365,7 @@ def torch(soak: Soak) -> None:
 
     for name, (misdeed, hoped) in torch_cases.items():
         for index in ("cka(estimator=unbiased)", "cca"):
-            soak.run(name, index, lambda index=index, misdeed=misdeed: outcomes(misdeed, index, arrays()), hoped)
+            soak.run(name, index, lambda index=index, misdeed=misdeed: outcomes(misdeed, index, arrays(), soak.note), hoped)
 
 
 CASES: dict[str, Callable[[Soak], None]] = {

@@ -8,6 +8,7 @@ import queue
 import signal
 import tempfile
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,13 @@ def outcomes(
             each.start()
         healthy = SIZE if misdeed == (nothing, nothing) else SIZE - 1
         try:
-            found = [results.get(timeout=90) for _ in range(healthy)]
+            found: list[float | str] = []
+            while len(found) < healthy:
+                kind, what = results.get(timeout=90)
+                if kind == "says":
+                    hear(what)
+                else:
+                    found.append(what)
         except queue.Empty:
             raise TimeoutError("the others wait still") from None
         finally:
@@ -97,11 +104,14 @@ def process(
     stream = simkit.stream(index)
     stream.update(*(torch.from_numpy(np.array_split(x, SIZE)[rank]) for x in arrays))
     dist.barrier()
+    results.put(("says", "ready"))
+    warnings.simplefilter("always")
+    warnings.showwarning = lambda message, *_: results.put(("says", str(message)))  # type: ignore[assignment]
     time.sleep(0.2)
     before()
     meet = Processes.meet
     Processes.meet = lambda self: (meet(self), middle())[0]  # type: ignore[method-assign]
     try:
-        results.put(float(all_reduce(stream, timeout=TIMEOUT).compute()))
+        results.put(("ends", float(all_reduce(stream, timeout=TIMEOUT).compute())))
     except ClusterError as error:
-        results.put(str(error))
+        results.put(("ends", str(error)))

@@ -107,7 +107,7 @@ def compute(*lazy: Array, progress: bool = True, timeout: float | None = 600.0) 
     progress : bool
         Whether to draw the bar.
     timeout : float or None
-        Seconds to wait for a cluster on which nothing can work; None waits for ever, with a warning every 20 to 30 seconds.
+        Seconds to wait for a cluster on which nothing can work; None waits for ever, with a warning every 15 to 20 seconds.
 
     Returns
     -------

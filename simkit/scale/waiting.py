@@ -21,7 +21,7 @@ from simkit.scale.cluster import lost_scheduler, no_workers, workers_of
 __all__ = ["results"]
 
 _LOOK = 5.0  # seconds between two looks at the cluster
-_AGAIN = 20.0  # seconds until the same trouble is named again
+_AGAIN = 15.0  # seconds until the same trouble is named again
 _SILENCE = 12.0  # seconds without a heartbeat, which a worker sends every one or two, after which it counts as stopped
 _LESS = (
     "Rechunk the arrays to fewer rows per chunk, such as x.rechunk({0: 1000}), compare fewer layers at once, or start the "
