@@ -44,9 +44,12 @@ CASES: dict[str, tuple[tuple[Callable[[], None], Callable[[], None]], str]] = {
 
 
 def outcomes(
-    misdeed: tuple[Callable[[], None], Callable[[], None]], index: str, arrays: tuple[np.ndarray, np.ndarray]
+    misdeed: tuple[Callable[[], None], Callable[[], None]],
+    index: str,
+    arrays: tuple[np.ndarray, np.ndarray],
+    hear: Callable[[str], None],
 ) -> float:
-    """The score of all examples, as all processes that live have it, or the error that they raise."""
+    """The score of all examples, as all processes that live have it, or the error that they raise; `hear` what they say."""
     context = multiprocessing.get_context("spawn")
     results: Any = context.Queue()
     with tempfile.TemporaryDirectory() as folder:
