@@ -7,6 +7,9 @@ from simkit.text import printable
 __all__ = [
     "AccuracyWarning",
     "CheckpointError",
+    "ClusterError",
+    "ClusterMemoryError",
+    "ClusterWarning",
     "ConstantInputWarning",
     "DataWarning",
     "InferenceError",
@@ -73,6 +76,18 @@ class InferenceError(SimkitError, ValueError):
 
 class InferenceWarning(RuntimeWarning):
     """An interval does not say what it seems to say; the message says why."""
+
+
+class ClusterError(SimkitError, RuntimeError):
+    """A cluster or a process group cannot finish the work: what it needs is gone, or does not answer in time."""
+
+
+class ClusterMemoryError(ClusterError, MemoryError):
+    """A task needs more memory than the workers of a cluster may use."""
+
+
+class ClusterWarning(RuntimeWarning):
+    """Work on a cluster or in a process group is held up; the message says by what, and what can be done."""
 
 
 class AccuracyWarning(RuntimeWarning):

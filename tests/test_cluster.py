@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -12,12 +15,14 @@ import pytest
 from test_registry import distribution
 
 import simkit
-from simkit.errors import PluginError
+from simkit.errors import ClusterError, ClusterMemoryError, ClusterWarning, PluginError
 from simkit.scale.cluster import Recipe, preflight
 
 da = pytest.importorskip("dask.array")
 distributed = pytest.importorskip("distributed")
 import dask  # noqa: E402
+
+from simkit.scale.dask import compute  # noqa: E402
 
 pytestmark = pytest.mark.timeout(90)
 
@@ -188,10 +193,62 @@ def eat(block):
 def test_a_task_that_outgrows_its_worker_fails_and_does_not_hang(client, pair):
     x = da.from_array(pair[0], chunks=(600, 7)).map_blocks(eat, meta=pair[0][:0])
     begin = time.monotonic()
-    with pytest.raises((distributed.KilledWorker, MemoryError)):
-        simkit.compare(x, da.from_array(pair[1], chunks=(600, 5))).compute()
+    with pytest.raises(
+        ClusterMemoryError, match=r"Task \S*simkit\S* ended 2 workers .* the last tcp://\S+: .*\(600 MiB\)\. Rechunk"
+    ):
+        compute(simkit.compare(x, da.from_array(pair[1], chunks=(600, 5))), progress=False)
     assert time.monotonic() - begin < 60
     client.wait_for_workers(2, timeout=30)
+
+
+def end_once(block, file):
+    return block if file.exists() else os._exit(1)
+
+
+def test_a_task_that_ends_its_worker_in_another_way_and_the_run_after_it(client, pair, tmp_path):
+    """The second run has the very tasks of the first, whose error must not outlive it."""
+    file = tmp_path / "mended"
+    x = da.from_array(pair[0], chunks=(300, 7)).map_blocks(end_once, file=file, meta=pair[0][:0])
+    lazy = simkit.compare(x, da.from_array(pair[1], chunks=(300, 5)))
+    with pytest.raises(ClusterError, match=r"ended 2 workers .* Most often that is memory: .* Otherwise the log") as kept:
+        compute(lazy, progress=False)
+    file.touch()
+    assert float(compute(lazy, progress=False)[0]) == pytest.approx(float(simkit.compare(*pair)), rel=1e-10)
+    assert not isinstance(kept.value, MemoryError)  # alive, as it is in a notebook, with all that it refers to
+    client.wait_for_workers(2, timeout=30)
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """The waits of preflight and compute, in tenths of a second."""
+    monkeypatch.setattr("simkit.scale.cluster._ANSWER", 1.0)
+    monkeypatch.setattr("simkit.scale.waiting._LOOK", 0.3)
+    monkeypatch.setattr("simkit.scale.waiting._SILENCE", 2.0)
+
+
+def test_workers_that_are_stopped(client, pair, impatient):
+    """Named before the work and while it waits; the number comes as soon as they go on."""
+    x, y = (da.from_array(a, chunks=(100, a.shape[1])) for a in pair)
+    pids = client.run(os.getpid)
+    first, second = pids
+    try:
+        os.kill(pids[first], signal.SIGSTOP)
+        with pytest.warns(ClusterWarning, match=rf"Worker {first} did not answer within 1 seconds, so nothing was checked"):
+            lazy = simkit.compare(x, y)
+        os.kill(pids[second], signal.SIGSTOP)
+        with pytest.raises(ClusterError, match=r"Worker \S+ \(and 1 more worker\) did not answer .* there is no other"):
+            simkit.compare(x, y)
+        continuing = [threading.Timer(4, os.kill, (pid, signal.SIGCONT)) for pid in pids.values()]
+        for timer in continuing:
+            timer.start()
+        with pytest.warns(
+            ClusterWarning, match=r"\(2 of 2\) has not been heard of for \d+ seconds; .* given up in \d+ seconds"
+        ):
+            (value,) = compute(lazy, progress=False)
+        assert float(value) == pytest.approx(float(simkit.compare(*pair)), rel=1e-10)
+    finally:
+        for pid in pids.values():
+            os.kill(pid, signal.SIGCONT)
 
 
 def test_a_client_that_disconnects(cluster, pair):
@@ -207,22 +264,32 @@ def test_a_client_that_disconnects(cluster, pair):
         assert second.status == "running"
 
 
+class Workers:
+    """Answers of workers, by their addresses, in place of a client."""
+
+    status = "running"
+
+    def __init__(self, answers):
+        self.answers, self.scheduler = answers, self
+
+    def sync(self, function, **_):
+        return asyncio.run(function())
+
+    async def identity(self):
+        return {"workers": dict.fromkeys(self.answers)}
+
+    async def run(self, function, *arguments, workers, on_error):
+        assert function.__module__ == "importlib.metadata"  # nothing of simkit's own before simkit is known to be there
+        return {worker: self.answers[worker] for worker in workers}
+
+
 def test_preflight_of_workers_without_simkit(monkeypatch):
-    class Client:
-        def run(self, function, *arguments, on_error):
-            assert function.__module__ == "importlib.metadata"  # nothing of simkit's own before simkit is known to be there
-            return {"tcp://a:1": "0.1.0", "tcp://b:2": ModuleNotFoundError("No package metadata was found")}
-
     monkeypatch.setattr("importlib.metadata.version", _version)
+    lacks = ModuleNotFoundError("No package metadata was found")
     with pytest.raises(PluginError, match="Worker tcp://b:2 does not have simkit; this process has 0.1.0"):
-        preflight(Client())
-
-    class Older(Client):
-        def run(self, function, *arguments, on_error):
-            return {"tcp://a:1": "0.0.9", "tcp://b:2": "0.0.9"}
-
+        preflight(Workers({"tcp://a:1": "0.1.0", "tcp://b:2": lacks}))
     with pytest.raises(PluginError, match=r"Worker tcp://a:1 has simkit 0\.0\.9 \(and 1 more worker\)"):
-        preflight(Older())
+        preflight(Workers({"tcp://a:1": "0.0.9", "tcp://b:2": "0.0.9"}))
 
 
 def _version(name):

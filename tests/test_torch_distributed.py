@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import re
+import time
 import traceback
+import warnings
+from datetime import timedelta
 
 import numpy as np
 import pytest
@@ -20,11 +25,11 @@ X, Y = pair(70, 5, 4)
 SHARES = [slice(0, 45), slice(45, 70)]
 
 
-def process(rank, work, store, results):
+def process(rank, size, work, store, results):
     import torch.distributed as dist
 
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", rank=rank, world_size=2, init_method=f"file://{store}")
+    dist.init_process_group("gloo", rank=rank, world_size=size, init_method=f"file://{store}")
     try:
         results.put((rank, work(rank)))
     except Exception:
@@ -33,16 +38,23 @@ def process(rank, work, store, results):
         dist.destroy_process_group()
 
 
-def in_two_processes(work, tmp_path):
+def in_processes(work, tmp_path, size=2, survivors=None):
+    """What each process returned; they end by themselves."""
     context = multiprocessing.get_context("spawn")
     results = context.Queue()
-    processes = [context.Process(target=process, args=(rank, work, tmp_path / "store", results)) for rank in range(2)]
+    processes = [
+        context.Process(target=process, args=(rank, size, work, tmp_path / "store", results)) for rank in range(size)
+    ]
     for each in processes:
         each.start()
-    found = dict(results.get(timeout=90) for _ in processes)
+    found = dict(results.get(timeout=90) for _ in range(survivors or size))
     for each in processes:
         each.join(30)
-    return found[0], found[1]
+    codes = [each.exitcode for each in processes]
+    for each in processes:
+        each.kill()
+    assert codes[: len(found)] == [0] * len(found)  # and none of these waited for the group's half hour
+    return [found[rank] for rank in sorted(found)]
 
 
 def share(rank, convert):
@@ -134,7 +146,7 @@ def everything(rank):
 
 
 def test_two_processes_hold_the_result_of_all_examples(tmp_path):
-    found = in_two_processes(everything, tmp_path)
+    found = in_processes(everything, tmp_path)
     for rank, each in enumerate(found):
         assert isinstance(each, dict), each
         assert each["rank"] == rank
@@ -183,3 +195,91 @@ def test_two_processes_hold_the_result_of_all_examples(tmp_path):
         assert "No process has seen a batch" in each["nothing in a stream"]
         assert "other layers" in each["different"]
         assert "No process has seen a batch" in each["nothing"]
+
+
+class Asked:
+    """What all_reduce says, how long that took, and what it said before."""
+
+    def __init__(self, state, group, timeout=1.0):
+        from simkit.torch.distributed import all_reduce
+
+        begin = time.monotonic()
+        with warnings.catch_warnings(record=True) as before:
+            warnings.simplefilter("always")
+            try:
+                self.said = repr(all_reduce(state, group, timeout=timeout))
+            except Exception as error:
+                self.said = f"{type(error).__name__}: {error}"
+        self.seconds, self.before = time.monotonic() - begin, [f"{w.category.__name__}: {w.message}" for w in before]
+
+
+def failures(rank):
+    """Three processes, one of which does not do what the others do; a group is spent once that has happened."""
+    import torch.distributed as dist
+
+    import simkit.torch.processes
+    from simkit.statistics.moments import Moments
+    from simkit.torch.processes import Processes
+
+    simkit.torch.processes._AGAIN = 0.4
+    groups = {name: dist.new_group(range(3)) for name in ("third", "first", "half way", "dies half way", "dies")}
+    short = dist.new_group(range(3), timeout=timedelta(seconds=1))
+    state = Moments.of({"x": X})
+    cca, cka = simkit.stream("cca"), simkit.stream("cka")
+    asked = {
+        "nothing of ours": Asked(None if rank == 1 else state, None, None),
+        "nothing of ours in the first": Asked(None if rank == 0 else state, None, None),
+        "another index": Asked(cca if rank == 1 else cka, None, None),
+        "another kind": Asked(cca if rank == 2 else state, None, None),
+    }
+    simkit.__version__ = "0.0.9" if rank == 2 else simkit.__version__
+    asked["another version"] = Asked(state, None, 30)
+    simkit.__version__ = "0.1.0"
+    if rank != 2:
+        asked["third"] = Asked(state, groups["third"])
+    dist.barrier()
+    if rank != 0:
+        asked["first"] = Asked(state, groups["first"])
+    dist.barrier()
+    if rank != 2:
+        asked["short"] = Asked(state, short, None)
+    dist.barrier()
+    if rank == 2:
+        Processes(groups["half way"]).meet()
+    else:
+        asked["half way"] = Asked(state, groups["half way"])
+    dist.barrier()
+    if rank == 2:
+        Processes(groups["dies half way"]).meet()
+        os._exit(9)
+    asked["dies half way"] = Asked(state, groups["dies half way"], None)
+    asked["dies"] = Asked(state, groups["dies"], None)
+    return asked
+
+
+def test_a_process_that_fails_is_named_and_not_waited_for(tmp_path):
+    for rank, asked in enumerate(in_processes(failures, tmp_path, size=3, survivors=2)):
+        assert isinstance(asked, dict), asked
+        expected = {
+            "nothing of ours": r"InvalidArrayError: Process 1 gave something else",
+            "nothing of ours in the first": r"InvalidArrayError: Process 0 gave something else",
+            "another index": r"InvalidArrayError: Process 1 holds a Stream of cca, process 0 a Stream of cka",
+            "another kind": r"InvalidArrayError: Process 2 holds a Stream of cca, process 0 a Moments",
+            "another version": r"InvalidArrayError: Process 2 runs simkit 0\.0\.9, process 0 simkit",
+            "third": rf"ClusterError: Process 2 of 3 did not come to all_reduce\. Process {rank} of 3 waited \d+ seconds.*timeout=1;",
+            "short": rf"ClusterError: Process 2 of 3 did not come.* Process {rank} .* until (the timeout of its group|it lost)",
+            "half way": rf"ClusterError: Process {rank} of 3 waited \d+ seconds for the others to do their part",
+            "dies half way": rf"ClusterError: Process {rank} of 3 waited for the others to do their part until it lost another",
+            "dies": rf"ClusterError: Process 2 of 3 did not come to all_reduce\. Process {rank} of 3 .* until it lost another",
+        }
+        if rank == 1:
+            expected["first"] = (
+                r"ClusterError: Process 0 of 3 did not come to all_reduce\. Process 1 of 3 waited \d+ seconds"
+            )
+        assert asked.keys() == expected.keys()
+        for name, each in asked.items():
+            assert re.match(expected[name], each.said), (rank, name, each.said)
+            assert each.seconds < 20, (name, each.seconds)
+        assert re.match(
+            rf"ClusterWarning: Process {rank} of 3 has waited 0 seconds for the others to come", asked["third"].before[0]
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import sys
 from dataclasses import replace
@@ -152,6 +153,8 @@ def _cluster(address: str) -> Any:
         from distributed import Client
     except ImportError:
         raise ImportError('--scheduler needs Dask: pip install "simkit-similarity[dask]"') from None
+    # What fails is said once, by simkit.
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
     try:
         return Client(address, timeout="5s")
     except OSError as error:

@@ -8,20 +8,25 @@ error that says what to install where. `preflight` asks the workers the same que
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import importlib
 import importlib.metadata
 import pickle
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, fields
 from typing import Any
 
-from simkit.errors import PluginError
+from simkit.arrays import warn_caller
+from simkit.errors import ClusterError, ClusterMemoryError, ClusterWarning, PluginError
 from simkit.registry import OWN, distribution_of
 from simkit.spec import Specified
 
 __all__ = ["Recipe", "preflight"]
+
+_CLUSTER = (None, "dask.distributed", "distributed")  # what Dask's configuration says where a client is to be used
+_ANSWER = 10.0  # seconds within which a scheduler or a worker that works answers, however busy it is
 
 
 @dataclass(frozen=True)
@@ -141,14 +146,25 @@ def preflight(client: Any, *things: Specified, needed: int = 0) -> None:
 
     Raises
     ------
+    ClusterError
+        The scheduler is gone or does not answer, or no worker does.
     PluginError
         A worker lacks simkit or a plugin that is asked for, or has another version of it; the workers, the distribution and
         the module are named.
-    MemoryError
+    ClusterMemoryError
         A worker's memory limit is smaller than one task needs.
+
+    Warns
+    -----
+    ClusterWarning
+        There are no workers yet, or some did not answer within 10 seconds, so nothing is known about them.
     """
+    workers = list(workers_of(client))
+    if not workers:
+        warn_caller(f"{no_workers(client)} Nothing could be checked before the work.", ClusterWarning)
+        return
     # By name alone: a function of simkit's own could not even arrive where simkit is missing.
-    versions = client.run(importlib.metadata.version, OWN, on_error="return")
+    versions, silent = _asked(client, workers, importlib.metadata.version, OWN)
     own = importlib.metadata.version(OWN)
     lacking = {worker: found for worker, found in versions.items() if found != own}
     if lacking:
@@ -158,7 +174,7 @@ def preflight(client: Any, *things: Specified, needed: int = 0) -> None:
             f"Worker {worker} {what}{_others(lacking)}; this process has {own}. Install the same version everywhere: "
             f"pip install {OWN}=={own}"
         )
-    reports = client.run(_report, tuple(Recipe.of(thing) for thing in things), on_error="return")
+    reports, silent_now = _asked(client, list(versions), _report, tuple(Recipe.of(thing) for thing in things))
     failed = {worker: str(report) for worker, report in reports.items() if isinstance(report, BaseException)}
     failed |= {worker: report[0] for worker, report in reports.items() if worker not in failed and report[0]}
     if failed:
@@ -168,15 +184,89 @@ def preflight(client: Any, *things: Specified, needed: int = 0) -> None:
     small = {worker: limit for worker, (_, limit) in reports.items() if limit and limit < needed}
     if small:
         worker, limit = next(iter(small.items()))
-        raise MemoryError(
+        raise ClusterMemoryError(
             f"One task needs about {needed / 2**20:.0f} MiB, but worker {worker} may use {limit / 2**20:.0f} MiB"
             f"{_others(small)}. Give the workers a higher memory_limit, compare fewer layers at once, or rechunk the arrays "
             "to fewer rows per chunk."
         )
+    _tell_of_silence(silent + silent_now, among=workers)
 
 
-def _others(workers: Iterable[str]) -> str:
-    more = len(list(workers)) - 1
+def workers_of(client: Any) -> dict[str, dict[str, Any]]:
+    """The workers that the scheduler of a client knows: their addresses, and what it knows of them.
+
+    Raises
+    ------
+    ClusterError
+        There is no scheduler any more, or it does not answer.
+    """
+    if client.status != "running":
+        raise ClusterError(lost_scheduler(client))
+    try:
+        return dict(client.sync(client.scheduler.identity, callback_timeout=_ANSWER)["workers"])
+    except OSError as error:
+        raise ClusterError(
+            f"The scheduler {client.scheduler.address} did not answer within {_ANSWER:.0f} seconds "
+            f"({type(error).__name__}). See whether its process still runs and whether the network reaches it."
+        ) from None
+
+
+def lost_scheduler(client: Any) -> str:
+    """What to say when a client is not connected any more."""
+    # A client that closed itself has forgotten its scheduler.
+    address = client.scheduler.address if client.scheduler is not None else "that it had"
+    return (
+        f"The client has lost its connection to the scheduler {address}, and with it all work that was under way. Start the "
+        "scheduler again and connect a new distributed.Client, or compute in this process: "
+        "dask.config.set(scheduler='threads')."
+    )
+
+
+def no_workers(client: Any) -> str:
+    """What to say when nobody is there to work."""
+    address = client.scheduler.address
+    return (
+        f"The scheduler {address} has no workers. Start some, by 'dask worker {address}' on a machine that has simkit, or "
+        "by cluster.scale(2) where Python started the cluster."
+    )
+
+
+def _asked(
+    client: Any, workers: Collection[str], function: Callable[..., Any], *arguments: Any
+) -> tuple[dict[str, Any], list[str]]:
+    """What a function returned or raised on each worker, and the workers that did not answer in time.
+
+    Each is asked by itself: a question to all ends with the slowest, and never if one has been stopped. A worker that dies
+    meanwhile is in neither.
+    """
+
+    async def ask(worker: str) -> Any:
+        question = client.run(function, *arguments, workers=[worker], on_error="return")
+        try:
+            return (await asyncio.wait_for(question, _ANSWER)).get(worker)
+        except OSError as error:
+            return error
+
+    async def ask_all() -> list[Any]:
+        return await asyncio.gather(*map(ask, workers))
+
+    answers = dict(zip(workers, client.sync(ask_all), strict=True))
+    silent = [worker for worker, answer in answers.items() if isinstance(answer, TimeoutError)]
+    return {worker: answer for worker, answer in answers.items() if not isinstance(answer, OSError)}, silent
+
+
+def _tell_of_silence(silent: Collection[str], among: Collection[str]) -> None:
+    if not silent:
+        return
+    first = f"Worker {next(iter(silent))}{_others(silent)} did not answer within {_ANSWER:.0f} seconds"
+    what = "A process that has been stopped, or a machine that swaps, does that: end it, or start the worker again."
+    if len(silent) == len(among):
+        raise ClusterError(f"{first}, and there is no other. {what}")
+    warn_caller(f"{first}, so nothing was checked there; the work goes on without waiting for it. {what}", ClusterWarning)
+
+
+def _others(workers: Collection[str]) -> str:
+    more = len(workers) - 1
     return f" (and {more} more worker{'s' * (more > 1)})" if more else ""
 
 
@@ -188,10 +278,11 @@ def _report(recipes: tuple[Recipe, ...], dask_worker: Any = None) -> tuple[str |
 
 def active_client() -> Any:
     """The synchronous `distributed.Client` that Dask would use now, or None; distributed is not imported for this."""
-    if "distributed" not in sys.modules:
+    if "distributed" not in sys.modules or sys.modules["dask"].config.get("scheduler", None) not in _CLUSTER:
         return None
     try:
         client = sys.modules["distributed"].default_client()
     except ValueError:
         return None
-    return client if client.status == "running" and not client.asynchronous else None
+    # One that has lost its scheduler, or was closed in its own with block, is still the one that Dask would use.
+    return None if client.asynchronous else client

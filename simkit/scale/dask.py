@@ -45,6 +45,7 @@ from simkit.representation import Representation
 from simkit.scale.cluster import Recipe, active_client, preflight
 from simkit.scale.kernels import kernel_sums
 from simkit.scale.nystroem import features
+from simkit.scale.waiting import results
 from simkit.statistics.moments import Moments, needs, scores_from
 from simkit.statistics.roots import Roots, scores_of
 from simkit.statistics.survey import Survey, Surveyed, boxed, nan_where_undefined
@@ -93,21 +94,46 @@ def pairwise(
     return _scores(index, left, right, rounding, check_finite, scalar=False)
 
 
-def compute(*lazy: Array, progress: bool = True) -> tuple[Any, ...]:
+def compute(*lazy: Array, progress: bool = True, timeout: float | None = 600.0) -> tuple[Any, ...]:
     """Compute lazy scores together, reading the data once, with a progress bar on standard error.
 
-    On the active cluster, if there is a `distributed.Client`, with the bar of distributed. Otherwise in the threads of this
-    process, with one thread of BLAS for each of them: twice as many threads as cores would wait for each other.
+    On the active cluster, if there is a `distributed.Client`, and the cluster is watched meanwhile; ``lazy.compute()`` is
+    Dask's own and waits without a word for workers that do not come back. Otherwise in the threads of this process, with one
+    thread of BLAS for each of them: twice as many threads as cores would wait for each other.
+
+    Parameters
+    ----------
+    *lazy : Dask array
+        Scores of `simkit.compare`, ``values`` of `simkit.pairwise`, or any other.
+    progress : bool
+        Whether to draw the bar.
+    timeout : float or None
+        Seconds to wait for a cluster on which nothing can work; None waits for ever, with a warning every 15 to 20 seconds.
+
+    Returns
+    -------
+    tuple
+        The values, in memory, in the order of the arguments.
+
+    Raises
+    ------
+    ClusterError
+        The scheduler is gone, a task ended all workers that ran it, or nothing could work for `timeout` seconds.
+    ClusterMemoryError
+        A task needed more memory than its workers may use.
+
+    Warns
+    -----
+    ClusterWarning
+        Within half a minute: there are no workers, a worker is not heard of, all are paused because their memory is full, or
+        the scheduler does not answer.
     """
     client = active_client()
     if client is not None:
-        running = dask.persist(*lazy)
-        if progress:
-            from distributed import progress as bar
-
-            bar(running, notebook=False)
-        return dask.compute(*running)
+        return results(client, lazy, progress=progress, timeout=timeout)
     with ExitStack() as stack:
+        if dask.config.get("scheduler", None) == "dask.distributed":  # left behind by a client that closed itself
+            stack.enter_context(dask.config.set(scheduler="threads"))
         if importlib.util.find_spec("threadpoolctl") is not None:
             from threadpoolctl import threadpool_limits
 
