@@ -12,10 +12,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from simkit.text import printable
+
 if sys.platform != "win32":
     import fcntl
 
-__all__ = ["whole_file"]
+__all__ = ["check_target", "whole_file"]
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
@@ -43,7 +45,7 @@ def whole_file(path: str | os.PathLike[str], *, force: bool = False) -> Iterator
     target = Path(path)
     if target.is_symlink():
         target = Path(os.path.realpath(target))
-    _check_target(target, force)
+    check_target(target, force=force)
     with _said_if_full(path):
         _sweep(target)
         temporary, handle = _temporary_for(target)
@@ -62,19 +64,22 @@ def whole_file(path: str | os.PathLike[str], *, force: bool = False) -> Iterator
                 os.close(handle)
 
 
-def _check_target(target: Path, force: bool) -> None:
+def check_target(target: Path, *, force: bool) -> None:
+    """Raise as `whole_file` does, before there is anything to write."""
     if target.is_dir():
-        raise IsADirectoryError(f"{target} is a folder; give the name of a file.")
+        raise IsADirectoryError(f"{printable(target)} is a folder; give the name of a file.")
     if target.exists() and not target.is_file():
-        raise FileExistsError(f"{target} is a device or a pipe, which is never replaced; give the name of a file.")
+        raise FileExistsError(
+            f"{printable(target)} is a device or a pipe, which is never replaced; give the name of a file."
+        )
     if target.exists() and not force:
         raise _exists(target)
     if not target.parent.is_dir():
-        raise FileNotFoundError(f"The folder {target.parent} does not exist; make it first.")
+        raise FileNotFoundError(f"The folder {printable(target.parent)} does not exist; make it first.")
 
 
 def _exists(target: Path) -> FileExistsError:
-    return FileExistsError(f"{target} exists; choose another name, or pass force=True (--force) to replace it.")
+    return FileExistsError(f"{printable(target)} exists; choose another name, or pass force=True (--force) to replace it.")
 
 
 @contextmanager

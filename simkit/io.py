@@ -18,7 +18,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from simkit.errors import InvalidArrayError
-from simkit.files import whole_file
+from simkit.files import check_target, whole_file
 from simkit.formats.damage import reading
 from simkit.formats.npy import whole_header
 from simkit.formats.npz import read_npz
@@ -28,6 +28,7 @@ from simkit.formats.room import check_room
 from simkit.formats.safetensors import read_blocks
 from simkit.formats.torch_file import read_torch
 from simkit.matrix import SimilarityMatrix
+from simkit.text import printable
 
 __all__ = ["Activations", "check_writable", "read_activations", "write_matrix", "write_text"]
 
@@ -115,11 +116,9 @@ def check_writable(path: str | os.PathLike[str], *, force: bool = False) -> None
     """Raise before work starts if `write_matrix` would refuse `path`."""
     path = Path(path)
     if path.suffix.lower() not in _WRITERS:
-        raise ValueError(f"{path}: cannot write {path.suffix or 'a file without suffix'}; expected {', '.join(_WRITERS)}.")
-    if path.exists() and not force:
-        raise FileExistsError(f"{path} exists; choose another name, or pass --force (force=True) to replace it.")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"The folder {path.parent} does not exist; make it first.")
+        kind = path.suffix or "a file without suffix"
+        raise ValueError(printable(f"{path}: cannot write {kind}; expected {', '.join(_WRITERS)}."))
+    check_target(path, force=force)
 
 
 def write_matrix(matrix: SimilarityMatrix, path: str | os.PathLike[str], *, force: bool = False) -> None:

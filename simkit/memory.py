@@ -13,7 +13,7 @@ import array_api_compat
 
 from simkit.errors import TooLargeError
 
-__all__ = ["WORTH_ASKING", "available", "available_to", "refuse_if_too_large"]
+__all__ = ["WORTH_ASKING", "available", "available_to", "in_words", "refuse_if_too_large"]
 
 WORTH_ASKING = 2**28  # bytes; less is there, or the system says so at once
 _PROCESSES, _GROUPS = Path("/proc"), Path("/sys/fs/cgroup")
@@ -48,7 +48,7 @@ def refuse_if_too_large(
     if there is None or needed <= there:
         return
     advice = remedy if isinstance(remedy, str) else remedy(there)
-    raise TooLargeError(f"{what}: {_size(needed)} of memory needed, {_size(there)} available. {advice}")
+    raise TooLargeError(f"{what}: {in_words(needed)} of memory needed, {in_words(there)} available. {advice}")
 
 
 def available() -> int | None:
@@ -63,8 +63,9 @@ def available_to(x: Any) -> int | None:
     return available() if "cpu" in str(getattr(device, "platform", device)).lower() else None
 
 
-def _size(number: float) -> str:
-    return f"{number / 1e9:.1f} GB" if number >= 1e9 else f"{number / 1e6:.0f} MB"
+def in_words(size: int) -> str:
+    """A number of bytes for people: 1.5 GB."""
+    return f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{size / 1e6:,.1f} MB" if size >= 1e6 else f"{size} bytes"
 
 
 def _of_machine() -> Iterator[int]:

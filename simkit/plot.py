@@ -24,6 +24,7 @@ _LONGEST = 40  # characters of a label
 TITLE = 120  # and of a title
 _WIDE = 0.12  # inches of a character
 _MOST_NUMBERS = 14  # rows or columns up to which the values stand in the cells
+_MOST_LABELS = 100  # rows or columns up to which each has its label
 
 
 def label(text: str, limit: int = _LONGEST) -> str:
@@ -80,7 +81,8 @@ def heatmap(
     Notes
     -----
     The scale is that of the index where it is [0, 1], so that two heatmaps can be compared by eye; it is widened to the
-    data where values lie outside.
+    data where values lie outside. Of more than a hundred rows or columns only some have labels, at equal distances, and a
+    picture grows no more.
     """
     values = np.asarray(matrix.to_numpy(), dtype=float)
     n_rows, n_columns = values.shape
@@ -88,8 +90,8 @@ def heatmap(
     if ax is None:
         from matplotlib.figure import Figure
 
-        width = max(4.4, _CELL * n_columns + 2.4) + room_for(rows)
-        height = max(3.4, _CELL * n_rows + 1.6) + room_for(columns)
+        width = max(4.4, _CELL * min(n_columns, _MOST_LABELS) + 2.4) + room_for(rows)
+        height = max(3.4, _CELL * min(n_rows, _MOST_LABELS) + 1.6) + room_for(columns)
         ax = Figure(figsize=(width, height), dpi=150, layout="constrained").add_subplot()
     low, high = _limits(matrix.index, values)
     shown: dict[str, Any] = {
@@ -102,11 +104,13 @@ def heatmap(
     image = ax.imshow(values, **shown)
     longest = max(map(len, columns))
     crowded = longest > 4
-    ax.set_xticks(range(n_columns), columns, rotation=45 if crowded else 0, ha="right" if crowded else "center")
+    across, down = (range(0, count, -(-count // _MOST_LABELS)) for count in (n_columns, n_rows))
+    names = [columns[j] for j in across]
+    ax.set_xticks(across, names, rotation=45 if crowded else 0, ha="right" if crowded else "center")
     if crowded:
         for tick in ax.get_xticklabels():
             tick.set_rotation_mode("anchor")
-    ax.set_yticks(range(n_rows), rows)
+    ax.set_yticks(down, [rows[i] for i in down])
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     if labels is not None:

@@ -6,16 +6,13 @@ takes, or ten thousand letters. Files keep names exactly; whatever is printed, d
 
 from __future__ import annotations
 
-import re
-
 __all__ = ["escaped", "printable", "shortened", "shown"]
-
-# What would read like an escape of ours: its backslash is doubled, so that it can be told from one.
-_ESCAPE = re.compile(r"\\(?=x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8})")
 
 
 def printable(text: object, *, keep: str = "") -> str:
     r"""``str(text)`` with visible escapes, such as ``\x1b``, for what is not printable, but for characters in `keep`.
+
+    What is printable already stays as it is, so a message may go through here more than once.
 
     Examples
     --------
@@ -23,9 +20,7 @@ def printable(text: object, *, keep: str = "") -> str:
     net\x1b[31m\u202e\x0a
     """
     text = str(text)
-    if text.isprintable() and "\\" not in text:
-        return text
-    return "".join(c if c.isprintable() or c in keep else escaped(c) for c in _ESCAPE.sub(r"\\\\", text))
+    return text if text.isprintable() else "".join(c if c.isprintable() or c in keep else escaped(c) for c in text)
 
 
 def escaped(character: str) -> str:

@@ -33,7 +33,7 @@ def failing(monkeypatch):
     """Reading a file raises."""
 
     def with_(error):
-        def fail(*_):
+        def fail(*_, **__):
             raise error
 
         monkeypatch.setattr("simkit.cli.compare.read_activations", fail)

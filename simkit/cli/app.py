@@ -10,7 +10,7 @@ import os
 import sys
 import traceback
 import warnings
-from typing import Annotated, Any
+from typing import Annotated, Any, Optional
 
 import typer
 
@@ -20,7 +20,7 @@ from simkit.cli.wording import in_options
 from simkit.errors import SimkitError
 from simkit.text import printable, shortened
 
-__all__ = ["Json", "app", "run"]
+__all__ = ["Json", "MaxBytes", "app", "run"]
 
 _TRACEBACK = "--traceback"
 _CLOSED = 141  # what a program returns that SIGPIPE ended
@@ -35,6 +35,10 @@ app = typer.Typer(
 )
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
+MaxBytes = Annotated[
+    Optional[int],  # noqa: UP045
+    typer.Option(help="Refuse files that declare more than this; by default more than the memory.", show_default=False),
+]
 
 
 def run(arguments: list[str] | None = None) -> int:
@@ -76,7 +80,7 @@ def _failed(error: BaseException) -> int:
     """Say what went wrong, in one line."""
     if isinstance(error, KeyboardInterrupt):
         return _complain("interrupted.", 130)
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) and not isinstance(error, SimkitError):
         what = in_options(str(error)) or "read files in chunks, or compare fewer layers at once."
         return _complain(f"out of memory: {what}", 1)
     if hasattr(error, "format_message"):  # Typer's errors of usage; they know how to phrase themselves

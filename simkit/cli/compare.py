@@ -14,11 +14,12 @@ import typer
 
 import simkit
 from simkit.arrays import is_dask
-from simkit.cli.app import Json, app
+from simkit.cli.app import Json, MaxBytes, app
 from simkit.cli.console import print_json, print_matrix, say
 from simkit.io import Activations, as_record, check_writable, read_activations, write_matrix
 from simkit.matrix import SimilarityMatrix
 
+_READABLE = 100  # layers a side up to which a matrix that goes into a file is shown, too
 _LARGE = {".zarr", ".h5", ".hdf5", ".parquet"}  # formats that are read in chunks unasked
 
 
@@ -58,10 +59,10 @@ def compare(  # noqa: PLR0917  (Typer passes by name)
     missing: Annotated[
         str, typer.Option(help="If chunks of .zarr and .h5 files were never written: warn, error or ignore.")
     ] = "warn",
-    max_bytes: Annotated[
-        Optional[int],  # noqa: UP045
-        typer.Option(help="Refuse files that declare more than this; by default more than the memory.", show_default=False),
-    ] = None,
+    max_bytes: MaxBytes = None,
+    timeout: Annotated[
+        float, typer.Option(help="Seconds after which a cluster on which nothing can work is given up.")
+    ] = 600.0,
     flatten: Annotated[bool, typer.Option("--flatten", help="Short for --maps flatten.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the output file if it exists.")] = False,
     as_json: Json = False,
@@ -76,10 +77,7 @@ def compare(  # noqa: PLR0917  (Typer passes by name)
         chunks is not None or scheduler is not None or not {a.suffix.lower(), (b or a).suffix.lower()}.isdisjoint(_LARGE)
     )
     column = _column(ids, no_ids, (a, b or a))
-    if in_chunks and max_bytes is not None:
-        raise ValueError(
-            "--max-bytes is about files that are read whole, and these are read in chunks; --chunks bounds those."
-        )
+    _check_ways(in_chunks, missing, max_bytes)
     read = (
         partial(_open_activations, chunks=chunks, ids=column, missing=missing)
         if in_chunks
@@ -93,7 +91,7 @@ def compare(  # noqa: PLR0917  (Typer passes by name)
     door: dict[str, Any] = {"maps": maps, "channels": channels, "flatten": flatten}
     if first.single and second.single:
         (x,), (y,) = first.layers.values(), second.layers.values()
-        value = float(_computed(simkit.compare(x, y, chosen, **door)))
+        value = float(_computed(simkit.compare(x, y, chosen, **door), timeout))
         n = int(x.shape[0])
         if output is not None:
             matrix = SimilarityMatrix(_one(value), (a.stem,), ((b or a).stem,), str(chosen), n)
@@ -104,13 +102,14 @@ def compare(  # noqa: PLR0917  (Typer passes by name)
             print(f"{value:.6g}")
         return
     matrix = simkit.pairwise(first.layers, None if b is None else second.layers, chosen, **door)
-    matrix = replace(matrix, values=_computed(matrix.values))
+    matrix = replace(matrix, values=_computed(matrix.values, timeout))
     if output is not None:
         write_matrix(matrix, output, force=force)
     if as_json:
         print_json(as_record(matrix))
     else:
-        print_matrix(matrix)
+        if output is None or max(map(len, (matrix.rows, matrix.columns))) <= _READABLE:
+            print_matrix(matrix)
         if output is not None:
             say(f"Written to {output}")
 
@@ -119,6 +118,16 @@ def _one(value: float) -> Any:
     import numpy as np
 
     return np.array([[value]])
+
+
+def _check_ways(in_chunks: bool, missing: str, max_bytes: int | None) -> None:
+    """Raise for options of the other way to read."""
+    if missing != "warn" and not in_chunks:
+        raise ValueError("--missing is about files that are read in chunks (.zarr, .h5, .hdf5), and these are read whole.")
+    if in_chunks and max_bytes is not None:
+        raise ValueError(
+            "--max-bytes is about files that are read whole, and these are read in chunks; --chunks bounds those."
+        )
 
 
 def _column(ids: str | None, no_ids: bool, files: tuple[Path, ...]) -> str | Literal[False] | None:
@@ -138,13 +147,13 @@ def _open_activations(path: Path, chunks: int | None, ids: str | Literal[False] 
     return Activations(found, single=False) if isinstance(found, dict) else Activations({path.stem: found}, single=True)
 
 
-def _computed(values: Any) -> Any:
+def _computed(values: Any, timeout: float) -> Any:
     """`values`, computed with a progress bar if they are lazy."""
     if not is_dask(values):
         return values
     from simkit.scale.dask import compute
 
-    return compute(values, progress=sys.stderr.isatty())[0]
+    return compute(values, progress=sys.stderr.isatty(), timeout=timeout)[0]
 
 
 def _cluster(address: str) -> Any:

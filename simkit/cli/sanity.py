@@ -10,7 +10,7 @@ from rich.table import Table
 
 import simkit
 from simkit.analysis import LayerAccuracy, jackknife_test, layer_accuracy
-from simkit.cli.app import Json, app
+from simkit.cli.app import Json, MaxBytes, app
 from simkit.cli.console import console, print_json, say
 from simkit.files import whole_file
 from simkit.io import check_writable, read_activations, write_text
@@ -47,6 +47,7 @@ def sanity(  # noqa: PLR0917  (Typer passes by name)
         Optional[str],  # noqa: UP045
         typer.Option(help="Channel axis of maps: first or last.", show_default=False),
     ] = None,
+    max_bytes: MaxBytes = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the output file if it exists.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -56,7 +57,7 @@ def sanity(  # noqa: PLR0917  (Typer passes by name)
             raise ValueError(f"{output}: expected {', '.join(_SUFFIXES)}.")
         check_writable(output, force=force)
     indexes = [simkit.get_index(spec) for spec in index or ["cka"]]
-    networks = [read_activations(path).layers for path in files]
+    networks = [read_activations(path, max_bytes=max_bytes).layers for path in files]
     door: dict[str, Any] = {key: value for key, value in (("maps", maps), ("channels", channels)) if value is not None}
     results = []
     with track(len(indexes), "indexes") as advance:

@@ -10,7 +10,7 @@ import numpy as np
 import typer
 
 import simkit
-from simkit.cli.app import Json, app
+from simkit.cli.app import Json, MaxBytes, app
 from simkit.cli.compare import check_one_framework
 from simkit.cli.console import print_json, say
 from simkit.files import whole_file
@@ -64,6 +64,7 @@ def significance(  # noqa: PLR0917  (Typer passes by name)
         Optional[Path],  # noqa: UP045
         typer.Option("--output", "-o", help="Write .json, or a .png of the distribution.", show_default=False),
     ] = None,
+    max_bytes: MaxBytes = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the output file if it exists.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -78,7 +79,7 @@ def significance(  # noqa: PLR0917  (Typer passes by name)
             raise ValueError(f"{output}: expected {', '.join(_SUFFIXES)}.")
         check_writable(output, force=force)
     chosen = simkit.get_index(index)
-    first, second = read_activations(a), read_activations(b)
+    first, second = (read_activations(path, max_bytes=max_bytes) for path in (a, b))
     check_one_framework(first, second)
     x, y = (_layer(side.layers, layer, path) for side, path in ((first, a), (second, b)))
     labels = None if groups is None else next(iter(read_activations(groups).layers.values()))

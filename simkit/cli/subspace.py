@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from simkit.analysis import SharedSubspace, shared_subspace
-from simkit.cli.app import Json, app
+from simkit.cli.app import Json, MaxBytes, app
 from simkit.cli.compare import check_one_framework
 from simkit.cli.console import console, print_json, say
 from simkit.files import whole_file
@@ -40,6 +40,7 @@ def subspace(  # noqa: PLR0917  (Typer passes by name)
         Optional[str],  # noqa: UP045
         typer.Option(help="Channel axis of maps: first or last.", show_default=False),
     ] = None,
+    max_bytes: MaxBytes = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the output file if it exists.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -48,7 +49,7 @@ def subspace(  # noqa: PLR0917  (Typer passes by name)
         if output.suffix.lower() not in _SUFFIXES:
             raise ValueError(f"{output}: expected {', '.join(_SUFFIXES)}.")
         check_writable(output, force=force)
-    first, second = read_activations(a), read_activations(b)
+    first, second = (read_activations(path, max_bytes=max_bytes) for path in (a, b))
     check_one_framework(first, second)
     door: dict[str, Any] = {key: value for key, value in (("maps", maps), ("channels", channels)) if value is not None}
     found = {name: shared_subspace(x, y, **door) for name, (x, y) in _pairs(first, second, layer, (a, b)).items()}

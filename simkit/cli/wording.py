@@ -17,9 +17,11 @@ _OPTIONS = {
     "groups": "--groups",
     "ids": "--ids",
     "maps": "--maps",
+    "max_bytes": "--max-bytes",
     "permutations": "--resamples",
     "resamples": "--resamples",
     "symmetrise": "--symmetrise",
+    "timeout": "--timeout",
     "within": "--groups",
 }
 _GIVEN = re.compile(rf"\b({'|'.join(_OPTIONS)})=('(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"|-?[\w.]*\w)")

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from simkit.errors import InvalidArrayError, SimkitError, TooLargeError
+from simkit.text import printable, shortened
 
 __all__ = ["reading", "reason"]
 
@@ -33,5 +34,4 @@ def reason(error: Exception) -> str:
     line = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, RecursionError):
         line = "it is nested too deeply"
-    line = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in line)
-    return line if len(line) <= _LONGEST else line[:_LONGEST] + " ..."
+    return shortened(printable(line), _LONGEST)

@@ -7,6 +7,7 @@ import stat
 from pathlib import Path
 
 from simkit.errors import InvalidArrayError
+from simkit.text import printable
 
 __all__ = ["check_file", "check_folder", "status"]
 
@@ -24,7 +25,7 @@ def status(path: Path) -> os.stat_result:
     try:
         found = path.stat()
     except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: no such file.") from None
+        raise FileNotFoundError(f"{printable(path)}: no such file.") from None
     except (OSError, ValueError) as error:  # ValueError: a null byte in the name
         raise InvalidArrayError(f"{path} cannot be opened: {getattr(error, 'strerror', None) or error}.") from None
     if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from simkit.errors import TooLargeError
-from simkit.memory import available
+from simkit.memory import available, in_words
 
-__all__ = ["check_room", "in_words"]
+__all__ = ["check_room"]
 
 _SUSPICIOUS_RATIO = 100  # bytes of arrays per byte of a compressed file; activations compress by 2 to 10
 _SUSPICIOUS_SIZE = 2**30
@@ -49,8 +49,3 @@ def _limit(declared: int, max_bytes: int | None, on_disk: int | None) -> tuple[i
     if on_disk is not None and declared > _SUSPICIOUS_RATIO * on_disk and (room is None or room > _SUSPICIOUS_SIZE):
         return _SUSPICIOUS_SIZE, f"the {in_words(_SUSPICIOUS_SIZE)} that a file of {in_words(on_disk)} may"
     return room, f"the {in_words(room or 0)} of memory that are available"
-
-
-def in_words(size: int) -> str:
-    """A number of bytes for people: 1.5 GB."""
-    return f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{size / 1e6:,.1f} MB" if size >= 1e6 else f"{size} bytes"

@@ -93,7 +93,7 @@ class Recipe:
             if self.source is not None:
                 return _class_of(self.source)
             return functools.reduce(getattr, self.qualname.split("."), importlib.import_module(self.module))
-        except Exception as error:  # a plugin may fail in any way it likes
+        except (Exception, SystemExit, KeyboardInterrupt) as error:  # a plugin may fail in any way it likes
             wanted = f"{name}=={version}" if name else f"the distribution that provides {self.module.partition('.')[0]!r}"
             how = f"[{wanted!r}]" if name else "[its name]"
             raise PluginError(

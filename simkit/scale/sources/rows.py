@@ -14,8 +14,8 @@ import numpy as np
 from simkit.arrays import warn_caller
 from simkit.errors import DataWarning, InvalidArrayError, TooLargeError
 from simkit.formats.damage import reading
-from simkit.formats.room import in_words
-from simkit.memory import available
+from simkit.memory import available, in_words
+from simkit.text import printable
 
 __all__ = ["Missing", "Rows", "Stamp", "check_stamp", "lazy_array", "report_missing", "stamp_of"]
 
@@ -108,7 +108,7 @@ def check_stamp(path: Path, stamp: Stamp) -> None:
     try:
         now = stamp_of(path)
     except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: no such file on the machine that reads it, or not any more.") from None
+        raise FileNotFoundError(f"{printable(path)}: no such file on the machine that reads it, or not any more.") from None
     if now != stamp:
         raise InvalidArrayError(
             f"{path} has changed since it was opened, so that a score would mix two files. Open it again, with open_source. "
