@@ -447,7 +447,7 @@ def test_constant_layers_are_undefined(backend):
     stream = simkit.stream("cca")
     for part in parts_of(200, (1, 60)):
         stream.update({name: backend.asarray(z[part]) for name, z in layers.items()})
-    with pytest.warns(ConstantInputWarning, match="'A/a' and 'A/still': one of them is constant"):
+    with pytest.warns(ConstantInputWarning, match="A/a and A/still: one of them is constant"):
         values = backend.to_numpy(stream.compute().values)
     np.testing.assert_array_equal(np.isnan(values), [[0, 1, 0], [1, 1, 1], [0, 1, 0]])
     assert values[0, 2] == pytest.approx(float(simkit.compare(x, y, "cca")), rel=1e-9)

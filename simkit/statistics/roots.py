@@ -335,10 +335,7 @@ class Roots:
         shapes |= {"scatter": (width, width)} if "scatter" in fields else {"triangle": (None, width)}
 
         def placed(name: str) -> Array:
-            if name == "unit" and name not in fields:  # an earlier simkit had none
-                values = np.ones((width,))
-            else:
-                values = np.array(fields.reals(name, shapes[name]))
+            values = np.array(fields.reals(name, shapes[name]))
             if like is None:
                 return values
             xp = namespace_of(like)

@@ -160,9 +160,9 @@ def few_of(x: Array) -> Array:
 
 
 def noise_of(kernel: Callable[[Array, Array], Array], few: Array) -> float:
-    """Entries of a Gram matrix that are no larger than this after `levels_of` may be rounding."""
-    k = kernel(few, few)
-    xp = namespace_of(k)
+    """Entries of a Gram matrix off the diagonal that are no larger than this after `levels_of` may be rounding."""
+    xp = namespace_of(few)
+    k = without_diagonal(kernel(few, few), xp)
     return _FLAT * float(xp.finfo(k.dtype).eps) * float(xp.max(xp.abs(k)))
 
 
