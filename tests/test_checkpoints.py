@@ -342,6 +342,6 @@ def test_a_file_with_more_than_there_is_memory(tmp_path, monkeypatch):
     monkeypatch.setattr("simkit.memory.WORTH_ASKING", 0)
     monkeypatch.setattr("simkit.memory.available", lambda: 10**6)
     with pytest.raises(
-        simkit.errors.TooLargeError, match=r"large\.npz holds more than fits: 8 MB of memory needed, 1 MB available"
+        simkit.errors.TooLargeError, match=r"large\.npz holds more than fits: 8\.0 MB of memory needed, 1\.0 MB available"
     ):
         kind.read(tmp_path / "large.npz")

@@ -304,3 +304,32 @@ def test_layers_must_stay_the_same():
     with pytest.raises(InvalidArrayError, match="at least one layer"):
         moments.update({})
     assert moments.n == 60
+
+
+def reduced_over_places(states):
+    """What each place would hold after `Moments.reduced`, its sums over the places made here."""
+    everywhere = [(state.n, state.place) for state in states]
+    asked = []
+    for state in states:
+        asked.append([])
+        state.reduced(everywhere, lambda x, own=asked[-1]: own.append(x) or x)
+    totals = [sum(parts) for parts in zip(*asked, strict=True)]
+    return [state.reduced(everywhere, lambda x, left=iter(totals): next(left)) for state in states]
+
+
+@pytest.mark.parametrize("factors", [(1.0, 1.0), (2.0**-700, 2.0**700), (1.0, 2.0**600), (2.0**-500, 2.0**-700)])
+def test_places_of_different_orders_of_magnitude(factors):
+    """Each place has a unit of its own; the sum is in the largest."""
+    data = layers()
+    parts = [
+        {name: x[rows] * factor for name, x in data.items()}
+        for factor, rows in zip(factors, (slice(20), slice(20, None)), strict=True)
+    ]
+    states = [Moments.of(part, third_order=True) for part in parts]
+    expected = states[0].merge(states[1])
+    for found in reduced_over_places(states):
+        assert found.n == expected.n
+        for pair in itertools.product(data, repeat=2):
+            ours, theirs = (state.hsic_sums(*pair, "unbiased") for state in (found, expected))
+            np.testing.assert_allclose(ours[:3], theirs[:3], rtol=1e-9)
+        np.testing.assert_array_equal(found.units(list(data)), expected.units(list(data)))
