@@ -314,7 +314,11 @@ def reduced_over_places(states):
         asked.append([])
         state.reduced(everywhere, lambda x, own=asked[-1]: own.append(x) or x)
     totals = [sum(parts) for parts in zip(*asked, strict=True)]
-    return [state.reduced(everywhere, lambda x, left=iter(totals): next(left)) for state in states]
+    found = []
+    for state in states:
+        left = list(reversed(totals))
+        found.append(state.reduced(everywhere, lambda _, left=left: left.pop()))
+    return found
 
 
 @pytest.mark.parametrize("factors", [(1.0, 1.0), (2.0**-700, 2.0**700), (1.0, 2.0**600), (2.0**-500, 2.0**-700)])
@@ -329,7 +333,7 @@ def test_places_of_different_orders_of_magnitude(factors):
     expected = states[0].merge(states[1])
     for found in reduced_over_places(states):
         assert found.n == expected.n
-        for pair in itertools.product(data, repeat=2):
-            ours, theirs = (state.hsic_sums(*pair, "unbiased") for state in (found, expected))
+        for names in itertools.product(data, repeat=2):
+            ours, theirs = (state.hsic_sums(*names, "unbiased") for state in (found, expected))
             np.testing.assert_allclose(ours[:3], theirs[:3], rtol=1e-9)
         np.testing.assert_array_equal(found.units(list(data)), expected.units(list(data)))
