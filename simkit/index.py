@@ -103,10 +103,10 @@ class Index(Specified, ABC, Generic[State]):
         return xp.stack([xp.stack(line) for line in lines])
 
     def rescaled(self, score: Array, scale: Array) -> Array:
-        """The score of layers that are `scale` times as large, the product of the factors of X and Y; any shape.
+        """The score if Gram matrices K and L were larger by the squares of factors whose product is `scale`; any shape.
 
-        Asked of indexes of HSIC sums with the linear kernel, where the numbers of a layer are out of range. This default is
-        for what does not depend on the scale, such as CKA.
+        Asked of indexes of HSIC sums where products of K and L are out of range, so that they had to be divided. This
+        default is for what does not depend on their size, such as CKA.
         """
         del scale
         return score

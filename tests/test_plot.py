@@ -49,6 +49,14 @@ def test_nan_and_negative_cells():
     assert texts(heatmap(matrix([[np.nan, -0.25]]))) == ["nan", "-.25"]
 
 
+def test_very_many_layers_have_a_picture_of_ordinary_size():
+    """One inch for each of 5000 layers would take 10 GB."""
+    ax = heatmap(matrix(np.eye(5000)[:, :101]))
+    assert [label.get_text() for label in ax.get_yticklabels()[:2]] == ["a0", "a50"]
+    assert [label.get_text() for label in ax.get_xticklabels()[:2]] == ["b0", "b2"]
+    assert max(ax.get_figure().get_size_inches()) < 50
+
+
 def test_numbers_only_where_they_can_be_read():
     assert texts(heatmap(matrix(np.zeros((15, 3))))) == []
     assert len(texts(heatmap(matrix(np.zeros((15, 3))), numbers=True))) == 45

@@ -78,7 +78,7 @@ class HSIC(KernelIndex):
         return self.rescaled(self.from_sums(sums, sums, sums), x.scale * y.scale)
 
     def rescaled(self, score: Array, scale: Array) -> Array:
-        """HSIC is of second degree in the features of either layer."""
+        """HSIC is of first degree in K and in L."""
         return score * scale * scale
 
     def from_sums(self, xy: HSICSums, xx: HSICSums, yy: HSICSums) -> Array:
