@@ -498,3 +498,13 @@ def test_archives_of_folders_and_other_suffixes(tmp_path):
         with archive.open("net/conv1.npy", "w") as opened:
             np.lib.format.write_array(opened, np.eye(3))
     assert list(read_activations(tmp_path / "x.npz").layers) == ["net/conv1"]
+
+
+def test_a_dtype_of_arrays_in_a_header(tmp_path):
+    """NumPy reads '8f4' as eight numbers in each place; no writer makes it."""
+    path = tmp_path / "x.npy"
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "8f4", "fortran_order": False, "shape": (12, 0)})
+    for read in (read_activations, simkit.open_source):
+        with pytest.raises(InvalidArrayError, match=r"arrays themselves: the file is damaged"):
+            read(path)

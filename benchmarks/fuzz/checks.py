@@ -108,7 +108,7 @@ def _safetensors(path: Path) -> dict[str, np.ndarray]:
 def _torch(path: Path) -> dict[str, np.ndarray]:
     import torch
 
-    found = torch.load(path, weights_only=True)
+    found = torch.load(path, map_location="cpu", weights_only=True)
     found = found if isinstance(found, dict) else {"": found}
     return {
         str(name): (x.float() if x.dtype.itemsize < 3 and x.is_floating_point() else x).numpy(force=True)

@@ -66,6 +66,8 @@ def read_header(file: IO[bytes], size: int, path: Path, name: str = "") -> NpyHe
             f"{path} holds pickled Python objects, which can run code when they are read. Save arrays of numbers instead: "
             f"numpy.savez({path.with_suffix('.npz').name!r}, **layers), or numpy.save for a single one."
         )
+    if dtype.subdtype is not None:
+        raise InvalidArrayError(f"{where} declares numbers of dtype {dtype}, arrays themselves: the file is damaged.")
     if not all(0 <= length < 2**63 for length in header.shape):
         raise InvalidArrayError(
             f"{where} declares the shape {header.shape!r:.99}, negative or too large: the file is damaged."
