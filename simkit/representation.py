@@ -126,7 +126,7 @@ class Representation:
             return y / scale, scale
         if self._is_subnormal(scale):  # deviations of such numbers are rounded to few digits in their own precision
             y = self._centred(widen(self.features, xp))
-            y /= power_of_two(y, xp)
+            y /= widen(scale, xp)
             return xp.astype(y, self.dtype), scale
         y /= scale  # an intermediate of our own: no second copy of the layer
         return y, scale

@@ -18,6 +18,7 @@ from data import OWN_INDEXES, pair
 import simkit
 from simkit import ConstantInputWarning, SimkitError
 from simkit.errors import AccuracyWarning, NeedsAllExamplesError
+from simkit.representation import Representation
 
 SPECS = [
     *map(str, OWN_INDEXES),
@@ -215,6 +216,15 @@ def test_a_stream_whose_batches_change_their_order_of_magnitude():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", AccuracyWarning)
             assert float(stream.compute()) == pytest.approx(float(simkit.compare(big, Y, spec)), rel=1e-7), (spec, order)
+
+
+@pytest.mark.parametrize("factor", [1e-45, 1e-42, 1e-38, 1.0, 1e30])
+def test_a_layer_is_scaled_by_one_number(factor):
+    """Also where float32 has no digits left, and the deviations are computed in float64."""
+    layer = Representation((X * factor).astype(np.float32))
+    exact = layer.features.astype(np.float64) - layer.features.astype(np.float64).mean(axis=0)
+    for scaled_layer in (layer.unit, layer.precise):
+        np.testing.assert_allclose(scaled_layer * float(layer.scale), exact, rtol=1e-5, atol=1e-6 * np.abs(exact).max())
 
 
 def test_infinite_scores_say_why():
