@@ -224,7 +224,9 @@ def test_a_layer_is_scaled_by_one_number(factor):
     layer = Representation((X * factor).astype(np.float32))
     exact = layer.features.astype(np.float64) - layer.features.astype(np.float64).mean(axis=0)
     for scaled_layer in (layer.unit, layer.precise):
-        np.testing.assert_allclose(scaled_layer * float(layer.scale), exact, rtol=1e-5, atol=1e-6 * np.abs(exact).max())
+        np.testing.assert_allclose(
+            scaled_layer.astype(np.float64) * float(layer.scale), exact, rtol=1e-5, atol=1e-6 * np.abs(exact).max()
+        )
 
 
 def test_infinite_scores_say_why():
