@@ -106,6 +106,8 @@ class Batches:
 
     def _take(self, layers: Mapping[str, Array], rounding: Mapping[str, float], finite: bool) -> None:
         values, clean = ValueCheck.of(layers, rounding=rounding, finite=finite)
+        if self._state is not None:
+            self._state.values.check_same_layers(values)
         with np.errstate(all="ignore"):  # of what is no finite number, the score speaks
             part = self.kind.of(clean, values, **self.options)
             self._state = part if self._state is None else self.kind.merged([self._state, part], reuse=True)
