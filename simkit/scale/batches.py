@@ -118,11 +118,12 @@ class Batches:
 
     def _take(self, layers: Mapping[str, Array], rounding: Mapping[str, float], finite: bool) -> None:
         values, clean = ValueCheck.of(layers, rounding=rounding, finite=finite)
-        if self._state is not None:
-            self._state.values.check_same_layers(values)
         with np.errstate(all="ignore"):  # of what is no finite number, the score speaks
-            part = self.kind.of(clean, values, **self.options)
-            self._state = part if self._state is None else self.kind.merged([self._state, part], reuse=True)
+            if self._state is None:
+                self._state = self.kind.of(clean, values, **self.options)
+            else:
+                self._state.values.check_same_layers(values)
+                self._state = self._state.extended(clean, values, **self.options)
 
     def _check_whole(self) -> None:
         if not self._is_whole:

@@ -96,17 +96,28 @@ class Moments(Statistic):
         """
         if values is None:
             values, layers = ValueCheck.of(layers)
-        parts = [detach(x) for x in layers.values()]
-        whole, m, start = cls._empty(values, parts[0], third_order), parts[0].shape[0], 0
+        empty = cls._empty(values, next(iter(layers.values())), third_order)
+        return replace(empty._with_rows(layers), values=values)
+
+    def extended(self, layers: Mapping[str, Array], values: ValueCheck, *, third_order: bool = False) -> Moments:
+        """The moments of these examples and of a batch; those of these are written over."""
+        del third_order  # as these
+        together = ValueCheck.merged([self.values, values])
+        return replace(self._with_rows(layers), values=together)
+
+    def _with_rows(self, layers: Mapping[str, Array]) -> Moments:
+        """`extended`, but for what is known of the values."""
+        whole, parts = self, [detach(x) for x in layers.values()]
+        m, start = parts[0].shape[0], 0
         while start < m:
             rows = [x[start : min(start + 2 * _ROWS, m), :] for x in parts]
-            block = whole._block_as_given(rows)
+            block = self._block_as_given(rows)
             if block is None:
                 rows = [x[start : min(start + _ROWS, m), :] for x in parts]
-                block = whole._block(rows)
-            whole = cls._sum(whole, block) if start else block
+                block = self._block(rows)
+            whole = self._sum(whole, block) if whole.n else block
             start += rows[0].shape[0]
-        return replace(whole, values=values)
+        return whole
 
     @classmethod
     def rows_together(cls, width: int) -> int:
@@ -139,9 +150,10 @@ class Moments(Statistic):
             near = xp.astype(mean, parts[0].dtype)
             z = side_by_side(parts, near, xp)
             missing = mean - widen(near, xp)
-            a = third = fourth = None
+            third = fourth = None
+            # Values far from 0 lie on a coarse grid, on which sums of products in float32 are rounded to one side.
+            z -= xp.astype(missing, z.dtype)
             if self.third is not None:
-                z -= xp.astype(missing, z.dtype)
                 a = self._squared_lengths(z, xp)
                 if not all(are_many(a[k, :], xp) for k in range(len(parts))):
                     return None
@@ -150,8 +162,6 @@ class Moments(Statistic):
             traces = self._traces(joint, xp) / m
             if not bool(xp.all((traces > _ORDINARY[0]) & (traces < _ORDINARY[1]))):
                 return None
-            if a is None:
-                joint -= missing[:, None] * (m * missing)[None, :]
         return self._like(m, widen(near, xp), missing, xp.ones_like(self.unit), joint, third, fourth)
 
     def _block(self, parts: Sequence[Array]) -> Moments:

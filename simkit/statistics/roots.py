@@ -105,13 +105,21 @@ class Roots(Statistic):
         """
         if values is None:
             values, layers = ValueCheck.of(layers)
-        parts = [detach(x) for x in layers.values()]
-        m, step = parts[0].shape[0], cls.rows_together(sum(values.widths))
-        whole = cls._empty(values, parts[0])
+        return replace(cls._empty(values, next(iter(layers.values())))._with_rows(layers), values=values)
+
+    def extended(self, layers: Mapping[str, Array], values: ValueCheck) -> Roots:  # type: ignore[override]
+        """The root of these examples and of a batch: its eigenvalues need not be looked at, where those of these bound them."""
+        together = ValueCheck.merged([self.values, values])
+        return replace(self._with_rows(layers), values=together)
+
+    def _with_rows(self, layers: Mapping[str, Array]) -> Roots:
+        """`extended`, but for what is known of the values."""
+        whole, parts = self, [detach(x) for x in layers.values()]
+        m, step = parts[0].shape[0], self.rows_together(sum(self.widths))
         for start in range(0, m, step):
-            block = cls._block(values, [x[start : min(start + step, m), :] for x in parts])
-            whole = cls._merged([whole, block])
-        return replace(whole, values=values)
+            block = self._block(self.values, [x[start : min(start + step, m), :] for x in parts])
+            whole = self._merged([whole, block])
+        return whole
 
     @classmethod
     def rows_together(cls, width: int) -> int:
