@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from simkit.arrays import (
     Array,
-    Channels,
-    Maps,
     as_examples,
     as_matrix,
     as_pair,
-    check_one_rule,
+    check_labels,
     check_same_examples,
     check_same_framework,
     in_one_precision,
@@ -27,7 +25,6 @@ from simkit.errors import InvalidArrayError
 from simkit.feasibility import check_comparison_fits, check_tiles_fit
 from simkit.guard import in_library
 from simkit.index import Index
-from simkit.labels import check_labels
 from simkit.matrix import SimilarityMatrix
 from simkit.progress import track
 from simkit.registry import get_index
@@ -48,8 +45,6 @@ def compare(
     *,
     check_finite: bool = True,
     flatten: bool = False,
-    maps: Maps | None = None,
-    channels: Channels | None = None,
     tiles: Bandwidth | None = None,
     ids: Any = None,
     **parameters: Any,
@@ -68,12 +63,7 @@ def compare(
     check_finite : bool
         Raise for nan and inf; without it their score is nan. Lazy arrays are never computed for this.
     flatten : bool
-        Accept arrays of more than two dimensions and flatten each example: short for ``maps="flatten"``.
-    maps : {"flatten", "mean", "spatial"}, optional
-        How convolution maps become features: all positions and channels; the mean over positions; or positions as examples.
-    channels : {"first", "last"}, optional
-        Where the channel axis is, for ``maps="mean"`` and ``"spatial"``.
-        One rule is for layers of one number of dimensions; matrices may stand beside maps.
+        Accept arrays of more than two dimensions and flatten each example; `simkit.examples` has the other rules.
     tiles : {"exact", "sample"}, optional
         Evaluate kernels tile by tile, in O(n) memory instead of O(n^2), for HSIC, CKA and their kin. The median distance of
         a bandwidth is then found exactly, or from a million random pairs; see `simkit.statistics.tiles`. No gradients.
@@ -91,8 +81,8 @@ def compare(
     Raises
     ------
     InvalidArrayError
-        Not a matrix, too few examples, different numbers of examples, labels that differ or repeat, one rule for maps of
-        different rank, or values that are not finite.
+        Not a matrix, too few examples, different numbers of examples, labels that differ or repeat, or values that are not
+        finite.
     InvalidDtypeError
         Complex numbers, objects, strings or dates.
     MixedArraysError
@@ -122,10 +112,10 @@ def compare(
     """
     chosen = get_index(index, **parameters)
     if tiles is not None:
-        rule: dict[str, Any] = {"flatten": flatten, "maps": maps, "channels": channels, "ids": ids}
-        x, y = as_pair(X, Y, min_examples=chosen.facts.min_examples, check_finite=check_finite, **rule)
+        least = chosen.facts.min_examples
+        x, y = as_pair(X, Y, min_examples=least, check_finite=check_finite, flatten=flatten, ids=ids)
         return _by_tiles(chosen, {"X": x, "Y": y}, ["X"], ["Y"], tiles)[0, 0]
-    return chosen(X, Y, check_finite=check_finite, flatten=flatten, maps=maps, channels=channels, ids=ids)
+    return chosen(X, Y, check_finite=check_finite, flatten=flatten, ids=ids)
 
 
 def pairwise(
@@ -136,8 +126,6 @@ def pairwise(
     progress: bool | None = None,
     check_finite: bool = True,
     flatten: bool = False,
-    maps: Maps | None = None,
-    channels: Channels | None = None,
     tiles: Bandwidth | None = None,
     ids: Any = None,
     **parameters: Any,
@@ -154,7 +142,7 @@ def pairwise(
         As in `compare`.
     progress : bool, optional
         Show a progress bar; by default if standard error is a terminal and Rich is installed.
-    check_finite, flatten, maps, channels, tiles
+    check_finite, flatten, tiles
         As in `compare`.
     ids : (ids of A, ids of B), optional
         As in `compare`, for all layers of a side. All layers that carry labels must carry the same, also within one side.
@@ -181,14 +169,12 @@ def pairwise(
            [0.098, 1.   ]])
     """
     chosen = get_index(index, **parameters)
-    rule: dict[str, Any] = {"flatten": flatten, "maps": maps, "channels": channels}
     sides = [_named(A, "A")] if B is None else [_named(A, "A"), _named(B, "B")]
     given = [{f"{side}[{name!r}]": x for name, x in layers.items()} for side, layers in zip("AB", sides, strict=False)]
-    everything = {name: as_matrix(x, name, **rule) for layers in given for name, x in layers.items()}
+    everything = {name: as_matrix(x, name, flatten=flatten) for layers in given for name, x in layers.items()}
     rounding = {name: rounding_of(x) for layers in given for name, x in layers.items()}
     rows = {name: everything[f"A[{name!r}]"] for name in sides[0]}
     columns = rows if B is None else {name: everything[f"B[{name!r}]"] for name in sides[1]}
-    check_one_rule({name: x for layers in given for name, x in layers.items()}, maps)
     check_labels(*given, ids=ids)
     first_name, first = next(iter(everything.items()))
     for name, x in everything.items():

@@ -47,7 +47,7 @@ def check_comparison_fits(index: Index[Any], rows: Sequence[Array], columns: Seq
         if layers:
             ways.append(f"{layers} layers a side at once")
         if not ways:
-            return "Compare narrower layers, such as convolution maps averaged over positions (maps='mean')."
+            return "Compare narrower layers, such as maps averaged by simkit.examples(X, 'mean', channels='first')."
         return f"What fits: {'; or '.join(ways)}."
 
     count = len(rows) + len(columns or ())

@@ -9,8 +9,6 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from simkit.arrays import (
     Array,
-    Channels,
-    Maps,
     as_pair,
     is_dask,
     is_lazy,
@@ -118,8 +116,6 @@ class Index(Specified, ABC, Generic[State]):
         *,
         check_finite: bool = True,
         flatten: bool = False,
-        maps: Maps | None = None,
-        channels: Channels | None = None,
         ids: Any = None,
     ) -> Array:
         """Similarity of two representations of the same examples: ``score(prepare(X), prepare(Y))``.
@@ -132,8 +128,6 @@ class Index(Specified, ABC, Generic[State]):
             min_examples=self.facts.min_examples,
             check_finite=check_finite,
             flatten=flatten,
-            maps=maps,
-            channels=channels,
             ids=ids,
         )
         rounding = (rounding_of(X), rounding_of(Y))

@@ -10,16 +10,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, TypeAlias, get_args
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from simkit.arrays import (
     Array,
-    Channels,
-    Maps,
     as_matrix,
-    check_one_rule,
+    check_labels,
     check_same_examples,
     check_same_framework,
     check_values,
@@ -34,7 +32,6 @@ from simkit.checkpoint import Format
 from simkit.errors import CheckpointError, InvalidArrayError, SpecError
 from simkit.fields import Fields, text_array
 from simkit.index import Index
-from simkit.labels import check_labels
 from simkit.matrix import SimilarityMatrix
 from simkit.memory import refuse_if_too_large
 from simkit.registry import get_index
@@ -68,8 +65,6 @@ def stream(
     *,
     check_finite: bool = True,
     flatten: bool = False,
-    maps: Maps | None = None,
-    channels: Channels | None = None,
     projection: RandomProjection | None = None,
     max_bytes: int = _BYTES,
     **parameters: Any,
@@ -83,7 +78,7 @@ def stream(
         unbiased and lange, all exact). With ``estimator="minibatch"`` any kernel.
     check_finite : bool
         Look for nan and inf in each batch at once; without it `Stream.compute` reports them.
-    flatten, maps, channels
+    flatten
         As in `simkit.compare`.
     projection : RandomProjection, optional
         An approximation for layers that are too wide: features are projected at random first. See
@@ -117,8 +112,7 @@ def stream(
     0.25
     """
     chosen = get_index(index, **parameters)
-    rule = {"flatten": flatten, "maps": maps, "channels": channels}
-    return Stream(chosen, rule=rule, check_finite=check_finite, projection=projection, max_bytes=max_bytes)
+    return Stream(chosen, flatten=flatten, check_finite=check_finite, projection=projection, max_bytes=max_bytes)
 
 
 class Stream:
@@ -141,13 +135,13 @@ class Stream:
         self,
         index: Index[Any],
         *,
-        rule: Mapping[str, Any] | None = None,
+        flatten: bool = False,
         check_finite: bool = True,
         projection: RandomProjection | None = None,
         max_bytes: int = _BYTES,
     ) -> None:
         self.index, self.check_finite, self.projection, self.max_bytes = index, check_finite, projection, max_bytes
-        self._rule = dict(rule or {})
+        self._flatten = flatten
         self._state: State = self._fresh()
         if projection is not None:
             _check_projectable(index)
@@ -208,7 +202,6 @@ class Stream:
         """
         kind, rows, columns = self._sides(A, B)
         given = [_by_name(side, name) for side, name in zip((A, B), _SIDES[kind], strict=False)]
-        check_one_rule({name: x for side in given for name, x in side.items()}, self._rule.get("maps"))
         check_labels(*given, ids=ids)
         with self._lock.here:
             self._add(kind, rows, columns, {} if isinstance(self._state, MinibatchHSIC) else self._roundings(A, B))
@@ -275,7 +268,7 @@ class Stream:
         }
 
     def _matrix(self, x: Any, name: str) -> Array:
-        x = as_matrix(x, f"{name} of batch {self.batches}", **self._rule)
+        x = as_matrix(x, f"{name} of batch {self.batches}", flatten=self._flatten)
         if is_lazy(x):
             raise InvalidArrayError(
                 f"{name} of batch {self.batches} is a {describe(x)}, whose values are not there yet; batches are arrays in "
@@ -325,7 +318,7 @@ class Stream:
         raise InvalidArrayError(
             f"The layers have {total} features in all, so their joint scatter matrix would take {wanted / 1e9:.1f} GB; "
             f"max_bytes={self.max_bytes} allows {fits} features. What fits: fewer layers per stream; maps averaged "
-            f"over positions (maps='mean' with channels='first' or 'last'); {projected}or, if there is the memory, "
+            f"over positions, simkit.examples(X, 'mean', channels='first'); {projected}or, if there is the memory, "
             f"max_bytes={wanted}."
         )
 
@@ -486,7 +479,7 @@ class Stream:
     def _arrays(self) -> dict[str, np.ndarray]:
         about = {
             "index": np.array(str(self.index)),
-            "rule": text_array([f"{key}={value}" for key, value in self._rule.items() if value]),
+            "rule": text_array(["flatten=True"] if self._flatten else []),
             "check_finite": np.array(self.check_finite),
             "max_bytes": np.array(self.max_bytes),
             "kind": np.array(self._kind),
@@ -523,7 +516,7 @@ class Stream:
         try:
             loaded = cls(
                 get_index(fields.text("index")),
-                rule=_rule(fields),
+                flatten=_flatten(fields),
                 check_finite=fields.flag("check_finite"),
                 projection=_projection(fields),
                 max_bytes=fields.whole("max_bytes"),
@@ -590,14 +583,16 @@ def _plain(kind: str, name: str) -> str:
     return name if kind == "pair" else name[2:]
 
 
-def _rule(fields: Fields) -> dict[str, Any]:
-    """The rule for maps of a file."""
-    rule: dict[str, Any] = dict(item.partition("=")[::2] for item in fields.texts("rule"))
-    allowed = {"flatten": ("True",), "maps": get_args(Maps), "channels": get_args(Channels)}
-    for key, value in rule.items():
-        if value not in allowed.get(key, ()):
-            raise fields.wrong(f"'rule' holds {key}={value}")
-    return {key: True if key == "flatten" else value for key, value in rule.items()}
+# Earlier versions had more rules, which are those of `simkit.examples` now: batches are matrices when they come.
+_RULES = {"flatten=True", "maps=flatten", "maps=mean", "maps=spatial", "channels=first", "channels=last"}
+
+
+def _flatten(fields: Fields) -> bool:
+    """Whether the stream of a file flattens its batches."""
+    found = set(fields.texts("rule"))
+    if not found <= _RULES:
+        raise fields.wrong(f"'rule' holds {', '.join(sorted(found - _RULES))}")
+    return not found.isdisjoint({"flatten=True", "maps=flatten"})
 
 
 def _projection(fields: Fields) -> RandomProjection | None:

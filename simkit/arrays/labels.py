@@ -12,6 +12,7 @@ from typing import Any, Literal, NoReturn
 
 import numpy as np
 
+from simkit.arrays.placement import to_numpy
 from simkit.errors import InvalidArrayError
 
 __all__ = ["Labels", "check_labels", "labels_of"]
@@ -165,8 +166,6 @@ def _given(ids: Any, name: str) -> Labels:
     if pandas is not None and isinstance(ids, pandas.Series | pandas.Index):
         values = ids.to_numpy()
     elif hasattr(ids, "shape"):
-        from simkit.arrays import to_numpy
-
         values = to_numpy(ids)
     else:  # one by one: as an array, [1, "1"] would be two equal strings, and tuples rows of a matrix
         values = np.fromiter(ids, dtype=object, count=len(ids))
