@@ -13,7 +13,7 @@ Only this package, ``linalg.py``, ``scale/dask.py`` and ``torch/`` know librarie
 from __future__ import annotations
 
 from simkit.arrays.conversion import as_array
-from simkit.arrays.labels import check_labels
+from simkit.arrays.labels import check_labels, relabelled
 from simkit.arrays.libraries import (
     Array,
     Namespace,
@@ -24,10 +24,10 @@ from simkit.arrays.libraries import (
     is_lazy,
     namespace_of,
 )
-from simkit.arrays.matrices import as_matrix
+from simkit.arrays.matrices import as_matrix, check_axes
 from simkit.arrays.pairs import as_pair, check_same_examples, check_same_framework
 from simkit.arrays.placement import constant_of, detach, placement, take_rows, to_numpy, unwritable
-from simkit.arrays.precision import accumulation_dtype, as_floating, in_one_precision, rounding_of
+from simkit.arrays.precision import accumulation_dtype, as_floating, in_one_precision, in_precision_of, rounding_of
 from simkit.arrays.values import as_examples, check_values, is_constant, is_undefined, nan_if_constant, undefined_score
 from simkit.warn import warn_caller
 
@@ -40,6 +40,7 @@ __all__ = [
     "as_floating",
     "as_matrix",
     "as_pair",
+    "check_axes",
     "check_labels",
     "check_same_examples",
     "check_same_framework",
@@ -49,6 +50,7 @@ __all__ = [
     "detach",
     "dtype_name",
     "in_one_precision",
+    "in_precision_of",
     "is_compiling",
     "is_constant",
     "is_dask",
@@ -57,6 +59,7 @@ __all__ = [
     "namespace_of",
     "nan_if_constant",
     "placement",
+    "relabelled",
     "rounding_of",
     "take_rows",
     "to_numpy",

@@ -15,7 +15,7 @@ import numpy as np
 from simkit.arrays.placement import to_numpy
 from simkit.errors import InvalidArrayError
 
-__all__ = ["Labels", "check_labels", "labels_of"]
+__all__ = ["Labels", "check_labels", "labels_of", "relabelled"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +80,43 @@ def labels_of(x: Any, name: str = "X") -> Labels | None:
         values, kind = (x.coords[dim].values, "coordinate") if index is None else (index.to_numpy(), "xarray")
         return Labels(values, name, kind, dim=dim, drop=f"{name}.data")  # type: ignore[arg-type]
     return None
+
+
+def relabelled(x: Any, matrix: Any, *, positions: int | None = None, rows: np.ndarray | None = None) -> Any:
+    """A matrix made of `x`, with the labels of the examples that `x` carries; `matrix` itself of what can carry none.
+
+    Parameters
+    ----------
+    x : array, shape (n, ...)
+        As it was given.
+    matrix : array, shape (n, p) or (n * positions, p)
+    positions : int, optional
+        Each of so many positions of each example is an example: its label is that of the example and the position.
+    rows : array, optional
+        The numbers of those examples that `matrix` holds, if not all.
+    """
+    pandas, xarray = sys.modules.get("pandas"), sys.modules.get("xarray")
+    if pandas is None:
+        return matrix
+    if isinstance(x, pandas.DataFrame):
+        return pandas.DataFrame(matrix, index=x.index)
+    if xarray is None or not isinstance(x, xarray.DataArray):
+        return matrix
+    dim = x.dims[0]
+    coordinates = x.isel(dict.fromkeys(x.dims[1:], 0), drop=True).coords
+    if positions is not None and dim not in coordinates:
+        coordinates = {}
+    elif positions is not None:
+        index = x.indexes[dim] if dim in x.indexes else pandas.Index(x.coords[dim].values)
+        rows = np.arange(len(index) * positions) if rows is None else rows
+        levels = {
+            (f"{dim}_label" if index.nlevels == 1 else str(name)): index.get_level_values(level)[rows // positions]
+            for level, name in enumerate(index.names)
+        } | {f"{dim}_position": rows % positions}
+        multiple = pandas.MultiIndex.from_arrays(list(levels.values()), names=list(levels))
+        coordinates = xarray.Coordinates.from_pandas_multiindex(multiple, dim)
+    features = "features" if dim != "features" else "units"
+    return xarray.DataArray(matrix, dims=(dim, features), coords=coordinates, name=x.name)
 
 
 def _ids_of(side: Mapping[str, Any], given: Any, name: str) -> Labels:

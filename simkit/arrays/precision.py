@@ -15,7 +15,7 @@ from simkit.arrays.libraries import Array, Namespace, dtype_name, is_instance, i
 from simkit.arrays.refusals import expression
 from simkit.errors import InvalidDtypeError
 
-__all__ = ["accumulation_dtype", "as_floating", "in_one_precision", "rounding_of"]
+__all__ = ["accumulation_dtype", "as_floating", "in_one_precision", "in_precision_of", "rounding_of"]
 
 
 def as_floating(x: Array, name: str, xp: Namespace) -> Array:
@@ -68,6 +68,13 @@ def in_one_precision(*arrays: Array) -> list[Array]:
     xp = namespace_of(*arrays)
     dtype = xp.result_type(*(x.dtype for x in arrays))
     return [xp.astype(x, dtype, copy=False) for x in arrays]
+
+
+def in_precision_of(y: Array, x: Array, xp: Namespace) -> Array:
+    """`y` in the precision that `x` was given in; `y` itself if that is of integers or bools."""
+    if dtype_name(x).startswith(("int", "uint", "bool")):
+        return y
+    return y.astype(x.dtype, copy=False) if isinstance(y, np.ndarray) else xp.astype(y, x.dtype, copy=False)
 
 
 def accumulation_dtype(x: Array, xp: Namespace) -> Any:
