@@ -31,11 +31,11 @@ from simkit.arrays import (
 from simkit.errors import InvalidArrayError, InvalidDtypeError, MixedArraysError
 from simkit.spec import check_choice
 
-__all__ = ["Channels", "Rule", "examples"]
+__all__ = ["Channels", "NamedRule", "Rule", "examples"]
 
 Channels: TypeAlias = Literal["first", "last"]
-Name: TypeAlias = Literal["flatten", "mean", "max", "positions", "cls", "last"]
-Rule: TypeAlias = Name | Callable[[Array], Array]
+NamedRule: TypeAlias = Literal["flatten", "mean", "max", "positions", "cls", "last"]
+Rule: TypeAlias = NamedRule | Callable[[Array], Array]
 
 
 @overload
@@ -96,8 +96,8 @@ def examples(x: Any, rule: Any, *, channels: Any = None, mask: Any = None) -> An
     -----
     *A rule for each side*: call this for each, ``compare(examples(X, "mean", channels="first"), examples(Y, "cls"))``.
 
-    *A rule for each layer*: give a mapping of patterns. The first pattern that matches a layer's name, as in a shell, decides;
-    a layer that none matches must be a matrix. `channels` and `mask` go by patterns too, or one is for all layers.
+    *A rule for each layer*: give a mapping of patterns as in a shell. The first that matches a layer's name decides; what
+    none matches must be a matrix. `channels` and `mask` go by patterns too, or one is for all layers.
 
     With ``"positions"`` both sides need the same positions, since row i of both must be the same example. Under a mask the
     number of examples depends on its values, which must be known: give a NumPy array where `x` is lazy.
@@ -148,9 +148,9 @@ def _check_one_place(layers: Mapping[str, Any]) -> None:
     sequences, maps = ([name for name, ndim in axes.items() if test(ndim)] for test in (lambda k: k == 3, lambda k: k > 3))
     if sequences and maps:
         raise InvalidArrayError(
-            f"channels='first' is for layers of three axes and of more, such as {sequences[0]!r} and {maps[0]!r}, and "
-            "sequences (n, tokens, features) have their features last. Say it for each: "
-            f"channels={{{maps[0]!r}: 'first', {sequences[0]!r}: 'last'}}, where patterns stand for several."
+            f"One place of the channels, 'first', is for layers of three axes and of more, such as {sequences[0]!r} and {maps[0]!r}; "
+            "sequences (n, tokens, features) have their features last. Say it for each, by name or pattern: "
+            f"channels={{{maps[0]!r}: 'first', {sequences[0]!r}: 'last'}}."
         )
 
 
@@ -165,7 +165,7 @@ def _matrix_of(given: Any, name: str, rule: Any, channels: Any, mask: Any) -> An
     if callable(rule):
         return _called(rule, given, x, name, mask)
     if rule is not None:
-        check_choice("examples", "rule", rule, get_args(Name))
+        check_choice("examples", "rule", rule, get_args(NamedRule))
     if channels is not None:
         check_choice("examples", "channels", channels, get_args(Channels))
     if x.ndim == 2:
@@ -266,18 +266,19 @@ def _checked_mask(mask: Any, x: Array, name: str) -> Array:
         )
     if is_lazy(found):
         if namespace_of(found) is not namespace_of(x):
-            raise MixedArraysError(f"The mask of {name} is lazy and {name} is not; give its values, mask.compute().")
+            raise MixedArraysError(
+                f"The mask of {name} is lazy and of another library than {name}. Give its values (mask.compute() of a Dask "
+                "array), or both in one library."
+            )
         return found != 0
     host = to_numpy(found)
     if not np.isin(host, (0, 1)).all():
         raise InvalidDtypeError(f"The mask of {name} holds other numbers than 0 and 1; expected 1 for what counts.")
     empty = np.flatnonzero(~host.any(axis=tuple(range(1, host.ndim))))
     if empty.size:
+        more = f" and of {empty.size - 1} others" if empty.size > 1 else ""
         raise InvalidArrayError(
-            f"The mask of {name} leaves nothing of example {empty[0]}"
-            + f" and {empty.size - 1} others" * (empty.size > 1)
-            + "."
-            " Leave those examples out of every layer."
+            f"The mask of {name} leaves nothing of example {empty[0]}{more}. Leave such examples out of every layer."
         )
     return host != 0
 

@@ -103,10 +103,14 @@ def test_inference_is_refused_too(little):
 def test_what_grows_with_the_product_of_the_widths_is_refused(spec, little):
     wide = np.random.default_rng(0).standard_normal((5, 400))
     little(10**6)
-    with pytest.raises(TooLargeError, match=r"Compare narrower layers, such as convolution maps averaged .*maps='mean'"):
+    with pytest.raises(
+        TooLargeError,
+        match=r"Compare narrower layers, such as maps averaged by simkit\.examples\(X, 'mean', channels='first'\)",
+    ):
         simkit.compare(wide, wide, spec)
     maps = wide.reshape(5, 40, 5, 2)
-    assert np.isfinite(simkit.compare(maps, maps, spec, maps="mean", channels="first"))
+    pooled = simkit.examples(maps, "mean", channels="first")
+    assert np.isfinite(simkit.compare(pooled, pooled, spec))
 
 
 def test_linear_kernels_need_features_or_gram_matrices(little):

@@ -86,15 +86,15 @@ def _no_default(name: str, shape: tuple[int, ...]) -> str:
     call = f"simkit.examples({expression(name)}"
     if len(shape) == 3:
         others = (
-            f"{call}, 'mean') averages over the tokens of (n, tokens, features), and 'max', 'cls', 'last' and 'positions' "
-            f"are other rules; {call}, 'mean', channels='first') is for (n, channels, positions)"
+            f"{call}, 'mean') averages over the tokens of (n, tokens, features), and {call}, 'cls') takes the first; "
+            f"{call}, 'mean', channels='first') is for (n, channels, positions)"
         )
     else:
         others = (
-            f"{call}, 'mean', channels='first') averages over positions; 'max' and 'positions' (every position is an "
-            "example) are other rules, and channels='last' is for channels on the last axis"
+            f"{call}, 'mean', channels='first') averages over positions, and {call}, 'positions', channels='last') takes "
+            "each position for an example, where channels are on the second axis or on the last"
         )
     return (
-        f"{name} has shape {shape}; expected (n, p). There is no silent default for activations of more axes. "
-        f"{call}, 'flatten') makes each unit at each position a feature, as in the paper (short: flatten=True); {others}."
+        f"{name} has shape {shape}; expected (n, p). There is no silent default for more axes: {call}, 'flatten') makes "
+        f"each unit at each position a feature, as in the paper (short: flatten=True); {others}."
     )
