@@ -148,8 +148,8 @@ def _check_one_place(layers: Mapping[str, Any]) -> None:
     sequences, maps = ([name for name, ndim in axes.items() if test(ndim)] for test in (lambda k: k == 3, lambda k: k > 3))
     if sequences and maps:
         raise InvalidArrayError(
-            f"One place of the channels, 'first', is for layers of three axes and of more, such as {sequences[0]!r} and {maps[0]!r}; "
-            "sequences (n, tokens, features) have their features last. Say it for each, by name or pattern: "
+            f"One place of the channels, 'first', is for layers of three axes and of more, such as {sequences[0]!r} and "
+            f"{maps[0]!r}; sequences (n, tokens, features) have their features last. Say it for each, by name or pattern: "
             f"channels={{{maps[0]!r}: 'first', {sequences[0]!r}: 'last'}}."
         )
 
