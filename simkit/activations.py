@@ -12,6 +12,7 @@ from fnmatch import fnmatchcase
 from typing import Any, Literal, TypeAlias, get_args, overload
 
 import numpy as np
+from array_api_compat import is_array_api_obj
 
 from simkit.arrays import (
     Array,
@@ -84,7 +85,8 @@ def examples(x: Any, rule: Any, *, channels: Any = None, mask: Any = None) -> An
     ------
     InvalidArrayError
         Less than two axes; no rule or no place of the channels for a layer that needs one; a pattern that no layer is left
-        for; a mask of another shape, or without a token of some example; a rule that does not fit the axes.
+        for; a mask of another shape, or without a token of some example that is pooled; a rule that does not fit the axes; a
+        list of arrays.
     InvalidDtypeError
         The mask is not of bools, or of zeros and ones.
     MixedArraysError
@@ -112,6 +114,11 @@ def examples(x: Any, rule: Any, *, channels: Any = None, mask: Any = None) -> An
     {'conv1': (50, 8), 'block1': (50, 9), 'head': (50, 50)}
     """
     if not isinstance(x, Mapping):
+        if isinstance(x, list | tuple) and x and is_array_api_obj(x[0]) and x[0].ndim > 1:
+            raise InvalidArrayError(
+                f"x is a {type(x).__name__} of arrays, which may be layers or examples. Give layers as a mapping, "
+                "dict(enumerate(x)), and examples as one array, put together by the stack of their library."
+            )
         return _matrix_of(x, "x", rule, channels, mask)
     names = list(map(str, x))
     rules, places, masks = (
@@ -221,7 +228,9 @@ def _pooled(x: Array, kept: Array | None, rule: str, name: str, xp: Namespace) -
     """One row for each example, in the precision that `x` was given in."""
     if kept is None and rule in ("cls", "last"):
         return x[:, 0 if rule == "cls" else -1, :]
-    kept = kept if kept is None or is_lazy(kept) else xp.asarray(kept, **placement(x))
+    if kept is not None and not is_lazy(kept):
+        _check_none_is_empty(kept, name)
+        kept = xp.asarray(kept, **placement(x))
     pooled = _POOLS[rule](as_floating(x, name, xp), kept, xp)
     if kept is not None and is_lazy(kept):  # nobody has looked whether there is a token of each example
         pooled = xp.where(xp.any(kept, axis=_positions(x))[:, None], pooled, float("nan"))
@@ -274,13 +283,16 @@ def _checked_mask(mask: Any, x: Array, name: str) -> Array:
     host = to_numpy(found)
     if not np.isin(host, (0, 1)).all():
         raise InvalidDtypeError(f"The mask of {name} holds other numbers than 0 and 1; expected 1 for what counts.")
-    empty = np.flatnonzero(~host.any(axis=tuple(range(1, host.ndim))))
+    return host != 0
+
+
+def _check_none_is_empty(kept: np.ndarray, name: str) -> None:
+    empty = np.flatnonzero(~kept.any(axis=_positions(kept[..., None])))
     if empty.size:
         more = f" and of {empty.size - 1} others" if empty.size > 1 else ""
         raise InvalidArrayError(
             f"The mask of {name} leaves nothing of example {empty[0]}{more}. Leave such examples out of every layer."
         )
-    return host != 0
 
 
 # --- pooling: (n, *positions, features) and which positions count, to (n, features) --------------------------------------

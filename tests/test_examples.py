@@ -109,6 +109,18 @@ def test_examples_of_which_a_lazy_mask_leaves_nothing_are_nan():
         np.testing.assert_allclose(np.delete(found, 2, axis=0), np.delete(by_definition(TOKENS, rule, MASK), 2, axis=0))
 
 
+def test_examples_without_a_token_may_be_left_out_among_positions():
+    mask = MASK.copy()
+    mask[2] = 0
+    np.testing.assert_array_equal(simkit.examples(TOKENS, "positions", mask=mask), by_definition(TOKENS, "positions", mask))
+
+
+def test_lists_of_numbers_and_of_layers():
+    np.testing.assert_array_equal(simkit.examples(TOKENS.tolist(), "cls"), TOKENS[:, 0])
+    found = simkit.examples(dict(enumerate([TOKENS, MAPS])), {"0": "cls", "1": "flatten"})
+    assert [x.shape for x in found.values()] == [(6, 3), (6, 60)]
+
+
 def test_what_is_masked_may_be_anything():
     padded = np.where(MASK[..., None], TOKENS, np.nan)
     for rule in (*POOLS, "positions"):
@@ -396,6 +408,7 @@ def test_options_that_there_were(option):
         (TOKENS, "mean", {"mask": 0 * MASK}, InvalidArrayError, r"leaves nothing of example 0 and of 5 others"),
         ({"a": {"b": TOKENS}}, "mean", {}, InvalidArrayError, r"x\['a'\] is a dict"),
         (TOKENS * 1j, "mean", {}, InvalidDtypeError, "complex128"),
+        ([TOKENS, TOKENS], "mean", {}, InvalidArrayError, r"x is a list of arrays.*dict\(enumerate\(x\)\)"),
         ([["a", "b"], ["c"]], "mean", {}, InvalidArrayError, "cannot be made into one array"),
     ],
 )
