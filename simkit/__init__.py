@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from simkit.activations import examples
-    from simkit.comparison import compare, pairwise
+    from simkit.comparison import compare, explain, pairwise
     from simkit.errors import ConstantInputWarning, SimkitError
     from simkit.index import Index
     from simkit.inference import bootstrap, interval, jackknife, permutation_test
@@ -34,6 +34,7 @@ _HOME = {
     "bootstrap": "simkit.inference",
     "compare": "simkit.comparison",
     "examples": "simkit.activations",
+    "explain": "simkit.comparison",
     "get_index": "simkit.registry",
     "get_kernel": "simkit.registry",
     "interval": "simkit.inference",
@@ -58,6 +59,7 @@ __all__ = [
     "bootstrap",
     "compare",
     "examples",
+    "explain",
     "get_index",
     "get_kernel",
     "interval",

@@ -290,33 +290,6 @@ def test_contradictions(tmp_path, change, error, match):
         Stream.load(path)
 
 
-@pytest.mark.parametrize(
-    ("rule", "flatten"),
-    [
-        (["flatten=True"], True),
-        (["maps=flatten"], True),
-        (["maps=mean", "channels=first"], False),
-        (["maps=spatial", "channels=last"], False),
-    ],
-)
-def test_a_rule_for_maps_of_an_earlier_version(tmp_path, rule, flatten):
-    """The sums are of matrices, whatever made them; further batches are made by `simkit.examples`."""
-    stream, path = saved_stream("cka"), tmp_path / "pass.npz"
-    stream.save(path)
-    np.savez(path, **sign(members(path) | {"rule": np.array(rule)}))
-    loaded = Stream.load(path)
-    assert loaded.compute() == stream.compute()
-    maps = X.reshape(len(X), 3, 1, 1)
-    if flatten:
-        loaded.update(maps, Y)
-        return
-    with pytest.raises(InvalidArrayError, match=r"simkit\.examples\(X, 'mean', channels='first'\)"):
-        loaded.update(maps, Y)
-    loaded.update(simkit.examples(maps, "mean", channels="first"), Y)
-    stream.update(X, Y)
-    assert loaded.compute() == stream.compute()
-
-
 def test_a_resumed_stream_takes_batches_of_its_own_widths_only(tmp_path):
     stream = saved_stream("cka")
     stream.save(tmp_path / "pass.npz")

@@ -23,12 +23,13 @@ from simkit.arrays.libraries import (
     is_dask,
     is_lazy,
     namespace_of,
+    wants_gradients,
 )
 from simkit.arrays.matrices import as_matrix, check_axes
 from simkit.arrays.pairs import as_pair, check_same_examples, check_same_framework
 from simkit.arrays.placement import constant_of, detach, placement, take_rows, to_numpy, unwritable
 from simkit.arrays.precision import accumulation_dtype, as_floating, in_one_precision, in_precision_of, rounding_of
-from simkit.arrays.values import as_examples, check_values, is_constant, is_undefined, nan_if_constant, undefined_score
+from simkit.arrays.values import as_examples, check_values, is_constant, is_undefined
 from simkit.warn import warn_caller
 
 __all__ = [
@@ -57,13 +58,12 @@ __all__ = [
     "is_lazy",
     "is_undefined",
     "namespace_of",
-    "nan_if_constant",
     "placement",
     "relabelled",
     "rounding_of",
     "take_rows",
     "to_numpy",
-    "undefined_score",
     "unwritable",
+    "wants_gradients",
     "warn_caller",
 ]

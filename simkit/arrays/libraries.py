@@ -20,6 +20,7 @@ __all__ = [
     "is_instance",
     "is_lazy",
     "namespace_of",
+    "wants_gradients",
 ]
 
 
@@ -50,6 +51,18 @@ def is_lazy(x: Array) -> bool:
         torch = sys.modules["torch"]
         return is_compiling() or x.is_meta or _is_batched(x, torch._C._functorch)
     return False
+
+
+def wants_gradients(x: Array) -> bool:
+    """Whether derivatives with respect to `x` may be asked for: PyTorch says so, JAX traces (`is_lazy`)."""
+    if not array_api_compat.is_torch_array(x):
+        return False
+    torch = sys.modules["torch"]
+    return bool(x.requires_grad) or torch._C._functorch.is_functorch_wrapped_tensor(x) or _is_dual(x, torch)
+
+
+def _is_dual(x: Array, torch: Any) -> bool:
+    return torch.autograd.forward_ad.unpack_dual(x).tangent is not None if torch.is_grad_enabled() else False
 
 
 def is_compiling() -> bool:

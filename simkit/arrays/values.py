@@ -8,13 +8,12 @@ import numpy as np
 
 from simkit.arrays.libraries import Array, is_lazy, namespace_of
 from simkit.errors import InvalidArrayError
-from simkit.warn import warn_caller
 
-__all__ = ["as_examples", "check_values", "is_constant", "is_undefined", "nan_if_constant", "undefined_score"]
+__all__ = ["as_examples", "check_values", "is_constant", "is_undefined"]
 
 
 def as_examples(x: Array, name: str = "X", *, min_examples: int = 2, check_finite: bool = True) -> Array:
-    """Check the values of a matrix from `as_matrix`: enough examples, finite, not constant.
+    """Check the values of a matrix from `as_matrix`: enough examples, finite.
 
     Parameters
     ----------
@@ -36,11 +35,6 @@ def as_examples(x: Array, name: str = "X", *, min_examples: int = 2, check_finit
     ------
     InvalidArrayError
         Too few examples, or values that are not finite: how many, and where the first is.
-
-    Warns
-    -----
-    ConstantInputWarning
-        All examples are the same, so every similarity to it is undefined; the score will be nan.
     """
     n = x.shape[0]
     if n < min_examples:
@@ -52,8 +46,6 @@ def as_examples(x: Array, name: str = "X", *, min_examples: int = 2, check_finit
         return x
     if check_finite:
         check_values(x, name)
-    if bool(is_constant(x[:2, :])) and bool(is_constant(x)):
-        warn_caller(f"{name} is constant: all {n} examples are the same, so its similarity to anything is undefined (nan).")
     return x
 
 
@@ -81,7 +73,7 @@ def check_values(x: Array, name: str, start: int | None = None) -> None:
 
 def is_constant(x: Array) -> Array:
     """Whether all examples are the same, as a 0-d boolean array."""
-    return namespace_of(x).all(x == x[:1, :])
+    return namespace_of(x).all(x == x[: min(1, x.shape[0]), :])
 
 
 def is_undefined(x: Array, *, checked: bool) -> bool:
@@ -95,17 +87,3 @@ def is_undefined(x: Array, *, checked: bool) -> bool:
     if not checked and not bool(xp.all(xp.isfinite(x))):
         return True
     return bool(is_constant(x[:2, :])) and bool(is_constant(x))
-
-
-def undefined_score(x: Array, y: Array) -> Array:
-    """nan as a 0-d array, in the namespace and on the device of both matrices, and a function of both for autograd."""
-    return x[0, 0] * float("nan") + y[0, 0] * float("nan")
-
-
-def nan_if_constant(score: Array, x: Array, y: Array) -> Array:
-    """`score`; or of lazy matrices, whose values nobody has looked at, a score that will be nan if one is constant."""
-    xp = namespace_of(x, y)
-    for matrix in (x, y):
-        if is_lazy(matrix):
-            score = xp.where(is_constant(matrix), float("nan"), score)
-    return score

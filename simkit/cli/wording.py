@@ -22,7 +22,7 @@ _OPTIONS = {
     "within": "--groups",
 }
 _GIVEN = re.compile(rf"\b({'|'.join(_OPTIONS)})=('(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"|-?[\w.]*\w)")
-_EXAMPLES = re.compile(r"simkit\.examples\(.+?, '(\w+)'(?:, channels='(\w+)')?\)")
+_EXAMPLES = re.compile(r"simkit\.examples\(.+?, ['\"](\w+)['\"](?:, channels=['\"](\w+)['\"])?\)")
 _FOR_EACH = re.compile(r"channels=\{(.+): 'first', (.+): 'last'\}")
 _PLAIN = re.compile(r"[\w.-]+")  # needs no quotes in a shell
 _BOTH = re.compile(r"(--[\w-]+(?: (?:'[^']*'|[\w.-]+))?) \(\1\)")  # "force=True (--force)" says it twice then
