@@ -12,8 +12,9 @@ Only this package, ``linalg.py``, ``scale/dask.py`` and ``torch/`` know librarie
 
 from __future__ import annotations
 
+from simkit.arrays.alignment import check_labels
 from simkit.arrays.conversion import as_array
-from simkit.arrays.labels import check_labels, relabelled
+from simkit.arrays.labels import relabelled
 from simkit.arrays.libraries import (
     Array,
     Namespace,

@@ -7,7 +7,7 @@ from typing import Any
 
 import array_api_compat
 
-from simkit.arrays.labels import check_labels
+from simkit.arrays.alignment import check_labels
 from simkit.arrays.libraries import Array, describe, dtype_name, is_lazy, namespace_of
 from simkit.arrays.matrices import as_matrix
 from simkit.arrays.precision import in_one_precision
