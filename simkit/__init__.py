@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from simkit.activations import examples
     from simkit.comparison import compare, explain, pairwise
     from simkit.errors import ConstantInputWarning, SimkitError
     from simkit.index import Index
@@ -32,6 +33,7 @@ _HOME = {
     "SimkitError": "simkit.errors",
     "bootstrap": "simkit.inference",
     "compare": "simkit.comparison",
+    "examples": "simkit.activations",
     "explain": "simkit.comparison",
     "get_index": "simkit.registry",
     "get_kernel": "simkit.registry",
@@ -56,6 +58,7 @@ __all__ = [
     "SimkitError",
     "bootstrap",
     "compare",
+    "examples",
     "explain",
     "get_index",
     "get_kernel",

@@ -11,6 +11,7 @@ from simkit.arrays import (
     Array,
     as_examples,
     as_matrix,
+    check_labels,
     check_same_examples,
     check_same_framework,
     in_one_precision,
@@ -21,7 +22,6 @@ from simkit.arrays import (
 )
 from simkit.errors import InvalidArrayError
 from simkit.feasibility import check_fits
-from simkit.labels import check_labels
 from simkit.matrix import SimilarityMatrix
 from simkit.memory import available_to
 from simkit.planner import Plan, Question, Source, plan

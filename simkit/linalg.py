@@ -1,6 +1,6 @@
 """The matrix operations that the formulas are written in.
 
-Every function takes the namespace `xp` that was found at the door. Sums run in float64 where the device has it, since a
+Every function takes the namespace `xp` that was found for its arrays. Sums run in float64 where the device has it, since a
 float32 sum over n^2 entries is where accuracy is lost; large products stay in the precision of their operands.
 
 Nothing here reads a value of an array: ranks and thresholds are masks of zeros and ones, so the same code runs under

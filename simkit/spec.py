@@ -44,6 +44,8 @@ _LONGEST = 10_000  # characters; the parser of Python takes its time, and memory
 _LARGEST = 1024  # bits of a whole number, as many as a float holds
 _DUBIOUS = re.compile(r"\\|\d(?:and|else|for|if|in|is|not|or)\b")  # what Python's parser warns about
 
+_MOVED = ("maps", "channels")  # options of what compares, before there was `simkit.examples`
+
 T = TypeVar("T")
 
 
@@ -192,6 +194,11 @@ def check_parameters(cls: type, name: str, parameters: Iterable[str]) -> None:
     """Raise `SpecError` for a parameter that `cls` does not have."""
     known = [item.name for item in fields(cls) if item.init]
     for parameter in parameters:
+        if parameter in _MOVED and parameter not in known:
+            raise SpecError(
+                f"{name} has no parameter {parameter!r}. Maps and tokens are made into matrices first: what was "
+                "maps='mean' is simkit.examples(X, 'mean', channels='first'), and the rule 'spatial' is called 'positions'."
+            )
         if parameter not in known:
             takes = f"it takes {', '.join(known)}" if known else "it takes none"
             raise SpecError(f"{name} has no parameter {shown(parameter)}; {takes}.{close_matches(parameter, known)}")

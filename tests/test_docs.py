@@ -77,6 +77,14 @@ def test_streams(tmp_path, monkeypatch):
     np.testing.assert_allclose(found.to_numpy(), expected.compute().to_numpy(), rtol=1e-10)
 
 
+def test_activations():
+    (block,) = blocks("activations.md")
+    space = {}
+    run(block, space)
+    assert [x.shape for x in space["one_rule"].values()] == [(100, 288), (100, 192), (100, 10)]
+    assert [x.shape for x in space["by_layer"].values()] == [(100, 8), (100, 16), (100, 10)]
+
+
 def test_scale(tmp_path, monkeypatch):
     da, zarr = pytest.importorskip("dask.array"), pytest.importorskip("zarr")
     monkeypatch.chdir(tmp_path)

@@ -16,6 +16,7 @@ import simkit
 from simkit.arrays import is_dask
 from simkit.cli.app import Json, MaxBytes, app
 from simkit.cli.console import print_json, print_matrix, say
+from simkit.cli.examples import Examples, matrices
 from simkit.io import Activations, as_record, check_writable, read_activations, write_matrix
 from simkit.matrix import SimilarityMatrix
 
@@ -35,14 +36,7 @@ def compare(  # noqa: PLR0917  (Typer passes by name)
         Optional[Path],  # noqa: UP045
         typer.Option("--output", "-o", help="Write .csv, .json, .npz or .png.", show_default=False),
     ] = None,
-    maps: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="Rule for convolution maps: flatten, mean or spatial.", show_default=False),
-    ] = None,
-    channels: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="Channel axis of maps: first or last.", show_default=False),
-    ] = None,
+    examples: Examples = None,
     chunks: Annotated[
         Optional[int],  # noqa: UP045
         typer.Option(help="Read this many examples at a time; by default everything, but not of .zarr, .h5, .parquet."),
@@ -63,7 +57,6 @@ def compare(  # noqa: PLR0917  (Typer passes by name)
     timeout: Annotated[
         float, typer.Option(help="Seconds after which a cluster on which nothing can work is given up.")
     ] = 600.0,
-    flatten: Annotated[bool, typer.Option("--flatten", help="Short for --maps flatten.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the output file if it exists.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -88,10 +81,12 @@ def compare(  # noqa: PLR0917  (Typer passes by name)
     if b is None and first.single:
         raise ValueError(f"{a} holds one array, and there is nothing to compare it with; give a second file.")
     check_one_framework(first, second)
-    door: dict[str, Any] = {"maps": maps, "channels": channels, "flatten": flatten}
+    sides = [(a, first.layers)] if b is None else [(a, first.layers), (b, second.layers)]
+    found = matrices(examples, sides)
+    rows, columns = found[0], found[1] if b is not None else None
     if first.single and second.single:
-        (x,), (y,) = first.layers.values(), second.layers.values()
-        value = float(_computed(simkit.compare(x, y, chosen, **door), timeout))
+        (x,), (y,) = rows.values(), (columns or rows).values()
+        value = float(_computed(simkit.compare(x, y, chosen), timeout))
         n = int(x.shape[0])
         if output is not None:
             matrix = SimilarityMatrix(_one(value), (a.stem,), ((b or a).stem,), str(chosen), n)
@@ -101,7 +96,7 @@ def compare(  # noqa: PLR0917  (Typer passes by name)
         else:
             print(f"{value:.6g}")
         return
-    matrix = simkit.pairwise(first.layers, None if b is None else second.layers, chosen, **door)
+    matrix = simkit.pairwise(rows, columns, chosen)
     matrix = replace(matrix, values=_computed(matrix.values, timeout))
     if output is not None:
         write_matrix(matrix, output, force=force)

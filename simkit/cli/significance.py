@@ -13,6 +13,7 @@ import simkit
 from simkit.cli.app import Json, MaxBytes, app
 from simkit.cli.compare import check_one_framework
 from simkit.cli.console import print_json, say
+from simkit.cli.examples import Examples, matrices
 from simkit.files import whole_file
 from simkit.inference import BootstrapResult, IntervalResult, JackknifeResult, PermutationResult
 from simkit.inference.resampling import Method
@@ -52,14 +53,7 @@ def significance(  # noqa: PLR0917  (Typer passes by name)
         Optional[str],  # noqa: UP045
         typer.Option("--layer", "-l", help="Which layer of files with several.", show_default=False),
     ] = None,
-    maps: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="Rule for convolution maps: flatten, mean or spatial.", show_default=False),
-    ] = None,
-    channels: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="Channel axis of maps: first or last.", show_default=False),
-    ] = None,
+    examples: Examples = None,
     output: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option("--output", "-o", help="Write .json, or a .png of the distribution.", show_default=False),
@@ -81,21 +75,21 @@ def significance(  # noqa: PLR0917  (Typer passes by name)
     chosen = simkit.get_index(index)
     first, second = (read_activations(path, max_bytes=max_bytes) for path in (a, b))
     check_one_framework(first, second)
-    x, y = (_layer(side.layers, layer, path) for side, path in ((first, a), (second, b)))
+    chosen_layers = [(path, _layer(side.layers, layer, path)) for side, path in ((first, a), (second, b))]
+    (x,), (y,) = (side.values() for side in matrices(examples, chosen_layers))
     labels = None if groups is None else next(iter(read_activations(groups).layers.values()))
-    door: dict[str, Any] = {key: value for key, value in (("maps", maps), ("channels", channels)) if value is not None}
     result: Result
     if method == "permutation":
-        result = simkit.permutation_test(x, y, chosen, permutations=resamples, within=labels, rng=seed, **door)
+        result = simkit.permutation_test(x, y, chosen, permutations=resamples, within=labels, rng=seed)
     elif method == "interval":
-        result = simkit.interval(x, y, chosen, confidence=confidence, groups=labels, rng=seed, **door)
+        result = simkit.interval(x, y, chosen, confidence=confidence, groups=labels, rng=seed)
     elif method == "bootstrap":
         how = cast(Method, interval)
         result = simkit.bootstrap(
-            x, y, chosen, resamples=resamples, confidence=confidence, method=how, groups=labels, rng=seed, **door
+            x, y, chosen, resamples=resamples, confidence=confidence, method=how, groups=labels, rng=seed
         )
     else:
-        result = simkit.jackknife(x, y, chosen, confidence=confidence, groups=labels, **door)
+        result = simkit.jackknife(x, y, chosen, confidence=confidence, groups=labels)
     if output is not None and output.suffix.lower() == ".json":
         write_text(output, _record(result, method), force=force)
     elif output is not None:
@@ -109,16 +103,15 @@ def significance(  # noqa: PLR0917  (Typer passes by name)
         say(f"Written to {output}")
 
 
-def _layer(layers: dict[str, Any], name: str | None, path: Path) -> Any:
-    if name is None and len(layers) == 1:
-        return next(iter(layers.values()))
+def _layer(layers: dict[str, Any], name: str | None, path: Path) -> dict[str, Any]:
+    """The one layer of a file that is meant."""
+    if len(layers) == 1:
+        return layers
     if name is None:
         raise ValueError(f"{path} holds {len(layers)} layers; choose one with --layer: {', '.join(layers)}.")
-    if len(layers) == 1 and name not in layers:
-        return next(iter(layers.values()))
     if name not in layers:
         raise ValueError(f"{path} has no layer {name!r}; it holds {', '.join(layers)}.")
-    return layers[name]
+    return {name: layers[name]}
 
 
 def _record(result: Result, method: str) -> dict[str, Any]:

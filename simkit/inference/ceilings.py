@@ -10,11 +10,9 @@ import numpy as np
 
 from simkit.arrays import (
     Array,
-    Channels,
-    Maps,
     as_examples,
     as_matrix,
-    check_one_rule,
+    check_labels,
     check_same_examples,
     check_same_framework,
     namespace_of,
@@ -24,7 +22,6 @@ from simkit.errors import InvalidArrayError
 from simkit.guard import in_library
 from simkit.index import Index
 from simkit.inference.pair import check_here, check_varies, on_host
-from simkit.labels import check_labels
 from simkit.linalg import cross, root, squared_norm, total
 from simkit.registry import get_index
 from simkit.representation import Representation
@@ -64,8 +61,6 @@ def noise_ceiling(
     index: str | Index[Any] | type[Index[Any]] = "rsa",
     *,
     flatten: bool = False,
-    maps: Maps | None = None,
-    channels: Channels | None = None,
     **parameters: Any,
 ) -> NoiseCeiling:
     """How similar could anything be to these layers, given how they differ among themselves?
@@ -83,7 +78,7 @@ def noise_ceiling(
         As in `simkit.compare`. ``rsa`` pools RDMs as rsatoolbox does: ranks for rank correlations, else RDMs of equal
         length. For any other index the pool is one layer with all their features side by side, scaled so that the centred
         Gram matrices XX' have norm 1: of those it is the mean, and for linear CKA the upper bound is strict.
-    flatten, maps, channels
+    flatten
         As in `simkit.compare`.
     **parameters
         Parameters of the index.
@@ -106,8 +101,7 @@ def noise_ceiling(
     named = dict(layers) if isinstance(layers, Mapping) else {str(i): layer for i, layer in enumerate(layers)}
     if len(named) < 2:
         raise InvalidArrayError(f"A noise ceiling needs at least two layers; got {len(named)}.")
-    checked = {name: as_matrix(x, name, flatten=flatten, maps=maps, channels=channels) for name, x in named.items()}
-    check_one_rule(named, maps)
+    checked = {name: as_matrix(x, name, flatten=flatten) for name, x in named.items()}
     check_labels(named)
     first = next(iter(checked))
     for name, x in checked.items():
@@ -120,7 +114,8 @@ def noise_ceiling(
     xp, n = namespace_of(checked[first]), checked[first].shape[0]
     width = 2 * sum(x.shape[1] for x in checked.values())
     representations = [
-        Representation(x, name=name, tall=n >= width, rounding=rounding_of(named[name]), xp=xp) for name, x in checked.items()
+        Representation(x, name=name, tall=n >= width, rounding=rounding_of(named[name]), xp=xp)
+        for name, x in checked.items()
     ]
     states = [chosen.prepare(layer) for layer in representations]
     if hasattr(chosen, "pool"):

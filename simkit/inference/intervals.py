@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from simkit.arrays import Channels, Maps, warn_caller
+from simkit.arrays import warn_caller
 from simkit.errors import InferenceError, InferenceWarning
 from simkit.index import Index
 from simkit.indexes._kernel_index import KernelIndex
@@ -78,8 +78,6 @@ def interval(
     rng: RNG = 0,
     progress: bool | None = None,
     flatten: bool = False,
-    maps: Maps | None = None,
-    channels: Channels | None = None,
     **parameters: Any,
 ) -> IntervalResult:
     """Confidence interval of a similarity, by the method that is valid for the index.
@@ -101,7 +99,7 @@ def interval(
         Seed of the subsamples. The same ones each time by default.
     progress : bool, optional
         Show a progress bar; by default if standard error is a terminal and Rich is installed.
-    flatten, maps, channels
+    flatten
         As in `simkit.compare`.
     **parameters
         Parameters of the index.
@@ -159,7 +157,7 @@ def interval(
     """
     check_confidence(confidence)
     subsamples = whole("subsamples", subsamples, 2)
-    pair = pair_of(X, Y, index, parameters, spare=1, flatten=flatten, maps=maps, channels=channels).widened()
+    pair = pair_of(X, Y, index, parameters, spare=1, flatten=flatten).widened()
     check_repeats(pair.index, groups)
     units = units_of(groups, pair.n)
     units.check(2, "An interval")

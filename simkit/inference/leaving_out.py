@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from simkit.arrays import Channels, Maps, to_numpy
+from simkit.arrays import to_numpy
 from simkit.errors import InvalidArrayError
 from simkit.index import Index
 from simkit.indexes._kernel_index import KernelIndex
@@ -69,8 +69,6 @@ def jackknife(
     groups: Any = None,
     progress: bool | None = None,
     flatten: bool = False,
-    maps: Maps | None = None,
-    channels: Channels | None = None,
     **parameters: Any,
 ) -> JackknifeResult:
     """Standard error and bias of a similarity, by leaving out examples one by one, the same of both layers.
@@ -90,7 +88,7 @@ def jackknife(
         Examples with one label are left out together. Best if groups are of about one size.
     progress : bool, optional
         Show a progress bar; by default if standard error is a terminal and Rich is installed.
-    flatten, maps, channels
+    flatten
         As in `simkit.compare`.
     **parameters
         Parameters of the index.
@@ -115,7 +113,7 @@ def jackknife(
     Efron & Stein 1981, The jackknife estimate of variance.
     """
     check_confidence(confidence)
-    pair = pair_of(X, Y, index, parameters, spare=1, flatten=flatten, maps=maps, channels=channels)
+    pair = pair_of(X, Y, index, parameters, spare=1, flatten=flatten)
     check_repeats(pair.index, groups)
     units = units_of(groups, pair.n)
     units.check(2, "The jackknife")

@@ -11,8 +11,6 @@ import numpy as np
 
 from simkit.arrays import (
     Array,
-    Channels,
-    Maps,
     Namespace,
     as_pair,
     detach,
@@ -96,13 +94,11 @@ def pair_of(
     *,
     spare: int = 0,
     flatten: bool,
-    maps: Maps | None,
-    channels: Channels | None,
 ) -> Pair:
     """Check everything; `spare` examples must be dispensable."""
     chosen = get_index(index, **parameters)
     least = chosen.facts.min_examples + spare
-    x, y = as_pair(X, Y, min_examples=least, flatten=flatten, maps=maps, channels=channels)
+    x, y = as_pair(X, Y, min_examples=least, flatten=flatten)
     for layer, name in ((x, "X"), (y, "Y")):
         check_here(layer, name)
         check_varies(layer, name)

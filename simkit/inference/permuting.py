@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
-from simkit.arrays import Channels, Maps, warn_caller
+from simkit.arrays import warn_caller
 from simkit.errors import InvalidArrayError
 from simkit.index import Index
 from simkit.inference.pair import Pair, on_host, pair_of, whole
@@ -77,8 +77,6 @@ def permutation_test(
     rng: RNG = None,
     progress: bool | None = None,
     flatten: bool = False,
-    maps: Maps | None = None,
-    channels: Channels | None = None,
     **parameters: Any,
 ) -> PermutationResult:
     """Are two layers more similar than if they had nothing to do with each other?
@@ -106,7 +104,7 @@ def permutation_test(
         Seed.
     progress : bool, optional
         Show a progress bar; by default if standard error is a terminal and Rich is installed.
-    flatten, maps, channels
+    flatten
         As in `simkit.compare`.
     **parameters
         Parameters of the index.
@@ -129,7 +127,7 @@ def permutation_test(
     permutations = whole("permutations", permutations, 1)
     if alternative is not None:
         check_choice("permutation_test", "alternative", alternative, get_args(Alternative))
-    pair = pair_of(X, Y, index, parameters, flatten=flatten, maps=maps, channels=channels)
+    pair = pair_of(X, Y, index, parameters, flatten=flatten)
     chosen: Alternative = alternative or ("less" if pair.index.facts.identity == 0 else "greater")
     size = pair.index.facts.group  # rows that stay together
     strata = (

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
-from simkit.arrays import Channels, Maps, warn_caller
+from simkit.arrays import warn_caller
 from simkit.errors import InferenceError, InferenceWarning
 from simkit.index import Index
 from simkit.indexes._kernel_index import KernelIndex
@@ -87,8 +87,6 @@ def bootstrap(
     rng: RNG = None,
     progress: bool | None = None,
     flatten: bool = False,
-    maps: Maps | None = None,
-    channels: Channels | None = None,
     **parameters: Any,
 ) -> BootstrapResult:
     """Confidence interval of a similarity, by drawing examples with replacement, the same of both layers.
@@ -113,7 +111,7 @@ def bootstrap(
         Seed.
     progress : bool, optional
         Show a progress bar; by default if standard error is a terminal and Rich is installed.
-    flatten, maps, channels
+    flatten
         As in `simkit.compare`.
     **parameters
         Parameters of the index.
@@ -165,7 +163,7 @@ def bootstrap(
     resamples = whole("resamples", resamples, 1)
     check_confidence(confidence)
     check_choice("bootstrap", "method", method, get_args(Method))
-    pair = pair_of(X, Y, index, parameters, spare=method == "bca", flatten=flatten, maps=maps, channels=channels)
+    pair = pair_of(X, Y, index, parameters, spare=method == "bca", flatten=flatten)
     check_repeats(pair.index, groups)
     units = units_of(groups, pair.n)
     units.check(2, "The bootstrap")

@@ -16,6 +16,7 @@ import numpy as np
 from simkit.arrays import (
     Array,
     as_matrix,
+    check_labels,
     check_same_examples,
     check_same_framework,
     check_values,
@@ -29,7 +30,6 @@ from simkit.checkpoint import Format
 from simkit.errors import CheckpointError, InvalidArrayError, SpecError
 from simkit.feasibility import check_width
 from simkit.fields import Fields, text_array
-from simkit.labels import check_labels
 from simkit.matrix import SimilarityMatrix
 from simkit.planner import Plan, Question, plan
 from simkit.registry import get_index
