@@ -164,8 +164,12 @@ def test_what_cannot_be_registered():
     class Unfinished(simkit.Index):
         name = "unfinished"
 
-    with pytest.raises(PluginError, match="not a subclass"):
+    with pytest.raises(PluginError, match="not a subclass of simkit.Index"):
         simkit.register_index(dict)
+    with pytest.raises(PluginError, match="not a subclass of simkit.Kernel"):
+        simkit.register_kernel(simkit.indexes.CKA)
+    with pytest.raises(PluginError, match="not a frozen dataclass"):
+        simkit.register_index(NotFrozen, name="not_frozen")
     with pytest.raises(PluginError, match="already offered by simkit-similarity"):
         simkit.register_index(Taken)
     with pytest.raises(PluginError, match="does not define facts, prepare, score"):

@@ -14,8 +14,9 @@ import typer
 
 import simkit
 from simkit.arrays import is_dask
-from simkit.cli.app import Json, MaxBytes, app
 from simkit.cli.console import print_json, print_matrix, say
+from simkit.cli.options import Json, MaxBytes
+from simkit.cli.reading import convert_to_one_library
 from simkit.io import Activations, as_record, check_writable, read_activations, write_matrix
 from simkit.matrix import SimilarityMatrix
 
@@ -23,7 +24,6 @@ _READABLE = 100  # layers a side up to which a matrix that goes into a file is s
 _LARGE = {".zarr", ".h5", ".hdf5", ".parquet"}  # formats that are read in chunks unasked
 
 
-@app.command()
 def compare(  # noqa: PLR0917  (Typer passes by name)
     context: typer.Context,
     a: Annotated[
@@ -87,7 +87,7 @@ def compare(  # noqa: PLR0917  (Typer passes by name)
     second = first if b is None else read(b)
     if b is None and first.single:
         raise ValueError(f"{a} holds one array, and there is nothing to compare it with; give a second file.")
-    check_one_framework(first, second)
+    convert_to_one_library(first, second)
     door: dict[str, Any] = {"maps": maps, "channels": channels, "flatten": flatten}
     if first.single and second.single:
         (x,), (y,) = first.layers.values(), second.layers.values()
@@ -170,13 +170,3 @@ def _cluster(address: str) -> Any:
         raise OSError(f"No Dask scheduler answers at {address}: {error}") from None
     except (ValueError, TypeError) as error:
         raise ValueError(f"--scheduler {address} is not an address, such as tcp://head:8786: {error}") from None
-
-
-def check_one_framework(first: Activations, second: Activations) -> None:
-    """A .npy and a .pt file may be compared: both are on the host, so tensors become NumPy arrays."""
-    kinds = {type(x).__module__.split(".")[0] for side in (first, second) for x in side.layers.values()}
-    if len(kinds) > 1:
-        for side in (first, second):
-            for name, x in side.layers.items():
-                if type(x).__module__.startswith("torch"):
-                    side.layers[name] = x.float().numpy() if str(x.dtype) == "torch.bfloat16" else x.numpy()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional, cast, get_args
 
@@ -10,9 +11,9 @@ import numpy as np
 import typer
 
 import simkit
-from simkit.cli.app import Json, MaxBytes, app
-from simkit.cli.compare import check_one_framework
 from simkit.cli.console import print_json, say
+from simkit.cli.options import Json, MaxBytes
+from simkit.cli.reading import convert_to_one_library
 from simkit.files import whole_file
 from simkit.inference import BootstrapResult, IntervalResult, JackknifeResult, PermutationResult
 from simkit.inference.resampling import Method
@@ -29,7 +30,6 @@ _METHODS = ("permutation", "interval", "bootstrap", "jackknife")
 _SUFFIXES = (".json", ".png")
 
 
-@app.command(name="test")
 def significance(  # noqa: PLR0917  (Typer passes by name)
     a: Annotated[Path, typer.Argument(help="One layer: .npy, or a file of layers with --layer.", show_default=False)],
     b: Annotated[Path, typer.Argument(help="Another layer for the same examples.", show_default=False)],
@@ -80,7 +80,7 @@ def significance(  # noqa: PLR0917  (Typer passes by name)
         check_writable(output, force=force)
     chosen = simkit.get_index(index)
     first, second = (read_activations(path, max_bytes=max_bytes) for path in (a, b))
-    check_one_framework(first, second)
+    convert_to_one_library(first, second)
     x, y = (_layer(side.layers, layer, path) for side, path in ((first, a), (second, b)))
     labels = None if groups is None else next(iter(read_activations(groups).layers.values()))
     door: dict[str, Any] = {key: value for key, value in (("maps", maps), ("channels", channels)) if value is not None}
@@ -122,18 +122,14 @@ def _layer(layers: dict[str, Any], name: str | None, path: Path) -> Any:
 
 
 def _record(result: Result, method: str) -> dict[str, Any]:
-    """The result in plain numbers; None for nan."""
-    record: dict[str, Any] = {"method": method, "index": result.index, "n": result.n, "score": _plain(result.score)}
-    for name in ("p_value", "alternative", "exact", "chance", "standard_error", "bias", "confidence", "groups"):
-        if hasattr(result, name):
-            record[name] = _plain(getattr(result, name))
-    if isinstance(result, IntervalResult):
-        record |= {"interval_method": result.method, "estimand": result.estimand}
-    elif isinstance(result, BootstrapResult):
+    """The result in plain numbers, without its distribution; None for nan."""
+    plain = (item.name for item in fields(result) if item.name not in ("distribution", "interval", "method"))
+    record: dict[str, Any] = {"method": method} | {name: _plain(getattr(result, name)) for name in plain}
+    if isinstance(result, PermutationResult):
+        return record | {"chance": _plain(result.chance)}
+    if not isinstance(result, JackknifeResult):
         record["interval_method"] = result.method
-    if not isinstance(result, PermutationResult):
-        record["interval"] = [_plain(bound) for bound in result.interval]
-    return record
+    return record | {"interval": [_plain(bound) for bound in result.interval]}
 
 
 def _plain(value: Any) -> Any:

@@ -9,9 +9,9 @@ import typer
 from rich.table import Table
 
 from simkit.analysis import SharedSubspace, shared_subspace
-from simkit.cli.app import Json, MaxBytes, app
-from simkit.cli.compare import check_one_framework
 from simkit.cli.console import console, print_json, say
+from simkit.cli.options import Json, MaxBytes
+from simkit.cli.reading import convert_to_one_library
 from simkit.files import whole_file
 from simkit.io import Activations, check_writable, read_activations, write_text
 from simkit.plot import label
@@ -20,7 +20,6 @@ from simkit.text import shortened
 _SUFFIXES = (".csv", ".json", ".png")
 
 
-@app.command()
 def subspace(  # noqa: PLR0917  (Typer passes by name)
     a: Annotated[Path, typer.Argument(help="Activations: .npy, .npz, .safetensors or .pt.", show_default=False)],
     b: Annotated[Path, typer.Argument(help="Activations for the same examples.", show_default=False)],
@@ -50,7 +49,7 @@ def subspace(  # noqa: PLR0917  (Typer passes by name)
             raise ValueError(f"{output}: expected {', '.join(_SUFFIXES)}.")
         check_writable(output, force=force)
     first, second = (read_activations(path, max_bytes=max_bytes) for path in (a, b))
-    check_one_framework(first, second)
+    convert_to_one_library(first, second)
     door: dict[str, Any] = {key: value for key, value in (("maps", maps), ("channels", channels)) if value is not None}
     found = {name: shared_subspace(x, y, **door) for name, (x, y) in _pairs(first, second, layer, (a, b)).items()}
     if output is not None:

@@ -19,8 +19,8 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from simkit.arrays import warn_caller
+from simkit.discovery import OWN, distribution_of
 from simkit.errors import ClusterError, ClusterMemoryError, ClusterWarning, PluginError
-from simkit.registry import OWN, distribution_of
 from simkit.spec import Specified
 
 __all__ = ["Recipe", "preflight"]
@@ -49,7 +49,7 @@ class Recipe:
         kind = type(thing)
         parameters = tuple(
             (item.name, cls.of(value) if isinstance(value, Specified) else value)
-            for item in fields(thing)  # type: ignore[arg-type]
+            for item in fields(thing)
             if item.init
             for value in [getattr(thing, item.name)]
         )
@@ -270,10 +270,10 @@ def _others(workers: Collection[str]) -> str:
     return f" (and {more} more worker{'s' * (more > 1)})" if more else ""
 
 
-def _report(recipes: tuple[Recipe, ...], dask_worker: Any = None) -> tuple[str | None, int | None]:
-    """What is wrong on this worker, if anything, and its memory limit."""
+def _report(recipes: tuple[Recipe, ...], dask_worker: Any) -> tuple[str | None, int | None]:
+    """What is wrong on this worker, if anything, and its memory limit; distributed passes the worker by this name."""
     problem = next((problem for recipe in recipes if (problem := recipe.problem())), None)
-    return problem, getattr(getattr(dask_worker, "memory_manager", None), "memory_limit", None)
+    return problem, dask_worker.memory_manager.memory_limit
 
 
 def active_client() -> Any:

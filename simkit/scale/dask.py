@@ -39,13 +39,13 @@ from dask.layers import ArrayValuesDep
 from simkit.arrays import Array, check_values, namespace_of, placement, warn_caller
 from simkit.errors import InvalidArrayError
 from simkit.index import Index
-from simkit.kernel import Kernel, declared_needs
+from simkit.kernel import Kernel
 from simkit.kernels.linear import is_linear
 from simkit.representation import Representation
 from simkit.scale.cluster import Recipe, active_client, preflight
 from simkit.scale.kernels import kernel_sums
-from simkit.scale.nystroem import features
 from simkit.scale.waiting import results
+from simkit.statistics.landmarks import landmark_features
 from simkit.statistics.moments import Moments, needs, scores_from
 from simkit.statistics.roots import Roots, scores_of
 from simkit.statistics.survey import Survey, Surveyed, boxed, nan_where_undefined
@@ -211,7 +211,7 @@ def _statistic_of(index: Index[Any], n: int, width: int) -> Statistic:
     if index.facts.statistic == "moments":
         return "roots"
     if index.facts.statistic == "hsic sums" and not is_linear(getattr(index, "kernel", None)):
-        declared_needs(index.kernel)  # type: ignore[attr-defined]  # the same error however few the examples are
+        index.kernel.declared_needs()  # type: ignore[attr-defined]  # the same error however few the examples are
         return "kernel sums" if n > _SMALL else "examples"
     options = needs(index)
     if n <= width:  # the layers are smaller than their moments
@@ -348,7 +348,7 @@ _PRODUCERS: dict[str, Callable[[dict[str, Array]], Any]] = {
 
 
 def _features_of_block(x: Array, landmarks: Array, *, recipe: Recipe) -> Array:
-    return features(x, landmarks, recipe.make())
+    return landmark_features(x, landmarks, recipe.make())
 
 
 def _score_all(state: np.ndarray, *, question: Question) -> Array:
