@@ -89,6 +89,10 @@ class Name(str):
         """The version of that distribution."""
         return self.entry.version
 
+    def load(self) -> type[Specified]:
+        """Import the class; raise `PluginError` if it cannot be used."""
+        return loading.load(self.entry)
+
     @property
     def error(self) -> str | None:
         """What is wrong with it, or None. Asking imports it."""
@@ -206,12 +210,12 @@ kernels: Registry[Kernel] = Registry("kernel")
 
 
 def list_indexes() -> list[Name]:
-    """Names of all registered similarity indexes, sorted; each also knows its ``distribution``, ``version`` and ``error``."""
+    """Names of all registered similarity indexes, sorted; items also know their ``distribution``, ``version`` and ``error``."""
     return indexes.names()
 
 
 def list_kernels() -> list[Name]:
-    """Names of all registered kernels, sorted; each also knows its ``distribution``, ``version`` and ``error``."""
+    """Names of all registered kernels, sorted; items also know their ``distribution``, ``version`` and ``error``."""
     return kernels.names()
 
 

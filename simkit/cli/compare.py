@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import sys
 from dataclasses import replace
@@ -19,6 +18,7 @@ from simkit.cli.options import Json, MaxBytes
 from simkit.cli.reading import convert_to_one_library
 from simkit.io import Activations, as_record, check_writable, read_activations, write_matrix
 from simkit.matrix import SimilarityMatrix
+from simkit.scale.cluster import connected
 
 _READABLE = 100  # layers a side up to which a matrix that goes into a file is shown, too
 _LARGE = {".zarr", ".h5", ".hdf5", ".parquet"}  # formats that are read in chunks unasked
@@ -72,7 +72,7 @@ def compare(  # noqa: PLR0917  (Typer passes by name)
         check_writable(output, force=force)
     chosen = simkit.get_index(index)
     if scheduler is not None:
-        context.with_resource(_cluster(scheduler))
+        context.with_resource(connected(scheduler))
     in_chunks = (
         chunks is not None or scheduler is not None or not {a.suffix.lower(), (b or a).suffix.lower()}.isdisjoint(_LARGE)
     )
@@ -154,19 +154,3 @@ def _computed(values: Any, timeout: float) -> Any:
     from simkit.scale.dask import compute
 
     return compute(values, progress=sys.stderr.isatty(), timeout=timeout)[0]
-
-
-def _cluster(address: str) -> Any:
-    """A client of a Dask cluster, for a ``with`` statement."""
-    try:
-        from distributed import Client
-    except ImportError:
-        raise ImportError('--scheduler needs Dask: pip install "simkit-similarity[dask]"') from None
-    # What fails is said once, by simkit.
-    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
-    try:
-        return Client(address, timeout="5s")
-    except OSError as error:
-        raise OSError(f"No Dask scheduler answers at {address}: {error}") from None
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"--scheduler {address} is not an address, such as tcp://head:8786: {error}") from None

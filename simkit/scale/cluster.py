@@ -12,6 +12,7 @@ import asyncio
 import functools
 import importlib
 import importlib.metadata
+import logging
 import pickle
 import sys
 from collections.abc import Callable, Collection
@@ -23,7 +24,7 @@ from simkit.discovery import OWN, distribution_of
 from simkit.errors import ClusterError, ClusterMemoryError, ClusterWarning, PluginError
 from simkit.spec import Specified
 
-__all__ = ["Recipe", "preflight"]
+__all__ = ["Recipe", "connected", "preflight"]
 
 _CLUSTER = (None, "dask.distributed", "distributed")  # what Dask's configuration says where a client is to be used
 _ANSWER = 10.0  # seconds within which a scheduler or a worker that works answers, however busy it is
@@ -190,6 +191,31 @@ def preflight(client: Any, *things: Specified, needed: int = 0) -> None:
             "to fewer rows per chunk."
         )
     _tell_of_silence(silent + silent_now, among=workers)
+
+
+def connected(scheduler: str) -> Any:
+    """A client of the Dask cluster at an address, for a ``with`` statement.
+
+    Raises
+    ------
+    ImportError
+        distributed is not installed.
+    ValueError
+        It is not an address.
+    OSError
+        Nobody answers there.
+    """
+    try:
+        from distributed import Client
+    except ImportError:
+        raise ImportError('A cluster needs Dask: pip install "simkit-similarity[dask]"') from None
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # what fails is said once, by simkit
+    try:
+        return Client(scheduler, timeout="5s")
+    except OSError as error:
+        raise OSError(f"No Dask scheduler answers at {scheduler}: {error}") from None
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{scheduler!r} is not the address of a scheduler, such as tcp://head:8786: {error}") from None
 
 
 def workers_of(client: Any) -> dict[str, dict[str, Any]]:

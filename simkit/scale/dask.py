@@ -28,7 +28,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import dask
 import dask.array as da
@@ -38,7 +38,6 @@ from dask.layers import ArrayValuesDep
 
 from simkit.arrays import Array, check_values, namespace_of, placement, warn_caller
 from simkit.errors import InvalidArrayError
-from simkit.index import Index
 from simkit.kernel import Kernel
 from simkit.kernels.linear import is_linear
 from simkit.representation import Representation
@@ -51,6 +50,9 @@ from simkit.statistics.roots import Roots, scores_of
 from simkit.statistics.survey import Survey, Surveyed, boxed, nan_where_undefined
 from simkit.statistics.tiles import KernelSums
 from simkit.undefined import in_silence, out_of_range, warn_if_not_finite
+
+if TYPE_CHECKING:
+    from simkit.index import Index
 
 __all__ = ["compare", "compute", "mapped_with", "pairwise"]
 

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -35,12 +35,14 @@ from simkit.arrays import Array, Namespace, accumulation_dtype, namespace_of, pl
 from simkit.checkpoint import Format
 from simkit.errors import CheckpointError, NeedsAllExamplesError
 from simkit.fields import Fields
-from simkit.index import Index
 from simkit.kernels.linear import is_linear
 from simkit.linalg import is_ordinary, power_of_two, squared_norm, total, vecdot, widen
 from simkit.statistics.batched import Batched
 from simkit.statistics.hsic_sums import Estimator, HSICSums, are_many, warn_if_lost
 from simkit.undefined import in_silence, warn_if_not_finite
+
+if TYPE_CHECKING:
+    from simkit.index import Index
 
 __all__ = ["Moments", "needs", "score_pairs", "scores_from"]
 

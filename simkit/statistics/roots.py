@@ -31,16 +31,18 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 
 from simkit.arrays import Array, Namespace, accumulation_dtype, detach, namespace_of, placement, to_numpy
 from simkit.fields import Fields, text_array
 from simkit.guard import in_library
-from simkit.index import Index
 from simkit.linalg import cross, identity, is_ordinary, powers_of_two, triangle, widen
 from simkit.representation import Representation
+
+if TYPE_CHECKING:
+    from simkit.index import Index
 
 __all__ = ["Roots", "rows_together", "scores_of"]
 

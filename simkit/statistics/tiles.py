@@ -20,13 +20,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
 from simkit.arrays import Array, Namespace, constant_of, detach, is_constant, namespace_of, placement, to_numpy
 from simkit.errors import NeedsAllExamplesError
-from simkit.index import Index
 from simkit.kernel import Kernel
 from simkit.kernels.linear import is_linear
 from simkit.linalg import is_ordinary, squared_distances, total, vecdot, widen, without_diagonal
@@ -34,6 +33,9 @@ from simkit.representation import Representation
 from simkit.statistics.hsic_sums import Estimator, HSICSums, Scaled, features_for, scale_of
 from simkit.statistics.resolution import warn_if_kernel_unresolved
 from simkit.undefined import in_silence, out_of_range, warn_if_not_finite
+
+if TYPE_CHECKING:
+    from simkit.index import Index
 
 __all__ = [
     "Bandwidth",
