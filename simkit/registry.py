@@ -210,12 +210,12 @@ kernels: Registry[Kernel] = Registry("kernel")
 
 
 def list_indexes() -> list[Name]:
-    """Names of all registered similarity indexes, sorted; items also know their ``distribution``, ``version`` and ``error``."""
+    """Names of all registered similarity indexes, sorted; they know their ``distribution``, ``version`` and ``error``."""
     return indexes.names()
 
 
 def list_kernels() -> list[Name]:
-    """Names of all registered kernels, sorted; items also know their ``distribution``, ``version`` and ``error``."""
+    """Names of all registered kernels, sorted; they know their ``distribution``, ``version`` and ``error``."""
     return kernels.names()
 
 

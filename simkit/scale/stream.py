@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, TypeAlias, get_args
 
 import numpy as np
 
@@ -33,7 +33,6 @@ from simkit.arrays import (
 from simkit.checkpoint import Format
 from simkit.errors import CheckpointError, InvalidArrayError, SpecError
 from simkit.fields import Fields, text_array
-from simkit.index import Index
 from simkit.labels import check_labels
 from simkit.matrix import SimilarityMatrix
 from simkit.memory import refuse_if_too_large
@@ -46,6 +45,9 @@ from simkit.statistics.moments import Moments, needs, score_pairs
 from simkit.statistics.roots import scores_of
 from simkit.statistics.survey import nan_where_undefined
 from simkit.undefined import in_silence, warn_if_not_finite
+
+if TYPE_CHECKING:
+    from simkit.index import Index
 
 __all__ = ["Stream", "stream"]
 
