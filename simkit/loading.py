@@ -99,8 +99,11 @@ def problem_with(cls: Any, kind: Kind) -> str | None:
     fits = isinstance(cls, type) and issubclass(cls, Specified) and cls.kind == kind
     if not fits:
         return f"it is not a subclass of simkit.{kind.capitalize()}."
-    if "__dataclass_fields__" not in vars(cls):  # a dataclass with such a base is frozen, or Python refuses it
-        return "it is not a frozen dataclass; decorate it with @dataclass(frozen=True)."
+    # A dataclass with such a base is frozen, or Python refuses it.
+    declared = {} if "__dataclass_fields__" in vars(cls) else inspect.get_annotations(cls)
+    lost = [name for name, annotation in declared.items() if "ClassVar" not in str(annotation)]
+    if lost:
+        return f"it is not a frozen dataclass, so {', '.join(lost)} cannot be set; decorate it with @dataclass(frozen=True)."
     if inspect.isabstract(cls):
         return f"it does not define {', '.join(sorted(cls.__abstractmethods__))}."
     if not isinstance(cls.name, str) or not cls.name:

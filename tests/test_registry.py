@@ -154,7 +154,7 @@ def test_register_for_this_session():
 
 def test_what_cannot_be_registered():
     class NotFrozen(simkit.indexes.CKA):
-        pass
+        depth: int = 2
 
     @dataclass(frozen=True)
     class Taken(simkit.indexes.CKA):
@@ -168,7 +168,7 @@ def test_what_cannot_be_registered():
         simkit.register_index(dict)
     with pytest.raises(PluginError, match="not a subclass of simkit.Kernel"):
         simkit.register_kernel(simkit.indexes.CKA)
-    with pytest.raises(PluginError, match="not a frozen dataclass"):
+    with pytest.raises(PluginError, match="not a frozen dataclass, so depth cannot be set"):
         simkit.register_index(NotFrozen, name="not_frozen")
     with pytest.raises(PluginError, match="already offered by simkit-similarity"):
         simkit.register_index(Taken)
