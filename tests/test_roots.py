@@ -421,6 +421,7 @@ def test_other_checkpoints_are_refused(tmp_path):
 def test_the_state_takes_a_few_matrices():
     rng = np.random.default_rng(0)
     pool = rng.standard_normal((512, 256))
+    simkit.compare(pool[:9, :2], pool[:9, 2:4], "cca")  # imports what is imported at first use
     stream = simkit.stream("cca")
     tracemalloc.start()
     for k in range(12):
