@@ -15,11 +15,11 @@ ROOT = Path(__file__).parents[1] / "simkit"
 LAYERS = {
     "words and files": (
         "simkit", "caching", "checkpoint", "errors", "fields", "files", "formats", "forks", "integers", "memory",
-        "progress", "text", "threads",
+        "progress", "spec", "text", "warn",
     ),
-    "arrays": ("activations", "arrays", "chunks", "labels", "refusals"),
+    "arrays": ("activations", "arrays", "chunks", "labels", "refusals", "threads"),
     "linear algebra": ("linalg", "representation"),
-    "contracts": ("discovery", "guard", "kernel", "loading", "properties", "registry", "spec"),
+    "contracts": ("discovery", "guard", "kernel", "loading", "properties", "registry"),
     "kernels": ("kernels",),
     "statistics and scores": ("scoring", "sides", "statistics"),
     "plan": ("feasibility", "planner"),
@@ -32,12 +32,12 @@ LAYERS = {
     "what people use": ("cli", "demo", "io", "testing"),
 }  # fmt: skip
 
-# Who may name an array library: import it, or look for it by name.
+# Who may name an array library: import it, look for it by name, or say where an index runs.
 ROOMS = {
-    "torch": ("arrays", "demo.train", "formats.torch_file", "forks", "linalg", "refusals", "testing", "torch"),
-    "jax": ("arrays", "linalg", "refusals", "testing"),
-    "cupy": ("arrays", "linalg", "testing"),
-    "dask": ("arrays", "chunks", "scale", "testing"),
+    "torch": ("arrays", "demo.train", "formats.torch_file", "forks", "linalg", "properties", "refusals", "testing", "torch"),
+    "jax": ("arrays", "linalg", "properties", "refusals", "testing"),
+    "cupy": ("arrays", "linalg", "properties", "testing"),
+    "dask": ("arrays", "chunks", "properties", "scale", "testing"),
     "distributed": ("scale",),
 }
 
