@@ -79,6 +79,10 @@ class Name(str):
         made.entry = entry
         return made
 
+    def __reduce__(self) -> tuple[type[str], tuple[str]]:
+        """Another process gets the name alone; it may have other versions installed."""
+        return str, (str(self),)
+
     @property
     def distribution(self) -> str:
         """The distribution that offers it."""

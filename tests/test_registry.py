@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import subprocess
 import sys
 import textwrap
@@ -122,6 +123,9 @@ def test_listing():
     assert "cka" in names
     (cka,) = (entry for entry in names if entry == "cka")
     assert (cka.distribution, cka.version) == ("simkit-similarity", simkit.__version__)
+    assert cka.entry.spec == "simkit-similarity:cka"
+    assert str(cka.entry) == cka
+    assert pickle.loads(pickle.dumps(names)) == names
     assert "cosine rbf" in " ".join(kernel for kernel in simkit.list_kernels() if kernel in ("cosine", "rbf"))
 
 
