@@ -151,7 +151,8 @@ def test_the_page_explains_every_layer():
     assert list(reversed(LAYERS)) == [layer for layer in rows if layer in LAYERS]
     for layer, places in LAYERS.items():
         there = {place for place in places if (ROOT / place).is_dir() or (ROOT / f"{place}.py").exists()} - {"simkit"}
-        assert {name.strip("/") for name in re.findall(r"`([\w/]+)`", rows[layer])} == there
+        named = {name.strip("/") for name in re.findall(r"`([\w/]+)`", rows[layer])}
+        assert there <= named <= set(places)
 
 
 def test_the_picture_is_drawn_from_the_code(tmp_path):
