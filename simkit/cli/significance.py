@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional, cast, get_args
 
@@ -28,6 +27,14 @@ Result = BootstrapResult | IntervalResult | JackknifeResult | PermutationResult
 
 _METHODS = ("permutation", "interval", "bootstrap", "jackknife")
 _SUFFIXES = (".json", ".png")
+
+# What is written of each kind of result.
+_RECORDED: dict[type[Result], tuple[str, ...]] = {
+    PermutationResult: ("p_value", "alternative", "exact", "chance"),
+    IntervalResult: ("standard_error", "confidence", "groups", "estimand"),
+    BootstrapResult: ("standard_error", "bias", "confidence", "groups"),
+    JackknifeResult: ("standard_error", "bias", "confidence", "groups"),
+}
 
 
 def significance(  # noqa: PLR0917  (Typer passes by name)
@@ -122,11 +129,12 @@ def _layer(layers: dict[str, Any], name: str | None, path: Path) -> Any:
 
 
 def _record(result: Result, method: str) -> dict[str, Any]:
-    """The result in plain numbers, without its distribution; None for nan."""
-    plain = (item.name for item in fields(result) if item.name not in ("distribution", "interval", "method"))
-    record: dict[str, Any] = {"method": method} | {name: _plain(getattr(result, name)) for name in plain}
+    """The result in plain numbers; None for nan."""
+    record: dict[str, Any] = {"method": method}
+    for name in ("index", "n", "score", *_RECORDED[type(result)]):
+        record[name] = _plain(getattr(result, name))
     if isinstance(result, PermutationResult):
-        return record | {"chance": _plain(result.chance)}
+        return record
     if not isinstance(result, JackknifeResult):
         record["interval_method"] = result.method
     return record | {"interval": [_plain(bound) for bound in result.interval]}
