@@ -48,7 +48,7 @@ _HOME = {
     "register_kernel": "simkit.registry",
     "stream": "simkit.scale.stream",
 }
-_ROOMS = ("analysis", "demo", "indexes", "inference", "kernels", "testing")
+_FOLDERS = ("analysis", "demo", "indexes", "inference", "kernels", "testing")
 
 __all__ = [
     "ConstantInputWarning",
@@ -80,10 +80,10 @@ def __getattr__(name: str) -> Any:
         value = getattr(importlib.import_module(_HOME[name]), name)
         globals()[name] = value
         return value
-    if name in _ROOMS:
+    if name in _FOLDERS:
         return importlib.import_module(f"simkit.{name}")
     raise AttributeError(f"module 'simkit' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, *_ROOMS})
+    return sorted([*__all__, *_FOLDERS])

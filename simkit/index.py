@@ -38,13 +38,13 @@ class Index(Specified, ABC, Generic[State]):
         Why a score may be infinite, to be read after "is infinite: ".
     """
 
-    name: ClassVar[str]
+    kind: ClassVar[str] = "index"
     reference: ClassVar[str] = ""
     infinite: ClassVar[str] = "terms of it overflow."
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        guard(cls, "index")
+        guard(cls)
 
     @property
     @abstractmethod

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from simkit.errors import NeedsAllExamplesError
-from simkit.kernel import declared_needs
 from simkit.kernels.linear import is_linear
 from simkit.memory import WORTH_ASKING, in_words
 from simkit.statistics.kernel_sums import KernelSums
@@ -305,7 +304,7 @@ def plan(question: Question) -> Plan:
     """
     q = question
     if q.source == "chunks" and q.needs == _SUMS and not q.linear:
-        declared_needs(q.index.kernel_estimator.kernel)  # the same error however few the examples are
+        q.index.kernel_estimator.kernel.declared_needs()  # the same error however few the examples are
     for row in _TABLE:
         if row.source == q.source and row.needs == q.needs and row.when(q):
             size, work = int(row.bytes(q)), row.operations(q)
@@ -315,7 +314,7 @@ def plan(question: Question) -> Plan:
 
 def _is_declared(q: Question) -> bool:
     try:
-        declared_needs(q.index.kernel_estimator.kernel)
+        q.index.kernel_estimator.kernel.declared_needs()
     except NeedsAllExamplesError:
         return False
     return True

@@ -17,12 +17,13 @@ import warnings
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Literal, TypeAlias, TypeVar
 
 from simkit.errors import PluginError, SimkitError, SpecError
 from simkit.text import shortened, shown
 
 __all__ = [
+    "Kind",
     "Spec",
     "Specified",
     "build",
@@ -47,6 +48,8 @@ _DUBIOUS = re.compile(r"\\|\d(?:and|else|for|if|in|is|not|or)\b")  # what Python
 _MOVED = ("maps", "channels")  # options of what compares, before there was `simkit.examples`
 
 T = TypeVar("T")
+
+Kind: TypeAlias = Literal["index", "kernel"]
 
 
 @dataclass(frozen=True)
@@ -161,14 +164,24 @@ def _write(value: Any) -> str:
     return str(value) if isinstance(value, Specified) else repr(value)
 
 
+@dataclass(frozen=True)
 class Specified:
-    """Something with a registered `name` whose ``str`` is its spec string: the name and every parameter off its default."""
+    """Something with a registered `name` whose ``str`` is its spec string: the name and every parameter off its default.
 
-    name: ClassVar[str]
+    Attributes
+    ----------
+    kind : {"index", "kernel"}
+        Whose names it is registered among; the two base classes say so.
+    name : str
+        The registered name; empty if the class does not give one.
+    """
+
+    kind: ClassVar[str] = ""
+    name: ClassVar[str] = ""
 
     def __str__(self) -> str:
         given = []
-        for item in fields(self):  # type: ignore[arg-type]
+        for item in fields(self):
             # Not by identity: a class that came back from cloudpickle has a MISSING of its own.
             default = item.default_factory() if callable(item.default_factory) else item.default
             value = getattr(self, item.name)

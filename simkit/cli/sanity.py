@@ -10,9 +10,9 @@ from rich.table import Table
 
 import simkit
 from simkit.analysis import LayerAccuracy, jackknife_test, layer_accuracy
-from simkit.cli.app import Json, MaxBytes, app
 from simkit.cli.console import console, print_json, say
 from simkit.cli.examples import Examples, matrices
+from simkit.cli.options import Json, MaxBytes
 from simkit.files import whole_file
 from simkit.io import check_writable, read_activations, write_text
 from simkit.plot import label, room_for
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 _SUFFIXES = (".csv", ".json", ".png")
 
 
-@app.command()
 def sanity(  # noqa: PLR0917  (Typer passes by name)
     files: Annotated[
         list[Path],

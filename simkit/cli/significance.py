@@ -10,10 +10,10 @@ import numpy as np
 import typer
 
 import simkit
-from simkit.cli.app import Json, MaxBytes, app
-from simkit.cli.compare import check_one_framework
 from simkit.cli.console import print_json, say
 from simkit.cli.examples import Examples, matrices
+from simkit.cli.options import Json, MaxBytes
+from simkit.cli.reading import convert_to_one_library
 from simkit.files import whole_file
 from simkit.inference import BootstrapResult, IntervalResult, JackknifeResult, PermutationResult
 from simkit.inference.resampling import Method
@@ -29,8 +29,15 @@ Result = BootstrapResult | IntervalResult | JackknifeResult | PermutationResult
 _METHODS = ("permutation", "interval", "bootstrap", "jackknife")
 _SUFFIXES = (".json", ".png")
 
+# What is written of each kind of result.
+_RECORDED: dict[type[Result], tuple[str, ...]] = {
+    PermutationResult: ("p_value", "alternative", "exact", "chance"),
+    IntervalResult: ("standard_error", "confidence", "groups", "estimand"),
+    BootstrapResult: ("standard_error", "bias", "confidence", "groups"),
+    JackknifeResult: ("standard_error", "bias", "confidence", "groups"),
+}
 
-@app.command(name="test")
+
 def significance(  # noqa: PLR0917  (Typer passes by name)
     a: Annotated[Path, typer.Argument(help="One layer: .npy, or a file of layers with --layer.", show_default=False)],
     b: Annotated[Path, typer.Argument(help="Another layer for the same examples.", show_default=False)],
@@ -74,7 +81,7 @@ def significance(  # noqa: PLR0917  (Typer passes by name)
         check_writable(output, force=force)
     chosen = simkit.get_index(index)
     first, second = (read_activations(path, max_bytes=max_bytes) for path in (a, b))
-    check_one_framework(first, second)
+    convert_to_one_library(first, second)
     chosen_layers = [(path, _layer(side.layers, layer, path)) for side, path in ((first, a), (second, b))]
     (x,), (y,) = (side.values() for side in matrices(examples, chosen_layers))
     labels = None if groups is None else next(iter(read_activations(groups).layers.values()))
@@ -116,17 +123,14 @@ def _layer(layers: dict[str, Any], name: str | None, path: Path) -> dict[str, An
 
 def _record(result: Result, method: str) -> dict[str, Any]:
     """The result in plain numbers; None for nan."""
-    record: dict[str, Any] = {"method": method, "index": result.index, "n": result.n, "score": _plain(result.score)}
-    for name in ("p_value", "alternative", "exact", "chance", "standard_error", "bias", "confidence", "groups"):
-        if hasattr(result, name):
-            record[name] = _plain(getattr(result, name))
-    if isinstance(result, IntervalResult):
-        record |= {"interval_method": result.method, "estimand": result.estimand}
-    elif isinstance(result, BootstrapResult):
+    record: dict[str, Any] = {"method": method}
+    for name in ("index", "n", "score", *_RECORDED[type(result)]):
+        record[name] = _plain(getattr(result, name))
+    if isinstance(result, PermutationResult):
+        return record
+    if not isinstance(result, JackknifeResult):
         record["interval_method"] = result.method
-    if not isinstance(result, PermutationResult):
-        record["interval"] = [_plain(bound) for bound in result.interval]
-    return record
+    return record | {"interval": [_plain(bound) for bound in result.interval]}
 
 
 def _plain(value: Any) -> Any:

@@ -9,10 +9,10 @@ import typer
 from rich.table import Table
 
 from simkit.analysis import SharedSubspace, shared_subspace
-from simkit.cli.app import Json, MaxBytes, app
-from simkit.cli.compare import check_one_framework
 from simkit.cli.console import console, print_json, say
 from simkit.cli.examples import Examples, matrices
+from simkit.cli.options import Json, MaxBytes
+from simkit.cli.reading import convert_to_one_library
 from simkit.files import whole_file
 from simkit.io import Activations, check_writable, read_activations, write_text
 from simkit.plot import label
@@ -21,7 +21,6 @@ from simkit.text import shortened
 _SUFFIXES = (".csv", ".json", ".png")
 
 
-@app.command()
 def subspace(  # noqa: PLR0917  (Typer passes by name)
     a: Annotated[Path, typer.Argument(help="Activations: .npy, .npz, .safetensors or .pt.", show_default=False)],
     b: Annotated[Path, typer.Argument(help="Activations for the same examples.", show_default=False)],
@@ -44,7 +43,7 @@ def subspace(  # noqa: PLR0917  (Typer passes by name)
             raise ValueError(f"{output}: expected {', '.join(_SUFFIXES)}.")
         check_writable(output, force=force)
     first, second = (read_activations(path, max_bytes=max_bytes) for path in (a, b))
-    check_one_framework(first, second)
+    convert_to_one_library(first, second)
     chosen = _chosen(first, second, layer, (a, b))
     xs, ys = matrices(examples, list(zip((a, b), chosen, strict=True)))
     found = {name: shared_subspace(x, y) for (name, x), y in zip(xs.items(), ys.values(), strict=True)}

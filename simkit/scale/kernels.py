@@ -31,7 +31,7 @@ from dask.highlevelgraph import HighLevelGraph
 
 from simkit.arrays import Array, check_values, namespace_of, to_numpy
 from simkit.errors import SpecError
-from simkit.kernel import Kernel, declared_needs
+from simkit.kernel import Kernel
 from simkit.kernels import Linear
 from simkit.linalg import robust_origin, squared_distances, total, vecdot, widen
 from simkit.scale.cluster import Recipe
@@ -117,7 +117,7 @@ tell_dask(Frame, Fit)
 
 def kernel_sums(kernel: Kernel, layers: Mapping[str, Array], *, rounding, check_finite: bool) -> Array:
     """A lazy 0-d array of one object: the `KernelSums` of Dask matrices in their order, `Surveyed`."""
-    needs = declared_needs(kernel)
+    needs = kernel.declared_needs()
     n, dtype = next(iter(layers.values())).shape[0], np.result_type(*(x.dtype for x in layers.values()))
     bandwidth, seed = dask.config.get("simkit.bandwidth", "exact"), dask.config.get("simkit.seed", 0)
     if bandwidth not in ("exact", "sample"):

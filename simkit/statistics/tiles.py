@@ -26,7 +26,7 @@ import numpy as np
 
 from simkit.arrays import Array, Namespace, constant_of, detach, is_constant, namespace_of, placement, to_numpy
 from simkit.errors import NeedsAllExamplesError
-from simkit.kernel import Kernel, declared_needs
+from simkit.kernel import Kernel
 from simkit.kernels.linear import is_linear
 from simkit.linalg import is_ordinary, squared_distances, total, vecdot, widen, without_diagonal
 from simkit.representation import Representation
@@ -360,7 +360,7 @@ def fitted(kernel: Kernel, x: Array, *, bandwidth: Bandwidth = "exact", seed: in
     NeedsAllExamplesError
         The kernel has a `fit` of its own and does not declare what it needs.
     """
-    if declared_needs(kernel) != "median distance":
+    if kernel.declared_needs() != "median distance":
         return kernel.fit(x)
     return kernel.with_median(median_distance(x, method=bandwidth, seed=seed).value)
 

@@ -13,7 +13,6 @@ import numpy as np
 import simkit
 from simkit.arrays import Array, is_dask, namespace_of, to_numpy
 from simkit.errors import AccuracyWarning, ConstantInputWarning, InvalidArrayError, NeedsAllExamplesError
-from simkit.index import Index
 from simkit.properties import Facts, Invariances, problems_of
 from simkit.representation import Representation
 from simkit.testing.case import Check, IndexCase, on_each_library, table
@@ -34,7 +33,7 @@ _COLLAPSED = ("dead units", "units that are equal up to a factor")  # fewer dire
 
 def definition(case: IndexCase) -> Iterator[str]:
     """A frozen dataclass with a name, a reference, a docstring and defaults."""
-    yield from check_definition(case.index, Index, case.asked)
+    yield from check_definition(case.index, "index", case.asked)
 
 
 def facts(case: IndexCase) -> Iterator[str]:

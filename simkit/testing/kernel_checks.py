@@ -12,7 +12,7 @@ import numpy as np
 import simkit
 from simkit.arrays import is_dask, namespace_of, to_numpy
 from simkit.indexes import CKA
-from simkit.kernel import Kernel, declared_needs
+from simkit.kernel import Kernel
 from simkit.testing.case import Check, KernelCase, on_each_library, table
 from simkit.testing.gradients import gradient_in_jax, gradient_in_torch, slopes
 from simkit.testing.layers import degenerate_pairs, pair
@@ -28,7 +28,7 @@ __all__ = ["KERNEL_CHECKS"]
 
 def definition(case: KernelCase) -> Iterator[str]:
     """A frozen dataclass with a name, a reference, a docstring and defaults."""
-    yield from check_definition(case.kernel, Kernel, case.asked)
+    yield from check_definition(case.kernel, "kernel", case.asked)
 
 
 def facts(case: KernelCase) -> Iterator[str]:
@@ -43,7 +43,7 @@ def facts(case: KernelCase) -> Iterator[str]:
         if not isinstance(getattr(case.kernel, name, None), bool):
             yield f"{name} is {getattr(case.kernel, name, None)!r}; expected True or False"
     try:
-        declared_needs(case.kernel)
+        case.kernel.declared_needs()
     except Exception as error:
         yield f"fit_needs cannot be relied on: {error}"
 
