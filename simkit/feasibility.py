@@ -76,7 +76,8 @@ def _other_ways(index: Index[Any]) -> list[str]:
     """Ways to the same score that need less memory."""
     if index.facts.statistic != "hsic sums":
         return []
-    if is_linear(getattr(index, "kernel", None)):
+    sums = index.kernel_estimator
+    if sums is not None and is_linear(sums.kernel):
         return ["simkit.stream, batch by batch", 'tiles="exact"']
     return ['tiles="exact" (no gradients), in memory that grows with n and not with its square', "Dask arrays"]
 

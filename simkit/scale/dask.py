@@ -46,6 +46,7 @@ from simkit.scale.cluster import Recipe, active_client, preflight
 from simkit.scale.kernels import kernel_sums
 from simkit.scale.nystroem import features
 from simkit.scale.waiting import results
+from simkit.statistics.hsic_sums import declared_sums
 from simkit.statistics.moments import Moments, needs, scores_from
 from simkit.statistics.roots import Roots, scores_of
 from simkit.statistics.survey import Survey, Surveyed, boxed, nan_where_undefined
@@ -196,7 +197,7 @@ def _scores(
     statistic = _statistic_of(index, n, width)
     if statistic == "kernel sums":
         blocks: Mapping[str, Array] = layers
-        state = kernel_sums(index.kernel, layers, check_finite=check_finite)  # type: ignore[attr-defined]
+        state = kernel_sums(declared_sums(index).kernel, layers, check_finite=check_finite)
     else:
         blocks = layers if statistic == "examples" else _aligned(layers, width)
         if statistic == "examples":
@@ -210,8 +211,8 @@ def _statistic_of(index: Index[Any], n: int, width: int) -> Statistic:
     """The state that the index is computed from."""
     if index.facts.statistic == "moments":
         return "roots"
-    if index.facts.statistic == "hsic sums" and not is_linear(getattr(index, "kernel", None)):
-        declared_needs(index.kernel)  # type: ignore[attr-defined]  # the same error however few the examples are
+    if index.facts.statistic == "hsic sums" and not is_linear(kernel := declared_sums(index).kernel):
+        declared_needs(kernel)  # the same error however few the examples are
         return "kernel sums" if n > _SMALL else "examples"
     options = needs(index)
     if n <= width:  # the layers are smaller than their moments

@@ -41,6 +41,7 @@ from simkit.registry import get_index
 from simkit.scale.locks import Lock
 from simkit.scale.projection import RandomProjection
 from simkit.statistics.batched import RootsOfBatches
+from simkit.statistics.hsic_sums import declared_sums
 from simkit.statistics.minibatch import MinibatchHSIC
 from simkit.statistics.moments import Moments, needs, score_pairs
 from simkit.statistics.roots import scores_of
@@ -160,8 +161,9 @@ class Stream:
         self._lock = Lock()
 
     def _fresh(self) -> State:
-        if getattr(self.index, "estimator", None) == "minibatch":
-            return MinibatchHSIC(self.index.kernel)  # type: ignore[attr-defined]
+        sums = self.index.kernel_estimator
+        if sums is not None and sums.estimator == "minibatch":
+            return MinibatchHSIC(sums.kernel)
         if self.index.facts.statistic == "moments":
             return RootsOfBatches()
         return Moments(**needs(self.index))
@@ -459,7 +461,7 @@ class Stream:
         xp, (rows, columns) = namespace_of(state.xy), self._sides_of_state
         with in_silence(state.xy):
             scales = state.across[:, None] * state.down[None, :]
-            values = self.index.rescaled(self.index.from_sums(*state.sums()), scales)  # type: ignore[attr-defined]
+            values = self.index.rescaled(self.index.from_sums(*state.sums()), scales)
             if self._like is not None:
                 values = xp.astype(values, self._like.dtype, copy=False)
         if not bool(xp.all(xp.isfinite(values))):
@@ -554,7 +556,7 @@ class Stream:
         if isinstance(state, MinibatchHSIC):
             rows, columns = self._sides_of_state
             found = (state.kernel, *((state.xx.shape[0], state.yy.shape[0]) if state.batches else (len(rows), len(columns))))
-            if found != (self.index.kernel, len(rows), len(columns)):  # type: ignore[attr-defined]
+            if found != (declared_sums(self.index).kernel, len(rows), len(columns)):
                 raise fields.wrong("its sums are of other layers or of another kernel")
         elif (state.names, state.widths) != (tuple(names), self._kept_widths(self._widths)):
             raise fields.wrong(f"its sums are of other layers, {dict(zip(state.names, state.widths, strict=True))}")

@@ -39,7 +39,7 @@ from simkit.index import Index
 from simkit.kernels.linear import is_linear
 from simkit.linalg import is_ordinary, power_of_two, squared_norm, total, vecdot, widen
 from simkit.statistics.batched import Batched
-from simkit.statistics.hsic_sums import Estimator, HSICSums, are_many, warn_if_lost
+from simkit.statistics.hsic_sums import Estimator, HSICSums, are_many, declared_sums, warn_if_lost
 from simkit.undefined import in_silence, warn_if_not_finite
 
 __all__ = ["Moments", "needs", "score_pairs", "scores_from"]
@@ -583,7 +583,7 @@ def needs(index: Index[Any]) -> dict[str, Any]:
             f"{index} needs all examples at once, so it cannot be computed from batches or chunks: use simkit.compare on "
             "arrays in memory, or an index of moments or HSIC sums (`simkit indexes` lists what each needs)."
         )
-    kernel, estimator = getattr(index, "kernel", None), getattr(index, "estimator", "biased")
+    kernel, estimator = declared_sums(index)
     if estimator == "minibatch":
         raise NeedsAllExamplesError(
             f"{index} is a mean over batches, not a function of moments: use simkit.stream, or "
@@ -637,18 +637,19 @@ def score_pairs(index: Index[Any], moments: Moments, rows: Sequence[str], column
     return values
 
 
-def scores_from(index: Any, moments: Moments, rows: Sequence[str], columns: Sequence[str]) -> Array:
+def scores_from(index: Index[Any], moments: Moments, rows: Sequence[str], columns: Sequence[str]) -> Array:
     """`score_pairs` in the accumulation precision, of layers that vary, without a word on what is not finite."""
     needs(index)
+    estimator = declared_sums(index).estimator
     moments.check(index.facts.min_examples)
     xp = namespace_of(moments.mean)
 
     def own(names: Sequence[str], where: tuple[Any, Any]) -> HSICSums:
-        sums = [moments.hsic_sums(name, name, index.estimator) for name in names]
+        sums = [moments.hsic_sums(name, name, estimator) for name in names]
         inner, by_row, totals = (xp.stack([s[k] for s in sums])[where] for k in range(3))
         return HSICSums(inner, by_row, totals, moments.n)
 
     xx, yy = own(rows, (slice(None), None)), own(columns, (None, slice(None)))
     with in_silence(moments.mean):
-        score = index.from_sums(moments.all_hsic_sums(rows, columns, index.estimator), xx, yy)
+        score = index.from_sums(moments.all_hsic_sums(rows, columns, estimator), xx, yy)
         return index.rescaled(score, moments.units(rows)[:, None] * moments.units(columns)[None, :])

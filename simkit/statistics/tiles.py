@@ -31,7 +31,7 @@ from simkit.kernel import Kernel, declared_needs
 from simkit.kernels.linear import is_linear
 from simkit.linalg import is_ordinary, squared_distances, total, vecdot, widen, without_diagonal
 from simkit.representation import Representation
-from simkit.statistics.hsic_sums import Estimator, HSICSums, Scaled, features_for, scale_of
+from simkit.statistics.hsic_sums import Estimator, HSICSums, Scaled, declared_sums, features_for, scale_of
 from simkit.statistics.resolution import warn_if_kernel_unresolved
 from simkit.undefined import in_silence, out_of_range, warn_if_not_finite
 
@@ -216,9 +216,9 @@ class KernelSums:
         rows, diagonal = (xp.concat([part[a] for a in sorted(part)], axis=1) for part in (tiles.rows, tiles.diagonal))
         return cls(tiles.inner, rows, diagonal, xp.stack(list(scales)), tuple(noise))
 
-    def scores(self, index: Any, rows: Sequence[int], columns: Sequence[int]) -> Array:
+    def scores(self, index: Index[Any], rows: Sequence[int], columns: Sequence[int]) -> Array:
         """Scores of layers by number, shape (rows, columns), for an index of HSIC sums."""
-        score = index.from_sums(*self.sums(rows, columns, index.estimator))
+        score = index.from_sums(*self.sums(rows, columns, declared_sums(index).estimator))
         xp = namespace_of(self.inner)
         across, down = (xp.stack([self.scales[k] for k in side]) for side in (rows, columns))
         return index.rescaled(score, across[:, None] * down[None, :])
@@ -292,12 +292,13 @@ def score_tiles(
     if index.facts.statistic != "hsic sums":
         raise NeedsAllExamplesError(f"{index} is not a function of HSIC sums, so it cannot be computed over tiles.")
     names = list(dict.fromkeys((*rows, *columns)))
-    index_: Any = index
     constant = {name: is_constant(layers[name]) for name in names}
     where = {name: i for i, name in enumerate(names)}
     with in_silence(layers[names[0]]):
-        sums = _sums_of(index_.kernel, {name: detach(layers[name]) for name in names}, constant, bandwidth, seed)
-        values = sums.scores(index_, [where[a] for a in rows], [where[b] for b in columns])
+        sums = _sums_of(
+            declared_sums(index).kernel, {name: detach(layers[name]) for name in names}, constant, bandwidth, seed
+        )
+        values = sums.scores(index, [where[a] for a in rows], [where[b] for b in columns])
         xp = namespace_of(values)
         across, down = (xp.stack([constant[name] for name in side]) for side in (rows, columns))
         values = xp.where(xp.logical_or(across[:, None], down[None, :]), float("nan"), values)
