@@ -765,3 +765,89 @@ def test_bad_parameters():
     ):
         with pytest.raises(InvalidArrayError):
             call()
+
+
+# --- many layers at once ---------------------------------------------------------------------------------------------------
+
+ROWS = {"a": pair(40, 4, 3)[0], "b": pair(40, 4, 3, seed=1)[0] + pair(40, 4, 3)[0]}
+COLUMNS = {"c": pair(40, 4, 3)[1], "d": pair(40, 4, 6)[1], "e": pair(40, 4, 5, seed=1)[1]}
+OF_LAYERS = {
+    "interval": lambda *a: interval(*a, subsamples=10),
+    "groups": lambda *a: interval(*a, groups=np.arange(40) // 4),
+    "jackknife": jackknife,
+    "bootstrap": lambda *a: bootstrap(*a, resamples=60, rng=3),
+    "permutation test": lambda *a: permutation_test(*a, permutations=20, rng=3),
+}
+
+
+@pytest.mark.filterwarnings("ignore::simkit.errors.InferenceWarning")  # few resamples
+@pytest.mark.parametrize("spec", ["cka", "cka(kernel=rbf, estimator=unbiased)", "hsic", "procrustes", "mutual_knn(k=5)"])
+@pytest.mark.parametrize("name", OF_LAYERS)
+def test_all_pairs_are_the_pairs(name, spec):
+    """The same examples are drawn, left out or permuted for all pairs, as for each of them alone."""
+    if name == "bootstrap" and spec.startswith(("procrustes", "mutual_knn")):
+        pytest.skip("refused for so few examples")
+    together = OF_LAYERS[name](ROWS, COLUMNS, spec)
+    assert (together.rows, together.columns, together.score.shape) == (("a", "b"), ("c", "d", "e"), (2, 3))
+    assert together.distribution.shape[1:] == (2, 3)
+    assert len(str(together).splitlines()) == 6
+    for row, X in ROWS.items():
+        for column, Y in COLUMNS.items():
+            alone, found = OF_LAYERS[name](X, Y, spec), together[row, column]
+            np.testing.assert_allclose(found.distribution, alone.distribution, rtol=1e-9, atol=1e-12)
+            for item in dataclasses.fields(alone):
+                if item.name != "distribution":
+                    expected = getattr(alone, item.name)
+                    value = getattr(found, item.name)
+                    assert type(value) is type(expected)
+                    if not isinstance(expected, float | tuple) or item.name in ("rows", "columns"):
+                        assert value == expected
+                    else:
+                        assert value == pytest.approx(expected, rel=1e-6, abs=1e-12)
+            assert f"{row}, {column}: {found}" in str(together)
+
+
+def test_layers_and_themselves():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # that a layer is like itself is no news
+        found = interval(ROWS, ROWS, "cka")
+    assert found.score == pytest.approx(np.asarray(simkit.pairwise(ROWS, index="cka")))
+    np.testing.assert_allclose(found.standard_error, found.standard_error.T, atol=1e-12)
+    assert found["a", "a"].interval == pytest.approx((1, 1))
+    assert found.interval.low[0, 1] < found.score[0, 1] < found.interval.high[0, 1]
+    with pytest.raises(KeyError, match="there are the rows a, b"):
+        found["a", "x"]
+
+
+def test_many_layers_are_weighted_pair_by_pair(monkeypatch):
+    expected = bootstrap(ROWS, COLUMNS, resamples=30, method="percentile", rng=0)
+    monkeypatch.setattr("simkit.inference.scorer.MEMORY", get_index("cka").bytes_resampled(40, 3))
+    found = bootstrap(ROWS, COLUMNS, resamples=30, method="percentile", rng=0)
+    np.testing.assert_allclose(found.distribution, expected.distribution, rtol=1e-12)
+    monkeypatch.setattr("simkit.inference.scorer.MEMORY", get_index("cka").bytes_resampled(40, 1))
+    with pytest.raises(InferenceError, match="n x n matrices"):
+        bootstrap(ROWS, COLUMNS, resamples=30)
+
+
+def test_a_layer_that_is_constant_in_a_subsample():
+    """Its scores are undefined, those of the other layers are not."""
+    spike = np.zeros((40, 1))
+    spike[7] = 1.0
+    found = jackknife({"spike": spike, "a": ROWS["a"]}, COLUMNS, "procrustes")
+    assert np.isnan(found.distribution[7, 0]).all()
+    assert np.isfinite(np.delete(found.distribution, 7, axis=0)).all()
+    assert np.isfinite(found.distribution[:, 1]).all()
+
+
+def test_bad_layers():
+    for call, message in (
+        (lambda: interval(ROWS, COLUMNS["c"]), "X is a mapping of layers and Y is not"),
+        (lambda: interval(ROWS["a"], COLUMNS), "Y is a mapping of layers and X is not"),
+        (lambda: permutation_test(ROWS, {}), "no layers"),
+        (lambda: jackknife(ROWS, {"c": COLUMNS["c"][1:]}), r"Y\['c'\] .*40 and 39 examples"),
+        (lambda: bootstrap({"a": np.ones((40, 2))}, COLUMNS), r"X\['a'\] is constant"),
+    ):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConstantInputWarning)
+            with pytest.raises(InvalidArrayError, match=message):
+                call()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -211,11 +212,13 @@ def _distribution(
             f"takes {MEMORY / 1e9:.1f} at the most. {_instead(scorer)}"
         )
     wide = scorer.widened()
-    by_ones = wide.resampled(np.ones((1, units.m)), units)
     draws = _draws(generator, units.m, resamples)
-    if by_ones is not None:
-        distribution = np.concatenate([_by_weights(wide, units, drawn) for drawn in draws])
-        _check_weights(wide, by_ones[0], distribution)
+    first = next(draws)
+    found = wide.resampled(np.concatenate([np.ones((1, units.m)), _counts(first)]), units)
+    if found is not None:
+        later = [wide.resampled(_counts(drawn), units) for drawn in draws]
+        distribution = np.concatenate([found[1:], *(part for part in later if part is not None)])
+        _check_weights(wide, found[0], distribution)
         return wide, distribution
     if index.facts.statistic != "moments":
         raise InferenceError(
@@ -224,7 +227,7 @@ def _distribution(
         )
     scores = []
     with track(resamples, f"bootstrap of {index}", progress) as advance:
-        for block in draws:
+        for block in itertools.chain([first], draws):
             for drawn in block:
                 scores.append(scorer.of(units.rows(drawn)).scores())
                 advance()
@@ -241,12 +244,10 @@ def _draws(generator: np.random.Generator, m: int, resamples: int) -> Iterator[n
         yield generator.integers(0, m, (min(step, resamples - start), m))
 
 
-def _by_weights(scorer: Scorer, units: Units, drawn: np.ndarray) -> np.ndarray:
-    shifted = drawn + units.m * np.arange(len(drawn))[:, None]
-    counts = np.bincount(shifted.ravel(), minlength=drawn.size).reshape(drawn.shape)
-    found = scorer.resampled(counts, units)
-    assert found is not None  # since it is not for weights of 1
-    return found
+def _counts(drawn: np.ndarray) -> np.ndarray:
+    """How often each unit was drawn, (resamples, m)."""
+    resamples, m = drawn.shape
+    return np.bincount((drawn + m * np.arange(resamples)[:, None]).ravel(), minlength=drawn.size).reshape(drawn.shape)
 
 
 def _check_weights(scorer: Scorer, by_ones: np.ndarray, distribution: np.ndarray) -> None:

@@ -171,8 +171,8 @@ class Scorer:
 
         if fits(self.index, self.n, len(xs) if xs is ys else len(xs) + len(ys)):
             return of(xs, ys)
-        parts = [[of([x], [y]) for y in ys] for x in xs]
-        return None if parts[0][0] is None else np.concatenate([np.concatenate(line, axis=2) for line in parts], axis=1)  # type: ignore[arg-type]
+        pairs = [part for x in xs for y in ys if (part := of([x], [y])) is not None]
+        return np.reshape(np.stack(pairs, axis=1), (-1, len(xs), len(ys))) if pairs else None
 
     # --- results --------------------------------------------------------------------------------------------------------
 
