@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from simkit.arrays import Array, namespace_of
+from simkit.arrays import Array
 from simkit.errors import InvalidArrayError
 from simkit.index import Index
-from simkit.inference.scorer import Scorer, layers_of, on_host
+from simkit.inference.scorer import Scorer, checked, on_host
 from simkit.linalg import cross, root, squared_norm, total
 from simkit.registry import get_index
 from simkit.representation import Representation
+from simkit.sides import Sides
 
 __all__ = ["NoiseCeiling", "noise_ceiling"]
 
@@ -89,13 +90,11 @@ def noise_ceiling(
     Nili et al. 2014, A toolbox for representational similarity analysis.
     """
     chosen = get_index(index, **parameters)
-    named = dict(layers) if isinstance(layers, Mapping) else {str(i): layer for i, layer in enumerate(layers)}
-    if len(named) < 2:
-        raise InvalidArrayError(f"A noise ceiling needs at least two layers; got {len(named)}.")
-    (checked,) = layers_of([named], chosen, flatten=flatten)
-    xp, width = namespace_of(checked[0].values), 2 * sum(layer.values.shape[1] for layer in checked)
-    scorer = Scorer(chosen, checked, checked, width, xp)
-    states = scorer.states[0]
+    sides, given = Sides.of_layers(layers)
+    if len(given) < 2:
+        raise InvalidArrayError(f"A noise ceiling needs at least two layers; got {len(given)}.")
+    scorer = checked(sides, given, chosen, flatten=flatten)
+    states, xp = scorer.states[0], scorer.xp
     together, *others = _pools(scorer, states)
     upper = on_host([scorer.scored(states, [together])], xp)[0, :, 0]
     lower = on_host([scorer.scored([state], [other]) for state, other in zip(states, others, strict=True)], xp)[:, 0, 0]
@@ -111,7 +110,7 @@ def _pools(scorer: Scorer, states: list[Any]) -> Iterator[Any]:
             if features is None:
                 features = [_scaled(scorer.representation(layer)) for layer in scorer.rows]
             side_by_side = xp.concat([x for i, x in enumerate(features) if i != left_out], axis=1)
-            pooled = index.prepare(Representation(side_by_side, scorer.width, "the pool", xp=xp))
+            pooled = index.prepare(Representation(side_by_side, "the pool", tall=scorer.tall, xp=xp))
         yield pooled
 
 

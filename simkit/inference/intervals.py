@@ -197,8 +197,7 @@ def interval(
         n=scorer.n,
         groups=m,
         distribution=shaped(left_out),
-        rows=scorer.names[0],
-        columns=scorer.names[1],
+        **scorer.labels,
     )
 
 

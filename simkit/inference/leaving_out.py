@@ -140,8 +140,7 @@ def jackknife(
         confidence=confidence,
         n=scorer.n,
         groups=m,
-        rows=scorer.names[0],
-        columns=scorer.names[1],
+        **scorer.labels,
     )
 
 

@@ -158,8 +158,7 @@ def permutation_test(
         alternative=chosen,
         exact=exact,
         n=scorer.n,
-        rows=scorer.names[0],
-        columns=scorer.names[1],
+        **scorer.labels,
     )
 
 

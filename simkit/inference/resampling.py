@@ -189,8 +189,7 @@ def bootstrap(
         method=method,
         n=scorer.n,
         groups=units.m,
-        rows=scorer.names[0],
-        columns=scorer.names[1],
+        **scorer.labels,
     )
 
 

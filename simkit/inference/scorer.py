@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,16 +30,19 @@ from simkit.arrays import (
     to_numpy,
 )
 from simkit.errors import InvalidArrayError, NeedsAllExamplesError
-from simkit.feasibility import check_comparison_fits
+from simkit.feasibility import check_fits
 from simkit.guard import in_library
 from simkit.index import Index
 from simkit.inference.units import Units
 from simkit.labels import check_labels
 from simkit.linalg import widen
+from simkit.memory import available_to
+from simkit.planner import Question, plan
 from simkit.registry import get_index
 from simkit.representation import Representation
+from simkit.sides import Sides, are_layers
 
-__all__ = ["MEMORY", "Layer", "Scorer", "fits", "layers_of", "on_host", "scorer_of"]
+__all__ = ["MEMORY", "Layer", "Scorer", "checked", "fits", "on_host", "scorer_of"]
 
 MEMORY = 2**32  # bytes that weights of resamples may take: n x n matrices of a pair up to n = 10,362
 
@@ -59,21 +62,21 @@ class Scorer:
     Attributes
     ----------
     index : Index
+    sides : Sides
+        What the user calls them.
     rows, columns : tuple of Layer
         Of n examples each; one and the same tuple where layers are compared with themselves.
-    width : int
-        The sum of the widths of all that is compared.
+    tall : bool
+        As in `simkit.representation.Representation`.
     xp : namespace
-    names : (names of rows, names of columns)
-        As the user calls them; none for a pair.
     """
 
     index: Index[Any]
+    sides: Sides
     rows: tuple[Layer, ...]
     columns: tuple[Layer, ...]
-    width: int
+    tall: bool
     xp: Namespace
-    names: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
 
     @property
     def n(self) -> int:
@@ -89,7 +92,7 @@ class Scorer:
 
     def representation(self, layer: Layer) -> Representation:
         """A layer as indexes take it."""
-        return Representation(layer.values, self.width, layer.name, rounding=layer.rounding, xp=self.xp)
+        return Representation(layer.values, layer.name, rounding=layer.rounding, tall=self.tall, xp=self.xp)
 
     @cached_property
     def states(self) -> tuple[list[Any], list[Any]]:
@@ -178,9 +181,14 @@ class Scorer:
 
     def shaped(self, values: np.ndarray) -> Any:
         """Values of shape (..., rows, columns) as the user gets them: of a pair without the two axes, numbers as floats."""
-        if self.names[0]:
+        if self.sides.kind != "pair":
             return values
         return float(values[0, 0]) if values.ndim == 2 else values[..., 0, 0]
+
+    @property
+    def labels(self) -> dict[str, tuple[str, ...]]:
+        """The names of rows and columns for a result; a pair has none."""
+        return {} if self.sides.kind == "pair" else {"rows": self.sides.rows, "columns": self.sides.columns}
 
     def pair(self, where: np.ndarray) -> str:
         """The first pair that a mask (rows, columns) holds, in words."""
@@ -217,54 +225,46 @@ def scorer_of(
     spare: int = 0,
     flatten: bool = False,
 ) -> Scorer:
-    """Check two arrays, or two mappings of names to arrays; `spare` examples must be dispensable."""
-    if isinstance(X, Mapping) is not isinstance(Y, Mapping):
-        named, other = ("X", "Y") if isinstance(X, Mapping) else ("Y", "X")
-        raise InvalidArrayError(
-            f"{named} is a mapping of layers and {other} is not. Pass two arrays, or two mappings of names to arrays, for "
-            f"example {{'{other}': {other}}}."
-        )
-    chosen = get_index(index, **parameters)
-    sides, names = [{"X": X}, {"Y": Y}], ((), ())
-    if isinstance(X, Mapping):
-        given = [X] if X is Y else [X, Y]
-        sides = [{f"{side}[{name!r}]": x for name, x in layers.items()} for side, layers in zip("XY", given, strict=False)]
-        names = tuple(tuple(map(str, layers)) for layers in (X, Y))  # type: ignore[assignment]
-    found = layers_of(sides, chosen, spare=spare, flatten=flatten)
-    rows, columns = found[0], found[-1]
-    values = [[layer.values for layer in side] for side in found]
-    check_comparison_fits(chosen, values[0], values[1] if len(values) > 1 else None)
-    width = sum(x.shape[1] for side in values for x in side)
-    return Scorer(chosen, rows, columns, width, namespace_of(values[0][0]), names)
-
-
-def layers_of(
-    sides: Sequence[Mapping[str, Any]], index: Index[Any], *, spare: int = 0, flatten: bool = False
-) -> list[tuple[Layer, ...]]:
-    """The layers of each side, checked to be of the same examples, here and not constant.
+    """The scorer of two arrays, or of two mappings of names to arrays; `spare` examples must be dispensable.
 
     Raises
     ------
     SimkitError
-        As `simkit.pairwise`; also for lazy or constant layers.
+        As `simkit.compare` and `simkit.pairwise`; also for lazy or constant layers, or layers and an array.
     """
-    given = {name: x for side in sides for name, x in side.items()}
-    if not all(sides):
-        raise InvalidArrayError("There are no layers: pass at least one on each side.")
-    matrices = {name: as_matrix(x, name, flatten=flatten) for name, x in given.items()}
-    (first_name, first), *others = matrices.items()
+    if are_layers(X) is not are_layers(Y):
+        named, other = ("X", "Y") if are_layers(X) else ("Y", "X")
+        raise InvalidArrayError(
+            f"{named} is a mapping of layers and {other} is not. Pass two arrays, or two mappings of names to arrays, for "
+            f"example {{'{other}': {other}}}."
+        )
+    sides, given = Sides.of_layers(X, None if Y is X else Y) if are_layers(X) else Sides.of_pair(X, Y)
+    return checked(sides, given, get_index(index, **parameters), spare=spare, flatten=flatten)
+
+
+def checked(sides: Sides, given: Mapping[str, Any], index: Index[Any], *, spare: int = 0, flatten: bool = False) -> Scorer:
+    """The scorer of layers as they were given, which must be of the same examples, in memory and not constant."""
+    layers = {name: as_matrix(x, name, flatten=flatten) for name, x in given.items()}
+    (first_name, first), *others = layers.items()
     for name, x in others:
         check_same_framework(first, x, (first_name, name))
-    check_labels(*sides)
+    check_labels(*sides.by_side(given))
     for name, x in others:
         check_same_examples(first, x, (first_name, name))
-    for name, x in matrices.items():
+    for name, x in layers.items():
         as_examples(x, name, min_examples=index.facts.min_examples + spare)
         _check_here(x, name)
         if is_undefined(x, checked=True):
             raise InvalidArrayError(f"{name} is constant: all its examples are the same, so there is nothing to infer.")
-    values = dict(zip(matrices, map(detach, in_one_precision(*matrices.values())), strict=True))
-    return [tuple(Layer(values[name], name, rounding_of(x)) for name, x in side.items()) for side in sides]
+    n, widths = first.shape[0], [tuple(x.shape[1] for x in side.values()) for side in sides.by_side(layers)]
+    itemsize = 4 if all("float32" in str(x.dtype) for x in layers.values()) else 8
+    # As for gradients, whole Gram matrices: they are kept for all permutations.
+    question = Question(index, "memory", n, widths[0], widths[1] if widths[1:] else None, itemsize, gradients=True)
+    check_fits(question, plan(question), partial(available_to, first))
+    values = map(detach, in_one_precision(*layers.values()))
+    named = {name: Layer(x, name, rounding_of(given[name])) for name, x in zip(layers, values, strict=True)}
+    found = [tuple(side.values()) for side in sides.by_side(named)]
+    return Scorer(index, sides, found[0], found[-1], question.tall, namespace_of(first))
 
 
 def _check_here(layer: Array, name: str) -> None:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, get_args
 
 from simkit.arrays import Array, Namespace, constant_of, is_lazy, warn_caller
 from simkit.caching import cached_property
-from simkit.errors import AccuracyWarning, NeedsAllExamplesError, PluginError
+from simkit.errors import AccuracyWarning, NeedsAllExamplesError
 from simkit.kernel import Kernel
 from simkit.kernels.linear import Linear, is_linear
 from simkit.linalg import (
@@ -54,10 +54,10 @@ __all__ = [
     "Scaled",
     "all_sums",
     "are_many",
-    "declared_sums",
     "estimate",
     "features_for",
     "gather",
+    "kernel_estimator_of",
     "own_sums",
     "scale_of",
     "warn_if_lost",
@@ -73,28 +73,10 @@ ESTIMATORS: tuple[Estimator, ...] = get_args(Estimator)
 
 
 class KernelEstimator(NamedTuple):
-    """What decides on the three sums of an index: the kernel of both layers, and the estimator of HSIC."""
+    """What an index of HSIC sums is made of."""
 
     kernel: Kernel
     estimator: Estimator
-
-
-def declared_sums(index: Index[Any]) -> KernelEstimator:
-    """The kernel and the estimator of an index that declares ``statistic="hsic sums"``.
-
-    Raises
-    ------
-    PluginError
-        It does not say which.
-    """
-    found = index.kernel_estimator
-    if found is None:
-        raise PluginError(
-            f"{type(index).__name__} declares statistic='hsic sums' and does not say of which kernel and estimator: derive "
-            "it from simkit.indexes.CKA or HSIC, or let its kernel_estimator return "
-            "simkit.statistics.hsic_sums.KernelEstimator(kernel, estimator)."
-        )
-    return found
 
 
 class HSICSums(NamedTuple):
@@ -107,6 +89,20 @@ class HSICSums(NamedTuple):
     rows: Array
     totals: Array
     n: int | Array
+
+
+def kernel_estimator_of(index: Index[Any]) -> KernelEstimator:
+    """The kernel and the estimator of an index of HSIC sums.
+
+    Raises
+    ------
+    NeedsAllExamplesError
+        It is none.
+    """
+    found = index.kernel_estimator
+    if found is None:
+        raise NeedsAllExamplesError(f"{index} is not a function of HSIC sums, so it cannot be computed from them.")
+    return found
 
 
 def estimate(s: HSICSums, estimator: Estimator) -> Array:
@@ -194,7 +190,7 @@ Prepared: TypeAlias = Any  # Gram | Features: both sides of a pair are of one fo
 def gather(layer: Representation, kernel: Kernel, estimator: Estimator) -> Prepared:
     """Prepare one layer for `sums`: features for the linear kernel where that is cheaper, else the Gram matrix.
 
-    The two forms cost n p1 p2 and n^2 (p1 + p2) multiplications; they cross where n is the sum of all widths.
+    Which form is cheaper, the layer knows (`Representation.tall`).
     """
     if layer.is_centred and not (is_linear(kernel) and estimator == "biased"):
         raise NeedsAllExamplesError(
@@ -202,7 +198,7 @@ def gather(layer: Representation, kernel: Kernel, estimator: Estimator) -> Prepa
         )
     if is_linear(kernel):
         scale = total(layer.scale, layer.xp)
-        if layer.is_centred or layer.n >= layer.joint_width:
+        if layer.is_centred or layer.tall:
             return _in_features(layer, estimator, scale)
         x = layer.unit
         if estimator in ("unbiased", "minibatch"):  # which see no offset; a mean may lie far from all examples

@@ -20,20 +20,22 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
 from simkit.arrays import Array, Namespace, constant_of, detach, is_constant, namespace_of, placement, to_numpy
 from simkit.errors import NeedsAllExamplesError
-from simkit.index import Index
 from simkit.kernel import Kernel, declared_needs
 from simkit.kernels.linear import is_linear
 from simkit.linalg import is_ordinary, squared_distances, total, vecdot, widen, without_diagonal
 from simkit.representation import Representation
-from simkit.statistics.hsic_sums import Estimator, HSICSums, Scaled, declared_sums, features_for, scale_of
+from simkit.scoring import in_silence, warn_if_not_finite
+from simkit.statistics.hsic_sums import Estimator, HSICSums, Scaled, features_for, scale_of
 from simkit.statistics.resolution import warn_if_kernel_unresolved
-from simkit.undefined import in_silence, out_of_range, warn_if_not_finite
+
+if TYPE_CHECKING:
+    from simkit.index import Index
 
 __all__ = [
     "Bandwidth",
@@ -216,9 +218,9 @@ class KernelSums:
         rows, diagonal = (xp.concat([part[a] for a in sorted(part)], axis=1) for part in (tiles.rows, tiles.diagonal))
         return cls(tiles.inner, rows, diagonal, xp.stack(list(scales)), tuple(noise))
 
-    def scores(self, index: Index[Any], rows: Sequence[int], columns: Sequence[int]) -> Array:
+    def scores(self, index: Any, rows: Sequence[int], columns: Sequence[int]) -> Array:
         """Scores of layers by number, shape (rows, columns), for an index of HSIC sums."""
-        score = index.from_sums(*self.sums(rows, columns, declared_sums(index).estimator))
+        score = index.from_sums(*self.sums(rows, columns, index.estimator))
         xp = namespace_of(self.inner)
         across, down = (xp.stack([self.scales[k] for k in side]) for side in (rows, columns))
         return index.rescaled(score, across[:, None] * down[None, :])
@@ -292,20 +294,19 @@ def score_tiles(
     if index.facts.statistic != "hsic sums":
         raise NeedsAllExamplesError(f"{index} is not a function of HSIC sums, so it cannot be computed over tiles.")
     names = list(dict.fromkeys((*rows, *columns)))
+    index_: Any = index
     constant = {name: is_constant(layers[name]) for name in names}
     where = {name: i for i, name in enumerate(names)}
     with in_silence(layers[names[0]]):
-        sums = _sums_of(
-            declared_sums(index).kernel, {name: detach(layers[name]) for name in names}, constant, bandwidth, seed
-        )
-        values = sums.scores(index, [where[a] for a in rows], [where[b] for b in columns])
+        sums = _sums_of(index_.kernel, {name: detach(layers[name]) for name in names}, constant, bandwidth, seed)
+        values = sums.scores(index_, [where[a] for a in rows], [where[b] for b in columns])
         xp = namespace_of(values)
         across, down = (xp.stack([constant[name] for name in side]) for side in (rows, columns))
         values = xp.where(xp.logical_or(across[:, None], down[None, :]), float("nan"), values)
         values = xp.astype(values, xp.result_type(*(layers[name].dtype for name in names)), copy=False)
     if not bool(xp.all(xp.isfinite(values))):
         flat = {name for name in names if bool(constant[name])}
-        warn_if_not_finite(index, values, rows, columns, constant=flat, extreme=out_of_range(layers.items()))
+        warn_if_not_finite(index, values, rows, columns, undefined=flat)
     return values
 
 

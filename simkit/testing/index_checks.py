@@ -381,8 +381,8 @@ def pool(case: IndexCase) -> Iterator[str]:
 def _states(case: IndexCase, *layers: np.ndarray) -> list[Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        width = sum(layer.shape[1] for layer in layers[:2])
-        return [case.index.prepare(Representation(layer, width)) for layer in layers]
+        tall = len(layers[0]) >= sum(layer.shape[1] for layer in layers[:2])
+        return [case.index.prepare(Representation(layer, tall=tall)) for layer in layers]
 
 
 def _that_can_lose_some(case: IndexCase) -> tuple[tuple[np.ndarray, np.ndarray], Any, Any]:
@@ -440,8 +440,8 @@ def _on(library: Library, case: IndexCase) -> Iterator[str]:
 
 def _problems_of_score(case: IndexCase, x: Array, y: Array, dtype: str) -> Iterator[str]:
     """What `Index.score` itself returns: simkit converts its precision, but must not have to."""
-    xp, width = namespace_of(x, y), x.shape[1] + y.shape[1]
-    states = [case.index.prepare(Representation(z, width, name, xp=xp)) for z, name in ((x, "X"), (y, "Y"))]
+    xp, tall = namespace_of(x, y), x.shape[0] >= x.shape[1] + y.shape[1]
+    states = [case.index.prepare(Representation(z, name, tall=tall, xp=xp)) for z, name in ((x, "X"), (y, "Y"))]
     raw = case.index.score(*states)
     precise = ("float64",) if dtype == "float64" else ("float32", "float64")  # what was summed in float64 may stay so
     yield from (f"`score` of {dtype} arrays {problem}" for problem in problems_of_array(raw, x, (), precise))
