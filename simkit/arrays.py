@@ -541,7 +541,7 @@ def nan_if_constant(score: Array, x: Array, y: Array) -> Array:
 
 def is_constant(x: Array) -> Array:
     """Whether all examples are the same, as a 0-d boolean array."""
-    return namespace_of(x).all(x == x[:1, :])
+    return namespace_of(x).all(x == x[: min(1, x.shape[0]), :])
 
 
 def warn_caller(message: str, category: type[Warning] = ConstantInputWarning) -> None:

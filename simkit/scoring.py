@@ -72,7 +72,7 @@ def scores(index: Index[Any], statistic: Statistic, sides: Sides, name_of: Mappi
     if not is_lazy(values) and not bool(namespace_of(values).all(namespace_of(values).isfinite(values))):
         extreme = partial(statistic.out_of_range, values.dtype)
         warn_if_not_finite(index, values, rows, columns, undefined=undefined, extreme=extreme)
-    return values[0, 0] if sides.kind == "pair" and values.ndim else values
+    return values[(0,) * values.ndim] if sides.kind == "pair" else values  # of NumPy always a scalar
 
 
 def _nan_where(

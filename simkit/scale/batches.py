@@ -98,14 +98,23 @@ class Batches:
         """Take the rows that are held into the statistic."""
         if not self._held:
             return
-        held, rounding, finite = self._held, self._rounding, self._finite
-        self._held, self._rows, self._rounding, self._finite = [], 0, {}, True
-        xp = namespace_of(*held[0].values())
-        layers = {name: xp.concat([rows[name] for rows in held]) if len(held) > 1 else x for name, x in held[0].items()}
+        rounding, finite = self._rounding, self._finite
+        layers = self._together()
+        self._rows, self._rounding, self._finite = 0, {}, True
         self._take(layers, rounding, finite)
+
+    def _together(self) -> dict[str, Array]:
+        """The rows that are held, as one batch; they are given up layer by layer."""
+        held, self._held = self._held, []
+        if len(held) == 1:
+            return held[0]
+        xp = namespace_of(*held[0].values())
+        return {name: xp.concat([rows.pop(name) for rows in held]) for name in list(held[0])}
 
     def _take(self, layers: Mapping[str, Array], rounding: Mapping[str, float], finite: bool) -> None:
         values, clean = ValueCheck.of(layers, rounding=rounding, finite=finite)
+        if self._state is not None:
+            self._state.values.check_same_layers(values)
         with np.errstate(all="ignore"):  # of what is no finite number, the score speaks
             part = self.kind.of(clean, values, **self.options)
             self._state = part if self._state is None else self.kind.merged([self._state, part], reuse=True)

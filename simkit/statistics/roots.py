@@ -165,7 +165,8 @@ class Roots(Statistic):
     def merged(cls, parts: Sequence[Roots], *, reuse: bool = False) -> Roots:
         """The root of the examples of all `parts`; the order does not matter up to rounding."""
         del reuse  # nothing is written over
-        return replace(cls._merged(parts), values=ValueCheck.merged([part.values for part in parts]))
+        values = ValueCheck.merged([part.values for part in parts])
+        return replace(cls._merged(parts), values=values)
 
     @classmethod
     def _merged(cls, states: Sequence[Roots]) -> Roots:

@@ -78,8 +78,8 @@ class ValueCheck:
             tuple(_dtype_name(x) for x in whole.values()),
             tuple((rounding or {}).get(name, 0.0) or _eps(x) for name, x in whole.items()),
             next(iter(whole.values())).shape[0],
-            tuple(x[:1, :] + 0 for x in whole.values()),  # a copy: a view would keep the batch in memory
-            tuple(not (bool(is_constant(x[:2, :])) and bool(is_constant(x))) for x in whole.values()),
+            tuple(_rows(x, 1) + 0 for x in whole.values()),  # a copy: a view would keep the batch in memory
+            tuple(not (bool(is_constant(_rows(x, 2))) and bool(is_constant(x))) for x in whole.values()),
             tuple(counts),
         )
         clean = {
@@ -97,7 +97,7 @@ class ValueCheck:
             tuple(_dtype_name(x) for x in layers.values()),
             tuple(rounding[name] or _eps(x) for name, x in layers.items()),
             next(iter(layers.values())).shape[0],
-            tuple(x[:1, :] for x in layers.values()),
+            tuple(_rows(x, 1) for x in layers.values()),
             (True,) * len(layers),
             (0,) * len(layers),
         )
@@ -249,6 +249,10 @@ class ValueCheck:
     def to(self, like: Array) -> ValueCheck:
         """The same in the namespace and on the device of `like`."""
         return ValueCheck.from_arrays(Fields(self.to_arrays()), like)
+
+
+def _rows(x: Array, most: int) -> Array:
+    return x[: min(most, x.shape[0]), :]
 
 
 def _dtype_name(x: Array) -> str:
