@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, get_args
 
 from simkit.arrays import Array, Namespace, constant_of, is_lazy, warn_caller
 from simkit.caching import cached_property
-from simkit.errors import AccuracyWarning, NeedsAllExamplesError
+from simkit.errors import AccuracyWarning, NeedsAllExamplesError, PluginError
 from simkit.kernel import Kernel
 from simkit.kernels.linear import Linear, is_linear
 from simkit.linalg import (
@@ -98,8 +98,16 @@ def kernel_estimator_of(index: Index[Any]) -> KernelEstimator:
     ------
     NeedsAllExamplesError
         It is none.
+    PluginError
+        It declares to be one, and not of which kernel and estimator.
     """
     found = index.kernel_estimator
+    if found is None and index.facts.statistic == "hsic sums":
+        raise PluginError(
+            f"{type(index).__name__} declares statistic='hsic sums' and does not say of which kernel and estimator: derive "
+            "it from simkit.indexes.CKA or HSIC, or let its kernel_estimator return "
+            "simkit.statistics.hsic_sums.KernelEstimator(kernel, estimator)."
+        )
     if found is None:
         raise NeedsAllExamplesError(f"{index} is not a function of HSIC sums, so it cannot be computed from them.")
     return found
