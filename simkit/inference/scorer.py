@@ -258,8 +258,7 @@ def checked(sides: Sides, given: Mapping[str, Any], index: Index[Any], *, spare:
             raise InvalidArrayError(f"{name} is constant: all its examples are the same, so there is nothing to infer.")
     n, widths = first.shape[0], [tuple(x.shape[1] for x in side.values()) for side in sides.by_side(layers)]
     itemsize = 4 if all("float32" in str(x.dtype) for x in layers.values()) else 8
-    # As for gradients, whole Gram matrices: they are kept for all permutations.
-    question = Question(index, "memory", n, widths[0], widths[1] if widths[1:] else None, itemsize, gradients=True)
+    question = Question(index, "memory", n, widths[0], widths[1] if widths[1:] else None, itemsize, whole=True)
     check_fits(question, plan(question), partial(available_to, first))
     values = map(detach, in_one_precision(*layers.values()))
     named = {name: Layer(x, name, rounding_of(given[name])) for name, x in zip(layers, values, strict=True)}
