@@ -833,16 +833,20 @@ def test_a_layer_that_is_constant_in_a_subsample():
     """Its scores are undefined, those of the other layers are not."""
     spike = np.zeros((40, 1))
     spike[7] = 1.0
-    found = jackknife({"spike": spike, "a": ROWS["a"]}, COLUMNS, "procrustes")
+    layers = {"spike": spike, "a": ROWS["a"]}
+    found = jackknife(layers, COLUMNS, "procrustes")
     assert np.isnan(found.distribution[7, 0]).all()
     assert np.isfinite(np.delete(found.distribution, 7, axis=0)).all()
     assert np.isfinite(found.distribution[:, 1]).all()
+    with_itself = jackknife(layers, layers, "procrustes").distribution
+    np.testing.assert_array_equal(np.isnan(with_itself[7]), [[True, True], [True, False]])
+    assert with_itself[7, 1, 1] == pytest.approx(1)
 
 
 def test_bad_layers():
     for call, message in (
-        (lambda: interval(ROWS, COLUMNS["c"]), "X is a mapping of layers and Y is not"),
-        (lambda: interval(ROWS["a"], COLUMNS), "Y is a mapping of layers and X is not"),
+        (lambda: interval(ROWS, COLUMNS["c"]), "X is several layers and Y is not"),
+        (lambda: interval(ROWS["a"], COLUMNS), "Y is several layers and X is not"),
         (lambda: permutation_test(ROWS, {}), "B is empty"),
         (lambda: jackknife(ROWS, {"c": COLUMNS["c"][1:]}), r"B\['c'\] .*40 and 39 examples"),
         (lambda: bootstrap({"a": np.ones((40, 2))}, COLUMNS), r"A\['a'\] is constant"),

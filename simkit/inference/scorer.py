@@ -115,11 +115,8 @@ class Scorer:
             return self.scored(*self.states)
         found = np.full([len(side) for side in varied], np.nan)
         if all(map(any, varied)):
-            rows, columns = (
-                tuple(layer for layer, varies in zip(side, kept, strict=True) if varies)
-                for side, kept in zip((self.rows, self.columns), varied, strict=True)
-            )
-            found[np.ix_(*varied)] = to_numpy(self._of(rows, columns).scores())
+            kept = self._changed(lambda side: tuple(layer for layer in side if not is_undefined(layer.values, checked=True)))
+            found[np.ix_(*varied)] = to_numpy(kept.scores())
         return self.xp.asarray(found, dtype=accumulation_dtype(self.like, self.xp), **placement(self.like))
 
     @cached_property
@@ -134,20 +131,18 @@ class Scorer:
     def of(self, examples: np.ndarray) -> Scorer:
         """The same layers for some of the examples, which may be repeated."""
         order = self.order(examples)
-        return self._changed(lambda values: self.xp.take(values, order, axis=0))
+        return self._with_values(lambda values: self.xp.take(values, order, axis=0))
 
     def widened(self) -> Scorer:
         """In float64 where the device has it: differences of nearly equal scores count."""
-        return self._changed(lambda values: widen(values, self.xp))
+        return self._with_values(lambda values: widen(values, self.xp))
 
-    def _changed(self, change: Callable[[Array], Array]) -> Scorer:
-        rows = tuple(layer._replace(values=change(layer.values)) for layer in self.rows)
-        if self.columns is self.rows:
-            return self._of(rows, rows)
-        return self._of(rows, tuple(layer._replace(values=change(layer.values)) for layer in self.columns))
+    def _with_values(self, change: Callable[[Array], Array]) -> Scorer:
+        return self._changed(lambda side: tuple(layer._replace(values=change(layer.values)) for layer in side))
 
-    def _of(self, rows: tuple[Layer, ...], columns: tuple[Layer, ...]) -> Scorer:
-        return replace(self, rows=rows, columns=columns)
+    def _changed(self, change: Callable[[tuple[Layer, ...]], tuple[Layer, ...]]) -> Scorer:
+        rows = change(self.rows)
+        return replace(self, rows=rows, columns=rows if self.columns is self.rows else change(self.columns))
 
     # --- what indexes may do besides ------------------------------------------------------------------------------------
 
@@ -235,7 +230,7 @@ def scorer_of(
     if are_layers(X) is not are_layers(Y):
         named, other = ("X", "Y") if are_layers(X) else ("Y", "X")
         raise InvalidArrayError(
-            f"{named} is a mapping of layers and {other} is not. Pass two arrays, or two mappings of names to arrays, for "
+            f"{named} is several layers and {other} is not. Pass two arrays, or two mappings of names to arrays, for "
             f"example {{'{other}': {other}}}."
         )
     sides, given = Sides.of_layers(X, None if Y is X else Y) if are_layers(X) else Sides.of_pair(X, Y)
