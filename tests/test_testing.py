@@ -45,7 +45,10 @@ INDEXES = {
     "SinglePrecision": {"on_numpy": "`score` of float64 arrays has dtype float32"},
     "OneByOne": {"on_numpy": r"has shape \(1, 1\); expected \(\)"},
     "NotOfMoments": {"stream": "no function of second moments", "dask": "no function of second moments"},
-    "NotOfSums": {"facts": "kernel_estimator and from_sums are needed", "tiles": "NotOfSums declares statistic=.hsic sums. and does not say"},
+    "NotOfSums": {
+        "facts": "kernel_estimator and from_sums are needed",
+        "tiles": "NotOfSums declares statistic=.hsic sums. and does not say",
+    },
     "Eager": {"dask": "rows were computed before .compute"},
     "Cut": {"gradient_in_torch": "no gradient flows to Y", "gradient_in_jax": "slope along a random direction of Y"},
     "HalfCut": {"gradient_in_torch": "slope along a random direction", "gradient_in_jax": "slope"},
