@@ -31,6 +31,7 @@ from simkit.scale import blocks
 from simkit.scoring import in_silence, scores
 from simkit.sides import Sides, are_layers
 from simkit.spec import check_choice
+from simkit.statistics.hsic_sums import kernel_estimator_of
 from simkit.statistics.kernel_sums import KernelSums
 from simkit.statistics.layers import Layers
 from simkit.statistics.statistic import Statistic
@@ -313,6 +314,5 @@ def _statistic(
     """What the plan says, of arrays in memory."""
     if chosen.statistic is not KernelSums:
         return Layers(values, layers, advance=advance, **chosen.options)
-    assert index.kernel_estimator is not None  # the plan has asked
     with in_silence(values.first[0]):
-        return blocks.kernel_sums(index.kernel_estimator.kernel, layers, values, bandwidth=bandwidth)
+        return blocks.kernel_sums(kernel_estimator_of(index).kernel, layers, values, bandwidth=bandwidth)

@@ -19,6 +19,7 @@ from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 import array_api_compat
+import numpy as np
 
 from simkit.arrays import Array, is_compiling, namespace_of, unwritable
 from simkit.discovery import distribution_of
@@ -82,6 +83,19 @@ def _no_scores(given: tuple[Any, ...], found: Any) -> str | None:
     return _unlike(found, (len(given[0]), len(given[1])), ("real floating", "integral")) if len(given) > 1 else None
 
 
+def _no_scores_of_each(given: tuple[Any, ...], found: Any) -> str | None:
+    if found is None or len(given) < 2:
+        return None
+    many = int(given[2].shape[0]) if len(given) > 2 else (np.shape(found) or (0,))[0]
+    return _unlike(found, (many, len(given[0]), len(given[1])), ("real floating",))
+
+
+def _no_sums(given: tuple[Any, ...], found: Any) -> str | None:
+    if found is None or (isinstance(found, tuple) and len(found) == 2 and _no_kernel((), found[0]) is None):
+        return None
+    return f"is {shown(found)}; expected None or simkit.statistics.hsic_sums.KernelEstimator(kernel, estimator)"
+
+
 def _no_facts(given: tuple[Any, ...], found: Any) -> str | None:
     problems = shortened("; ".join(problems_of(found)), 500)
     return f"cannot be used: {problems}" if problems else None
@@ -117,7 +131,9 @@ _RULES: dict[str, dict[str, _Rule]] = {
         "prepare": _Rule(_no_state, protects=True),
         "score": _Rule(_no_score),
         "scores": _Rule(_no_scores),
-        **dict.fromkeys(("from_sums", "leave_one_out", "pool", "resampled", "rescaled"), _Rule()),
+        "kernel_estimator": _Rule(_no_sums),
+        **dict.fromkeys(("leave_one_out", "resampled"), _Rule(_no_scores_of_each)),
+        **dict.fromkeys(("from_sums", "is_unbiased", "permuted", "bytes_resampled", "pool", "rescaled"), _Rule()),
     },
     "kernel": {
         "invariances": _Rule(_no_invariances),

@@ -111,6 +111,30 @@ def test_faults_of_scores():
         simkit.pairwise(BOTH, index=index(scores=raising(ZeroDivisionError())))
 
 
+BESIDES = {
+    "permuted": ({"permuted": raising(KeyError("order"))}, "permutation test", "failed in permuted: KeyError: 'order'"),
+    "leave_one_out": ({"leave_one_out": raising(KeyError("i"))}, "jackknife", "failed in leave_one_out: KeyError: 'i'"),
+    "leave_one_out of one pair": (
+        {"leave_one_out": lambda self, xs, ys: np.zeros(len(X))},
+        "jackknife",
+        r"leave_one_out returned an array of shape \(\d+,\); expected an array of shape \(\d+, 1, 1\)",
+    ),
+    "resampled": ({"resampled": lambda self, xs, ys, w, members=None: [0.5]}, "jackknife", "resampled returned .*, a list"),
+    "pool": ({"pool": raising(ZeroDivisionError("none"))}, "noise ceiling", "failed in pool: ZeroDivisionError: none"),
+    "kernel_estimator": (
+        {"kernel_estimator": property(lambda self: "linear"), "facts": wrong.changed(statistic="hsic sums")},
+        "compare",
+        "kernel_estimator is 'linear'; expected None or",
+    ),
+}
+
+
+@pytest.mark.parametrize(("methods", "way", "message"), BESIDES.values(), ids=BESIDES)
+def test_faults_of_what_an_index_does_besides(methods, way, message):
+    with pytest.raises(PluginError, match=message):
+        WAYS[way](index(**methods))
+
+
 def declared(**changes):
     facts = {"symmetric": True, "range": (0.0, 1.0), "invariances": Invariances.both("orthogonal"), "statistic": "moments"}
     return property(lambda self: Facts(**(facts | changes)))

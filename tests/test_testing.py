@@ -45,7 +45,10 @@ INDEXES = {
     "SinglePrecision": {"on_numpy": "`score` of float64 arrays has dtype float32"},
     "OneByOne": {"on_numpy": r"has shape \(1, 1\); expected \(\)"},
     "NotOfMoments": {"stream": "no function of second moments", "dask": "no function of second moments"},
-    "NotOfSums": {"facts": "kernel, estimator, from_sums are needed", "tiles": "raised AttributeError"},
+    "NotOfSums": {
+        "facts": "kernel_estimator and from_sums are needed",
+        "tiles": "NotOfSums declares statistic=.hsic sums. and does not say",
+    },
     "Eager": {"dask": "rows were computed before .compute"},
     "Cut": {"gradient_in_torch": "no gradient flows to Y", "gradient_in_jax": "slope along a random direction of Y"},
     "HalfCut": {"gradient_in_torch": "slope along a random direction", "gradient_in_jax": "slope"},
@@ -64,6 +67,11 @@ INDEXES = {
     "Contradicting": {
         "facts": "range is .1.0, 0.0.[^§]*statistic is 'some'[^§]*min_examples is 1[^§]*names 'rotation'[^§]*lacks permutation"
     },
+    "Backwards": {"permuted": "a permuted state scores[^§]*permuted changes the state"},
+    "LeavesOutTheNext": {"leave_one_out": "where the layers without example"},
+    "OneOfAll": {"leave_one_out": r"returned shape \(16, 1, 1\) for 2 x 1 layers"},
+    "RowsOfGram": {"resampled": "not made of HSICs alone returns None"},
+    "PoolsTheFirst": {"pool": "the pool of one layer scores[^§]*in the other order"},
     "NoFacts": {"definition": "does not define facts"},
     "Nameless": {"definition": "cannot be made|required"},
 }

@@ -13,6 +13,7 @@ import numpy as np
 
 from simkit.arrays import detach, is_dask, namespace_of
 from simkit.index import Index
+from simkit.indexes import CKA
 from simkit.kernel import Kernel
 from simkit.kernels import RBF
 from simkit.linalg import root, squared_distances
@@ -375,6 +376,54 @@ class Fussy(Congruence):
     def __call__(self, X, Y, **options):
         assert X.shape[1] == Y.shape[1]
         return super().__call__(X, Y, **options)
+
+
+@dataclass(frozen=True)
+class Backwards(Congruence):
+    """Puts examples where they came from, and in the state that it was given."""
+
+    def permuted(self, state, order):
+        state[order, :] = state.copy()
+        return state
+
+
+@dataclass(frozen=True)
+class LeavesOutTheNext(CKA):
+    """Is one example late."""
+
+    name = "leaves_out_the_next"
+
+    def leave_one_out(self, xs, ys):
+        return np.roll(super().leave_one_out(xs, ys), 1, axis=0)
+
+
+@dataclass(frozen=True)
+class OneOfAll(CKA):
+    """Leaves examples out of the first pair only."""
+
+    name = "one_of_all"
+
+    def leave_one_out(self, xs, ys):
+        return super().leave_one_out(xs[:1], ys[:1])
+
+
+@dataclass(frozen=True)
+class RowsOfGram(CKA):
+    """Looks at more than the HSICs, for which weights stand."""
+
+    estimator: str = "unbiased"
+    name = "rows_of_gram"
+
+    def from_sums(self, xy, xx, yy):
+        return super().from_sums(xy, xx, yy) + xy.rows / (1 + abs(xx.inner))
+
+
+@dataclass(frozen=True)
+class PoolsTheFirst(Congruence):
+    """Takes the first layer for the pool."""
+
+    def pool(self, states):
+        return states[0] + 0.1
 
 
 @dataclass(frozen=True)

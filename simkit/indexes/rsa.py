@@ -53,17 +53,6 @@ class _State(NamedTuple):
     n: int
     xp: Namespace
 
-    def permuted(self, order: Array) -> _State:
-        """The same layer with the examples in another order."""
-        xp, n = self.xp, self.n
-        rdm = _pairs(reordered(_square(self.rdm, n, xp), order, xp), xp)
-        if self.vector is self.rdm:
-            return self._replace(rdm=rdm, vector=rdm)
-        if self.vector.shape == self.rdm.shape:
-            return self._replace(rdm=rdm, vector=_pairs(reordered(_square(self.vector, n, xp), order, xp), xp))
-        whole = reordered(xp.reshape(self.vector, (n, n)), order, xp)
-        return self._replace(rdm=rdm, vector=xp.reshape(whole, (-1,)))
-
 
 @dataclass(frozen=True)
 class RSA(Index[_State]):
@@ -190,6 +179,17 @@ class RSA(Index[_State]):
         if self.comparison == "kendall":
             return constant_of(concordance(x.rdm, y.rdm), x.rdm, x.xp)
         return total(x.vector * y.vector, x.xp)
+
+    def permuted(self, state: _State, order: Array) -> _State:
+        """The dissimilarities of the pairs, and what is compared of them, in another order."""
+        xp, n = state.xp, state.n
+        rdm = _pairs(reordered(_square(state.rdm, n, xp), order, xp), xp)
+        if state.vector is state.rdm:
+            return state._replace(rdm=rdm, vector=rdm)
+        if state.vector.shape == state.rdm.shape:
+            return state._replace(rdm=rdm, vector=_pairs(reordered(_square(state.vector, n, xp), order, xp), xp))
+        whole = reordered(xp.reshape(state.vector, (n, n)), order, xp)
+        return state._replace(rdm=rdm, vector=xp.reshape(whole, (-1,)))
 
     def pool(self, states: Sequence[_State]) -> _State:
         """The layer whose RDM is the mean of those of `states`: of their ranks, or scaled as the comparison scales them."""

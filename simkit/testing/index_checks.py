@@ -47,10 +47,9 @@ def facts(case: IndexCase) -> Iterator[str]:
     yield from malformed
     if any(not hasattr(declared, name) for name in Facts.__dataclass_fields__):
         return
-    if declared.statistic == "hsic sums":
-        lacking = [name for name in ("kernel", "estimator", "from_sums") if not hasattr(case.index, name)]
-        if lacking:
-            yield f"statistic='hsic sums' is declared, for which {', '.join(lacking)} are needed, as CKA has them"
+    summed = case.index.kernel_estimator is not None and type(case.index).from_sums is not Index.from_sums
+    if declared.statistic == "hsic sums" and not summed:
+        yield "statistic='hsic sums' is declared, for which kernel_estimator and from_sums are needed, as CKA has them"
     if not malformed:
         yield from _range_and_identity(declared)
     if not isinstance(declared.invariances, Invariances):
@@ -318,6 +317,100 @@ def all_pairs(case: IndexCase) -> Iterator[str]:
                     yield f"pairwise gives {found:.9g} for {row} and {column}, a single comparison {alone:.9g}"
 
 
+# --- what an index may do besides ------------------------------------------------------------------------------------------
+
+
+def permuted(case: IndexCase) -> Iterator[str]:
+    """A state with its examples in another order scores as the layer prepared in that order."""
+    for X, Y in case.pairs:
+        size = case.facts.group
+        order = (case.rng.permutation(len(X) // size)[:, None] * size + np.arange(size)).ravel()
+        x, y, prepared = _states(case, X, Y, X[order])
+        before, expected = (float(case.index.score(state, y)) for state in (x, prepared))
+        state = case.index.permuted(x, order)
+        if state is None:
+            raise Skipped("it prepares a layer anew whose examples are permuted")
+        found = float(case.index.score(state, y))
+        if case.differ(found, expected):
+            yield f"a permuted state scores {found:.9g}, the layer prepared in that order {expected:.9g}"
+        if float(case.index.score(x, y)) != before:
+            yield "permuted changes the state that it is given"
+
+
+def leave_one_out(case: IndexCase) -> Iterator[str]:
+    """Scores without each example are those of the layers that lack it."""
+    layers, x, y = _that_can_lose_some(case)
+    found = case.index.leave_one_out([x, y], [y])
+    if found is None:
+        raise Skipped("it leaves examples out one by one")
+    yield from _unlike_without(case, found, layers, np.eye(len(layers[0]), dtype=bool), "leave_one_out")
+
+
+def resampled(case: IndexCase) -> Iterator[str]:
+    """Weights of 1 give the score, weights of 0 and 1 that of the examples with 1, alone or in groups."""
+    layers, x, y = _that_can_lose_some(case)
+    n = len(layers[0])
+    for members in (None, np.arange(n) // 2):
+        unit = np.arange(n) if members is None else members
+        m = int(unit[-1]) + 1
+        found = case.index.resampled([x, y], [y], np.concatenate([np.ones((1, m)), 1 - np.eye(m)]), members)
+        if found is None:
+            raise Skipped("it does not count copies as weights")
+        left_out = np.concatenate([np.zeros((1, n), dtype=bool), unit[None, :] == np.arange(m)[:, None]])
+        where = "resampled" if members is None else "resampled with members"
+        for problem in _unlike_without(case, found, layers, left_out, where):
+            yield f"{problem}; an index whose score is not made of HSICs alone returns None"
+
+
+def pool(case: IndexCase) -> Iterator[str]:
+    """The pool of layers is a state that score takes; of one layer it is that layer, and their order does not matter."""
+    for X, Y in case.pairs:
+        x, y = _states(case, X, Y)
+        alone, both, turned = (case.index.pool(states) for states in ([x], [x, y], [y, x]))
+        if alone is None or both is None or turned is None:
+            raise Skipped("it pools features")
+        found, expected = (float(case.index.score(state, y)) for state in (alone, x))
+        if case.differ(found, expected):
+            yield f"the pool of one layer scores {found:.9g}, the layer itself {expected:.9g}"
+        found, expected = (float(case.index.score(x, state)) for state in (both, turned))
+        if case.differ(found, expected) or math.isnan(found):
+            yield f"the pool of two layers scores {found:.9g} with the first, and {expected:.9g} in the other order"
+
+
+def _states(case: IndexCase, *layers: np.ndarray) -> list[Any]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        tall = len(layers[0]) >= sum(layer.shape[1] for layer in layers[:2])
+        return [case.index.prepare(Representation(layer, tall=tall)) for layer in layers]
+
+
+def _that_can_lose_some(case: IndexCase) -> tuple[tuple[np.ndarray, np.ndarray], Any, Any]:
+    """Layers and their states, of which two examples can be left out."""
+    if case.facts.group > 1:
+        raise Skipped("examples come in groups")
+    X, Y = case.pair(max(16, case.fewest + 2), 5, 4)
+    sums = case.index.kernel_estimator
+    if sums is not None and sums.kernel.fit(X[:2]) is not sums.kernel:
+        raise Skipped("a kernel that follows the examples stays that of all of them")
+    x, y = _states(case, X, Y)
+    return (X, Y), x, y
+
+
+def _unlike_without(
+    case: IndexCase, found: Any, layers: tuple[np.ndarray, np.ndarray], left_out: np.ndarray, method: str
+) -> Iterator[str]:
+    """What is wrong with scores (B, 2, 1) of (X, Y) and of (Y, Y) without some examples, `left_out` (B, n)."""
+    if np.shape(found) != (len(left_out), 2, 1):
+        yield f"{method} returned shape {np.shape(found)} for 2 x 1 layers; expected {(len(left_out), 2, 1)}"
+        return
+    for b, without in enumerate(left_out):
+        for i, Z in enumerate(layers):
+            expected, score = case.number(Z[~without], layers[1][~without]), float(found[b, i, 0])
+            if case.differ(score, expected):
+                yield f"{method} gives {score:.9g} where the layers without example {np.flatnonzero(without)} {expected:.9g}"
+                return
+
+
 # --- array libraries ------------------------------------------------------------------------------------------------------
 
 
@@ -346,8 +439,8 @@ def _on(library: Library, case: IndexCase) -> Iterator[str]:
 
 def _problems_of_score(case: IndexCase, x: Array, y: Array, dtype: str) -> Iterator[str]:
     """What `Index.score` itself returns: simkit converts its precision, but must not have to."""
-    xp, width = namespace_of(x, y), x.shape[1] + y.shape[1]
-    states = [case.index.prepare(Representation(z, width, name, xp=xp)) for z, name in ((x, "X"), (y, "Y"))]
+    xp, tall = namespace_of(x, y), x.shape[0] >= x.shape[1] + y.shape[1]
+    states = [case.index.prepare(Representation(z, name, tall=tall, xp=xp)) for z, name in ((x, "X"), (y, "Y"))]
     raw = case.index.score(*states)
     precise = ("float64",) if dtype == "float64" else ("float32", "float64")  # what was summed in float64 may stay so
     yield from (f"`score` of {dtype} arrays {problem}" for problem in problems_of_array(raw, x, (), precise))
@@ -547,6 +640,10 @@ INDEX_CHECKS: Mapping[str, Check] = table(
     inputs_unchanged,
     same_twice,
     all_pairs,
+    permuted,
+    leave_one_out,
+    resampled,
+    pool,
     *on_each_library(_on, "A 0-d array on the device and in the precision of the input, with the score of NumPy in float64"),
     half_precision,
     Check("gradient_in_torch", "PyTorch's gradient is the slope", partial(_gradient, "torch", gradient_in_torch)),
