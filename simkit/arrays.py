@@ -24,7 +24,14 @@ import array_api_compat
 import numpy as np
 
 from simkit.chunks import as_declared
-from simkit.errors import ConstantInputWarning, InvalidArrayError, InvalidDtypeError, MixedArraysError, SimkitError
+from simkit.errors import (
+    ConstantInputWarning,
+    InvalidArrayError,
+    InvalidDtypeError,
+    MixedArraysError,
+    SimkitError,
+    UnsupportedError,
+)
 from simkit.forks import is_forked, threads_are_missing
 from simkit.integers import first_inexact, outside, width_of
 from simkit.labels import check_labels
@@ -53,6 +60,7 @@ __all__ = [
     "is_constant",
     "is_dask",
     "is_lazy",
+    "is_traced",
     "is_undefined",
     "namespace_of",
     "nan_if_constant",
@@ -89,11 +97,18 @@ def is_lazy(x: Array) -> bool:
         return True
     if array_api_compat.is_jax_array(x):
         # Under jax.jit every operation is traced, also one of arrays that the traced function closes over.
-        tracer = sys.modules["jax"].core.Tracer
-        return isinstance(x, tracer) or isinstance(x[(0,) * x.ndim] if 0 not in x.shape else x, tracer)
+        return is_traced(x) or is_traced(x[(0,) * x.ndim] if 0 not in x.shape else x)
     if array_api_compat.is_torch_array(x):
-        torch = sys.modules["torch"]
-        return is_compiling() or x.is_meta or _is_batched(x, torch._C._functorch)
+        return is_compiling() or x.is_meta or is_traced(x)
+    return False
+
+
+def is_traced(x: Array) -> bool:
+    """Whether `x` itself stands for values of a transformation of JAX or of ``torch.func.vmap``, and has none."""
+    if array_api_compat.is_jax_array(x):
+        return isinstance(x, sys.modules["jax"].core.Tracer)
+    if array_api_compat.is_torch_array(x) and not is_compiling():
+        return _is_batched(x, sys.modules["torch"]._C._functorch)
     return False
 
 
@@ -152,9 +167,21 @@ def constant_of(value: float | Sequence[Any] | np.ndarray, like: Array, xp: Name
 
 
 def to_numpy(x: Array) -> np.ndarray:
-    """Copy an array of any framework and device to NumPy on the host (a Dask array is computed)."""
+    """Copy an array of any framework and device to NumPy on the host (a Dask array is computed).
+
+    Raises
+    ------
+    UnsupportedError
+        The array has no values yet: it is traced by JAX or stands for a batch under ``torch.func.vmap``.
+    """
     if isinstance(x, np.ndarray):
         return x
+    if is_traced(x):
+        raise UnsupportedError(
+            "Values are needed on the host, where part of this index is computed, but they are not known inside of jax.jit, "
+            "jax.vmap, jax.grad and torch.func.vmap. Call it outside of them, on one pair of arrays at a time; "
+            "simkit.get_index(name).facts.capabilities says which transformations an index supports."
+        )
     if array_api_compat.is_torch_array(x):
         return x.detach().cpu().numpy()
     if array_api_compat.is_cupy_array(x):

@@ -20,9 +20,9 @@ from typing import Any, NamedTuple
 
 import array_api_compat
 
-from simkit.arrays import Array, is_compiling, namespace_of, unwritable
-from simkit.errors import PluginError, SimkitError
-from simkit.properties import problems_of
+from simkit.arrays import Array, is_compiling, is_traced, namespace_of, unwritable
+from simkit.errors import PluginError, SimkitError, UnsupportedError
+from simkit.properties import CAPABILITIES, problems_of
 from simkit.representation import Representation
 from simkit.spec import Specified
 from simkit.text import shortened, shown
@@ -158,10 +158,13 @@ def _guarded(function: Callable[..., Any], kind: str, name: str) -> Callable[...
 def _called_with(
     function: Callable[..., Any], what: tuple[str, str], thing: Any, given: tuple[Any, ...], options: dict[str, Any]
 ) -> Any:
-    if _is_bare():
-        return function(thing, *given, **options)
     kind, name = what
     rule = _RULES[kind][name]
+    if rule.protects and given and not is_compiling():
+        x = given[0]
+        _check_supported(thing, kind, x.features if isinstance(x, Representation) else x)
+    if _is_bare():
+        return function(thing, *given, **options)
     try:
         handed, options = _protected(given, options) if rule.protects else (given, options)
         found = function(thing, *handed, **options)
@@ -192,6 +195,21 @@ def _unwritable(value: Any) -> Any:
         mean = None if value.mean is None else unwritable(value.mean)
         return dataclasses.replace(value, features=unwritable(value.features), mean=mean)
     return unwritable(value) if array_api_compat.is_array_api_obj(value) else value
+
+
+def _check_supported(thing: Any, kind: str, x: Array) -> None:
+    """Raise `UnsupportedError` if an index or kernel from outside declares that it does not run on arrays such as `x`."""
+    supported = thing.facts.capabilities if kind == "index" else thing.capabilities
+    library = namespace_of(x).__name__.removeprefix("array_api_compat.").partition(".")[0]
+    if library != "numpy" and (library if library in CAPABILITIES else "array_api_strict") not in supported:
+        raise UnsupportedError(
+            f"The {_called(thing, kind)} does not run on arrays of {library}, as it declares. Convert them to NumPy arrays."
+        )
+    if is_traced(x) and not supported & {"jit", "vmap"}:
+        raise UnsupportedError(
+            f"The {_called(thing, kind)} does not run inside of jax.jit, jax.vmap, jax.grad and torch.func.vmap, as it "
+            "declares. Call it outside of them, on one pair of arrays at a time."
+        )
 
 
 # --- who it was -----------------------------------------------------------------------------------------------------------
