@@ -158,13 +158,13 @@ def _guarded(function: Callable[..., Any], kind: str, name: str) -> Callable[...
 def _called_with(
     function: Callable[..., Any], what: tuple[str, str], thing: Any, given: tuple[Any, ...], options: dict[str, Any]
 ) -> Any:
-    kind, name = what
-    rule = _RULES[kind][name]
-    if rule.protects and given and not is_compiling():
-        x = given[0]
-        _check_supported(thing, kind, x.features if isinstance(x, Representation) else x)
     if _is_bare():
         return function(thing, *given, **options)
+    kind, name = what
+    rule = _RULES[kind][name]
+    if rule.protects and given:
+        x = given[0]
+        _check_supported(thing, kind, x.features if isinstance(x, Representation) else x)
     try:
         handed, options = _protected(given, options) if rule.protects else (given, options)
         found = function(thing, *handed, **options)
@@ -201,7 +201,7 @@ def _check_supported(thing: Any, kind: str, x: Array) -> None:
     """Raise `UnsupportedError` if an index or kernel from outside declares that it does not run on arrays such as `x`."""
     supported = thing.facts.capabilities if kind == "index" else thing.capabilities
     library = namespace_of(x).__name__.removeprefix("array_api_compat.").partition(".")[0]
-    if library != "numpy" and (library if library in CAPABILITIES else "array_api_strict") not in supported:
+    if library not in ("numpy", "dask") and (library if library in CAPABILITIES else "array_api_strict") not in supported:
         raise UnsupportedError(
             f"The {_called(thing, kind)} does not run on arrays of {library}, as it declares. Convert them to NumPy arrays."
         )

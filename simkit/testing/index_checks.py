@@ -326,7 +326,7 @@ def _on(library: Library, case: IndexCase) -> Iterator[str]:
     with library.active():
         if library.module != "numpy" and library.module not in case.capabilities:
             x, y = map(library.asarray, next(case.pairs))
-            yield from refused(f"a score of arrays of {library}", partial(case.score, x, y))
+            yield from refused(case, f"a score of arrays of {library}", partial(_score_of_library, case, x, y))
             return
         for dtype, tolerance in (("float64", case.options.tolerance), ("float32", case.options.tolerance_float32)):
             X, Y = (x.astype(dtype) for x in next(case.pairs))
@@ -356,6 +356,12 @@ def _problems_of_score(case: IndexCase, x: Array, y: Array, dtype: str) -> Itera
     raw = case.index.score(*states)
     precise = ("float64",) if dtype == "float64" else ("float32", "float64")  # what was summed in float64 may stay so
     yield from (f"`score` of {dtype} arrays {problem}" for problem in problems_of_array(raw, x, (), precise))
+
+
+def _score_of_library(case: IndexCase, x: Array, y: Array) -> None:
+    """Raise ValueError if the score is not an array of the library of the layers."""
+    for problem in _problems_of_score(case, x, y, "float64"):
+        raise ValueError(problem)
 
 
 def _of_any_layout(library: Library, case: IndexCase) -> Iterator[str]:
@@ -455,7 +461,7 @@ def mapped_by_torch(case: IndexCase) -> Iterator[str]:
         batch = [X, X**2]
         mapped = partial(torch.func.vmap(case.score, in_dims=(0, None)), torch.tensor(np.stack(batch)), torch.tensor(Y))
         if "vmap" not in case.capabilities:
-            yield from refused("torch.func.vmap", mapped)
+            yield from refused(case, "torch.func.vmap", mapped)
             return
         try:
             scores = mapped()
@@ -475,7 +481,9 @@ def compiled_by_torch(case: IndexCase) -> Iterator[str]:
         torch.compiler.reset()
         compiled = torch.compile(case.index, fullgraph=True, backend="eager")
         try:
-            score = float(compiled(torch.tensor(X), torch.tensor(Y)))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                score = float(compiled(torch.tensor(X), torch.tensor(Y)))
         except Exception as error:
             if "compile" in case.capabilities:
                 yield f"cannot be compiled, {told(error)}"
@@ -492,7 +500,7 @@ def traced_by_jax(case: IndexCase) -> Iterator[str]:
     with LIBRARIES["jax"].active() as jax:
         x, y = (jax.numpy.asarray(z) for z in next(case.pairs))
         if "jit" not in case.capabilities:
-            yield from refused("jax.jit", partial(jax.eval_shape, case.score, x, y))
+            yield from refused(case, "jax.jit", partial(jax.eval_shape, case.score, x, y))
             return
         try:
             score = jax.eval_shape(case.score, x, y)

@@ -222,7 +222,7 @@ def _on(library: Library, case: KernelCase) -> Iterator[str]:
     with library.active():
         if library.module != "numpy" and library.module not in case.capabilities:
             x = library.asarray(case.layer)
-            yield from refused(f"the kernel of arrays of {library}", lambda: case.kernel.fit(x)(x, x))
+            yield from refused(case, f"the kernel of arrays of {library}", lambda: case.kernel.fit(x)(x, x))
             return
         for dtype, tolerance in (("float64", case.options.tolerance), ("float32", case.options.tolerance_float32)):
             X = case.layer.astype(dtype)
@@ -266,7 +266,7 @@ def traced_by_jax(case: KernelCase) -> Iterator[str]:
         x = jax.numpy.asarray(case.layer)
         traced = partial(jax.eval_shape, lambda z: case.kernel.fit(z)(z, z[:3, :]), x)
         if "jit" not in case.capabilities:
-            yield from refused("jax.jit", traced)
+            yield from refused(case, "jax.jit", traced)
             return
         try:
             K = traced()
