@@ -51,7 +51,9 @@ PROMISES = ["invariances", "symmetry", "in_range", "identity", "metric"]
 
 @pytest.mark.parametrize("spec", SPECS)
 def test_index(spec):
-    skip = {} if spec in (*DEFAULTS, *COMPILED) else {"compiled_by_torch": "takes a second each, and compiles as the default"}
+    skip = (
+        {} if spec in (*DEFAULTS, *COMPILED) else {"compiled_by_torch": "takes a second each, and compiles as the default"}
+    )
     check_index(spec, skip=skip)
 
 

@@ -12,6 +12,7 @@ from rich.text import Text
 from simkit.cli.app import Json, app
 from simkit.cli.console import console, print_json, tell
 from simkit.errors import SimkitError
+from simkit.properties import CAPABILITIES
 from simkit.registry import Entry, Registry, get_index, get_kernel
 from simkit.registry import indexes as index_registry
 from simkit.registry import kernels as kernel_registry
@@ -54,16 +55,18 @@ def _facts_of_index(spec: str) -> dict[str, Any]:
         "range": [bound if math.isfinite(bound) else None for bound in (low, high)],
         "statistic": facts.statistic,
         "generic": facts.generic,
+        "capabilities": [name for name in CAPABILITIES if name in facts.capabilities],
         "reference": str(type(index).reference),
     }
 
 
 def _facts_of_kernel(spec: str) -> dict[str, Any]:
     kernel = get_kernel(spec)
-    row = {
+    row: dict[str, Any] = {
         invariance: "yes" if invariance in kernel.invariances else "no"
         for invariance in ("orthogonal", "translation", "isotropic_scaling")
     }
+    row["capabilities"] = [name for name in CAPABILITIES if name in kernel.capabilities]
     return row | {"formula": str(type(kernel).__doc__ or "").split("\n")[0], "reference": str(type(kernel).reference)}
 
 
