@@ -7,7 +7,7 @@ The design must satisfy:
 - every complaint is made here, before any work starts, and says what to do about it;
 - a lazy array (Dask, a JAX tracer) is never computed for the sake of a check.
 
-This file is the only one that knows frameworks by name, besides ``refusals.py``, ``chunks.py``, ``linalg.py``,
+This file is the only one that knows frameworks by name, besides ``refusals.py``, ``chunks.py``, ``linalg/``,
 ``scale/dask.py`` and ``torch/``.
 """
 
