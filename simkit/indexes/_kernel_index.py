@@ -13,7 +13,16 @@ from simkit.kernels.linear import Linear, is_linear
 from simkit.registry import get_kernel
 from simkit.representation import Representation
 from simkit.spec import check_choice
-from simkit.statistics.hsic_sums import ESTIMATORS, Estimator, HSICSums, Prepared, all_sums, gather, own_sums
+from simkit.statistics.hsic_sums import (
+    ESTIMATORS,
+    Estimator,
+    HSICSums,
+    KernelEstimator,
+    Prepared,
+    all_sums,
+    gather,
+    own_sums,
+)
 from simkit.statistics.leave_one_out import without_each
 from simkit.statistics.weighted_sums import weighted_sums
 
@@ -38,6 +47,11 @@ class KernelIndex(Index[Prepared]):
     def __post_init__(self) -> None:
         object.__setattr__(self, "kernel", get_kernel(self.kernel))
         check_choice(self.name, "estimator", self.estimator, ESTIMATORS)
+
+    @property
+    def kernel_estimator(self) -> KernelEstimator:
+        """The kernel and the estimator of the HSICs."""
+        return KernelEstimator(self.kernel, self.estimator)
 
     @property
     def min_examples(self) -> int:

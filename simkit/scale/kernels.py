@@ -35,12 +35,13 @@ from simkit.kernel import Kernel, declared_needs
 from simkit.kernels import Linear
 from simkit.linalg import robust_origin, squared_distances, total, vecdot, widen
 from simkit.scale.cluster import Recipe
-from simkit.scale.sizes import tell_dask
+from simkit.scale.sizes import boxed, tell_dask
+from simkit.scoring import in_silence
 from simkit.statistics.hsic_sums import Scaled
+from simkit.statistics.kernel_sums import KernelSums as Sums
 from simkit.statistics.resolution import resolves_distances, squared_lengths, warn_if_kernel_unresolved
-from simkit.statistics.survey import Survey, Surveyed, boxed
 from simkit.statistics.tiles import KernelSums, Tiles, in_range, levels_of, noise_of, tile
-from simkit.undefined import in_silence
+from simkit.statistics.values import ValueCheck
 
 __all__ = ["kernel_sums"]
 
@@ -61,14 +62,14 @@ class Frame:
 
     Attributes
     ----------
-    survey : Survey
+    survey : ValueCheck
     sums, lows, highs : dict of str to array, shape (p,)
         Sums of the features in float64, and their extremes.
     few : dict of str to array, shape (k, p)
         A few examples at regular distances.
     """
 
-    survey: Survey
+    survey: ValueCheck
     sums: dict[str, Array]
     lows: dict[str, Array]
     highs: dict[str, Array]
@@ -77,7 +78,7 @@ class Frame:
     def moved(self, name: str, x: Array, kernel: Kernel) -> Array:
         """Features as the kernel takes them: see `simkit.statistics.hsic_sums.features_for`."""
         xp = namespace_of(x)
-        if not self.survey.finite[name]:
+        if self.survey.nonfinite[self.survey.position(name)]:
             return xp.zeros_like(x)
         if "translation" not in kernel.invariances:
             return widen(x, xp)
@@ -114,7 +115,7 @@ class Fit:
 tell_dask(Frame, Fit)
 
 
-def kernel_sums(kernel: Kernel, layers: Mapping[str, Array], *, check_finite: bool) -> Array:
+def kernel_sums(kernel: Kernel, layers: Mapping[str, Array], *, rounding, check_finite: bool) -> Array:
     """A lazy 0-d array of one object: the `KernelSums` of Dask matrices in their order, `Surveyed`."""
     needs = declared_needs(kernel)
     n, dtype = next(iter(layers.values())).shape[0], np.result_type(*(x.dtype for x in layers.values()))
@@ -232,7 +233,7 @@ def _frame(names: Sequence[str], chunks: Sequence[Array], start: int, gap: int, 
     if check_finite:
         for name, x in layers.items():
             check_values(x, name, start)
-    survey = Survey.of(layers)
+    survey, _ = ValueCheck.of(layers)
     xp = namespace_of(*chunks)
     return Frame(
         survey,
@@ -250,7 +251,7 @@ def _merged_frames(parts: Sequence[Frame]) -> Frame:
     def over(what: str, function: Any) -> dict[str, Array]:
         return {name: function(xp.stack([getattr(part, what)[name] for part in parts]), axis=0) for name in first.sums}
 
-    survey = Survey.merged([part.survey for part in parts])
+    survey = ValueCheck.merged([part.survey for part in parts])
     few = {name: xp.concat([part.few[name] for part in parts]) for name in first.few}
     return Frame(survey, over("sums", xp.sum), over("lows", xp.min), over("highs", xp.max), few)
 
@@ -331,7 +332,7 @@ def _merged_tiles(parts: Sequence[Tiles]) -> Tiles:
 def _finished(frame: Frame, fit: Fit, tiles: Tiles) -> np.ndarray:
     with in_silence(fit.few[0]):
         noise = [noise_of(kernel, few) for kernel, few in zip(fit.functions, fit.few, strict=True)]
-    return boxed(Surveyed(frame.survey, KernelSums.of(tiles, fit.scales, noise)), ())
+    return boxed(Sums(frame.survey, frame.survey.names, KernelSums.of(tiles, fit.scales, noise)), ())
 
 
 # --- the median distance ------------------------------------------------------------------------------------------------

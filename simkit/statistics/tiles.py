@@ -20,20 +20,22 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
 from simkit.arrays import Array, Namespace, constant_of, detach, is_constant, namespace_of, placement, to_numpy
 from simkit.errors import NeedsAllExamplesError
-from simkit.index import Index
 from simkit.kernel import Kernel, declared_needs
 from simkit.kernels.linear import is_linear
 from simkit.linalg import is_ordinary, squared_distances, total, vecdot, widen, without_diagonal
 from simkit.representation import Representation
+from simkit.scoring import in_silence, warn_if_not_finite
 from simkit.statistics.hsic_sums import Estimator, HSICSums, Scaled, features_for, scale_of
 from simkit.statistics.resolution import warn_if_kernel_unresolved
-from simkit.undefined import in_silence, out_of_range, warn_if_not_finite
+
+if TYPE_CHECKING:
+    from simkit.index import Index
 
 __all__ = [
     "Bandwidth",
@@ -304,7 +306,7 @@ def score_tiles(
         values = xp.astype(values, xp.result_type(*(layers[name].dtype for name in names)), copy=False)
     if not bool(xp.all(xp.isfinite(values))):
         flat = {name for name in names if bool(constant[name])}
-        warn_if_not_finite(index, values, rows, columns, constant=flat, extreme=out_of_range(layers.items()))
+        warn_if_not_finite(index, values, rows, columns, undefined=flat)
     return values
 
 
