@@ -73,7 +73,7 @@ def test_states_leave_and_enter_a_traced_function(request, spec):
     x, y = pair(40, 6, 6)
     index = simkit.get_index(spec)
     with jax.enable_x64(True), patch_lazy_xp_functions(request, xp=jax.numpy):
-        states = [prepare(index, Representation(jax.numpy.asarray(z), 12, name)) for z, name in ((x, "X"), (y, "Y"))]
+        states = [prepare(index, Representation(jax.numpy.asarray(z), name)) for z, name in ((x, "X"), (y, "Y"))]
         assert float(score(index, *states)) == pytest.approx(float(index(x, y)), rel=1e-9)
 
 
@@ -81,6 +81,6 @@ def test_what_cannot_be_traced_fails(request):
     jax = pytest.importorskip("jax")
     index = simkit.get_index("bipartite_match")
     with jax.enable_x64(True), patch_lazy_xp_functions(request, xp=jax.numpy):
-        state = index.prepare(Representation(jax.numpy.asarray(pair(40, 6, 6)[0]), 12, "X"))
+        state = index.prepare(Representation(jax.numpy.asarray(pair(40, 6, 6)[0])))
         with pytest.raises(simkit.errors.UnsupportedError):
             score(index, state, state)
