@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -238,6 +239,8 @@ def _matrices(given: Mapping[str, Any], flatten: bool) -> dict[str, Array]:
     first_name, first = next(iter(layers.items()))
     for name, x in layers.items():
         check_same_framework(first, x, (first_name, name))
+        if is_dask(x) and math.isnan(x.shape[1]):
+            raise InvalidArrayError(f"{name} has an unknown number of features. Call .compute_chunk_sizes() on it first.")
     return layers
 
 
@@ -294,7 +297,7 @@ def _question(index: Index[Any], sides: Sides, layers: Mapping[str, Array], sour
         None if sides.kind == "layers" else tuple(layers[name].shape[1] for name in sides.column_names),
         itemsize=4 if all("float32" in str(x.dtype) for x in layers.values()) else 8,
         lazy=is_lazy(one),
-        gradients=any(wants_gradients(x) for x in layers.values()),
+        whole=any(wants_gradients(x) for x in layers.values()),
         blocks=blocks,
     )
 

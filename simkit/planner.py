@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from simkit.errors import NeedsAllExamplesError
 from simkit.kernel import declared_needs
 from simkit.kernels.linear import is_linear
-from simkit.memory import in_words
+from simkit.memory import WORTH_ASKING, in_words
 from simkit.statistics.kernel_sums import KernelSums
 from simkit.statistics.layers import Layers
 from simkit.statistics.minibatch import MinibatchHSIC
@@ -28,7 +28,7 @@ __all__ = ["Plan", "Question", "Source", "plan"]
 
 Source: TypeAlias = Literal["memory", "batches", "chunks"]
 
-# Examples up to which whole Gram matrices take less time than blocks of them.
+# Examples up to which whole Gram matrices take less time than blocks of them, if all fit into the memory that is always there.
 _SMALL = 2048
 
 
@@ -49,8 +49,8 @@ class Question:
         Bytes of a value, 4 or 8.
     lazy : bool
         Values cannot be looked at, as under ``jax.jit``.
-    gradients : bool
-        They are to flow.
+    whole : bool
+        Each layer must be prepared as a whole: gradients are to flow, or its examples will be permuted.
     blocks : bool
         The caller asks for kernels in blocks.
     """
@@ -62,7 +62,7 @@ class Question:
     columns: tuple[int, ...] | None
     itemsize: int = 8
     lazy: bool = False
-    gradients: bool = False
+    whole: bool = False
     blocks: bool = False
 
     @property
@@ -226,13 +226,18 @@ _TABLE: tuple[_Row, ...] = (
         _features, lambda q: (q.n or 0) * q.by_features, lambda q: {"tall": True},
     ),
     _Row(
-        "memory", _SUMS, lambda q: q.gradients or q.lazy,
-        Layers, "whole Gram matrices", "gradients, or values that cannot be looked at yet, need them",
+        "memory", _SUMS, lambda q: q.whole or q.lazy,
+        Layers, "whole Gram matrices", "gradients, permutations or values that cannot be looked at yet need them",
         _of_index, _grams, lambda q: {"tall": False},
     ),
     _Row(
-        "memory", _SUMS, lambda q: (q.n or 0) <= _SMALL or not _is_declared(q),
-        Layers, "whole Gram matrices", f"blocks of them pay above {_SMALL} examples, for kernels that declare what they fit to",
+        "memory", _SUMS, lambda q: not _is_declared(q),
+        Layers, "whole Gram matrices", "the kernel does not declare what it is fitted to, as blocks would have to know",
+        _of_index, _grams, lambda q: {"tall": False},
+    ),
+    _Row(
+        "memory", _SUMS, lambda q: (q.n or 0) <= _SMALL and _of_index(q) < WORTH_ASKING,
+        Layers, "whole Gram matrices", "they are small",
         _of_index, _grams, lambda q: {"tall": False},
     ),
     _Row(

@@ -72,7 +72,9 @@ def scores(index: Index[Any], statistic: Statistic, sides: Sides, name_of: Mappi
     if not is_lazy(values) and not bool(namespace_of(values).all(namespace_of(values).isfinite(values))):
         extreme = partial(statistic.out_of_range, values.dtype)
         warn_if_not_finite(index, values, rows, columns, undefined=undefined, extreme=extreme)
-    return values[(0,) * values.ndim] if sides.kind == "pair" else values  # of NumPy always a scalar
+    if sides.kind == "pair":
+        return values[(0,) * values.ndim]  # of NumPy always a scalar
+    return values[None, None] if values.ndim == 0 else values
 
 
 def _nan_where(
@@ -90,8 +92,7 @@ def _nan_where(
     if not all(defined):
         return xp.broadcast_to(nan, (len(rows), len(columns))) + 0
     values = of(*defined)
-    if values.ndim == 0:
-        values = values[None, None]
+    values = values[None, None] if values.ndim == 0 else values
     for axis, (names, kept) in enumerate(zip((rows, columns), defined, strict=True)):
         place = xp.asarray([kept.index(name) if name in kept else 0 for name in names], **there)
         mask = xp.reshape(xp.asarray([name in kept for name in names], **there), (-1, 1) if axis == 0 else (1, -1))

@@ -30,7 +30,6 @@ from dask.base import tokenize
 from dask.layers import ArrayValuesDep
 
 from simkit.arrays import Array, check_values
-from simkit.errors import InvalidArrayError
 from simkit.feasibility import check_fits
 from simkit.kernel import Kernel
 from simkit.planner import Plan, Question
@@ -81,15 +80,11 @@ def scores(
 
     Raises
     ------
-    InvalidArrayError
-        An unknown number of features.
     TooLargeError, ClusterMemoryError
         A state does not fit into the memory of this machine, or of a worker.
     """
     name_of: dict[str, str] = {}  # a layer that stands on both sides is read once
     for name, x in layers.items():
-        if np.isnan(x.shape[1]):
-            raise InvalidArrayError(f"{name} has an unknown number of features. Call .compute_chunk_sizes() on it first.")
         name_of.setdefault(x.name, name)
     different = {name: layers[name] for name in name_of.values()}
     if active_client() is None:
