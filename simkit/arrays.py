@@ -137,6 +137,8 @@ def detach(x: Array) -> Array:
 
 def wants_gradients(x: Array) -> bool:
     """Whether derivatives with respect to `x` may be asked for: PyTorch says so, JAX traces (`is_lazy`)."""
+    if is_compiling():
+        return True
     if not array_api_compat.is_torch_array(x):
         return False
     torch = sys.modules["torch"]
