@@ -10,7 +10,7 @@ from simkit.linalg.decompositions import compact, singular_values, symmetric_roo
 from simkit.linalg.distances import distances, robust_origin, squared_distances
 from simkit.linalg.on_host import assignment, concordance, transport
 from simkit.linalg.pairs import double_centre, reordered, u_centre, without_diagonal
-from simkit.linalg.products import cross, identity, inner, squared_norm, tall_cross, total, vecdot, widen
+from simkit.linalg.products import cross, identity, inner, side_by_side, squared_norm, tall_cross, total, vecdot, widen
 from simkit.linalg.safe import is_ordinary, power_of_two, powers_of_two, ratio, root
 from simkit.linalg.selection import kth_largest, median_of_pairs
 
@@ -36,6 +36,7 @@ __all__ = [
     "ridge_root",
     "robust_origin",
     "root",
+    "side_by_side",
     "singular_values",
     "squared_distances",
     "squared_norm",
