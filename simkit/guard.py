@@ -21,10 +21,10 @@ from typing import Any, NamedTuple
 import array_api_compat
 import numpy as np
 
-from simkit.arrays import Array, is_compiling, namespace_of, unwritable
+from simkit.arrays import Array, is_compiling, is_traced, namespace_of, unwritable
 from simkit.discovery import distribution_of
-from simkit.errors import PluginError, SimkitError
-from simkit.properties import problems_of
+from simkit.errors import PluginError, SimkitError, UnsupportedError
+from simkit.properties import CAPABILITIES, problems_of
 from simkit.representation import Representation
 from simkit.spec import Specified
 from simkit.text import shortened, shown
@@ -179,6 +179,9 @@ def _called_with(
     if _is_bare():
         return function(thing, *given, **options)
     rule = _RULES[thing.kind][name]
+    if rule.protects and given:
+        x = given[0]
+        _check_supported(thing, x.features if isinstance(x, Representation) else x)
     try:
         handed, options = _protected(given, options) if rule.protects else (given, options)
         found = function(thing, *handed, **options)
@@ -209,6 +212,21 @@ def _unwritable(value: Any) -> Any:
         mean = None if value.mean is None else unwritable(value.mean)
         return dataclasses.replace(value, features=unwritable(value.features), mean=mean)
     return unwritable(value) if array_api_compat.is_array_api_obj(value) else value
+
+
+def _check_supported(thing: Any, x: Array) -> None:
+    """Raise `UnsupportedError` if an index or kernel from outside declares that it does not run on arrays such as `x`."""
+    supported = thing.facts.capabilities if thing.kind == "index" else thing.capabilities
+    library = namespace_of(x).__name__.removeprefix("array_api_compat.").partition(".")[0]
+    if library not in ("numpy", "dask") and (library if library in CAPABILITIES else "array_api_strict") not in supported:
+        raise UnsupportedError(
+            f"The {_called(thing)} does not run on arrays of {library}, as it declares. Convert them to NumPy arrays."
+        )
+    if is_traced(x) and not supported & {"jit", "vmap"}:
+        raise UnsupportedError(
+            f"The {_called(thing)} does not run inside of jax.jit, jax.vmap, jax.grad and torch.func.vmap, as it "
+            "declares. Call it outside of them, on one pair of arrays at a time."
+        )
 
 
 # --- who it was -----------------------------------------------------------------------------------------------------------

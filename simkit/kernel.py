@@ -10,7 +10,7 @@ from simkit.arrays import Array, namespace_of
 from simkit.errors import NeedsAllExamplesError
 from simkit.guard import guard
 from simkit.linalg import distances, median_of_pairs
-from simkit.properties import Invariance
+from simkit.properties import Capability, Invariance, capabilities
 from simkit.spec import Specified
 
 __all__ = ["FitNeeds", "Kernel"]
@@ -37,6 +37,8 @@ class Kernel(Specified, ABC):
         Scaling the examples only multiplies K by a constant, so normalised indexes ignore scale.
     differentiable : bool
         Gradients with respect to the examples exist almost everywhere and flow through `fit` and ``__call__``.
+    without : frozenset of str
+        What does not work besides, as in `simkit.properties.Facts`; an index of the kernel does not work there either.
     fit_needs : {"nothing", "median distance", "all examples"}
         What the hyperparameters that `fit` fills in are found from; a property where a parameter decides it. A class that
         overrides `fit` declares it as well, since tiles and Dask arrays go by it:
@@ -58,6 +60,7 @@ class Kernel(Specified, ABC):
     reference: ClassVar[str] = ""
     homogeneous: ClassVar[bool] = False
     differentiable: ClassVar[bool] = True
+    without: ClassVar[frozenset[Capability]] = frozenset()
     fit_needs: ClassVar[FitNeeds] = "nothing"
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -68,6 +71,11 @@ class Kernel(Specified, ABC):
     @abstractmethod
     def invariances(self) -> frozenset[Invariance]:
         """What may be done to the features of one layer without changing its centred Gram matrix HKH."""
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """Where the kernel runs besides NumPy, and inside which transformations: all that is not declared to be missing."""
+        return capabilities(self.without, differentiable=self.differentiable)
 
     def fit(self, X: Array) -> Self:
         """Return the kernel with the hyperparameters that depend on `X` (n, p) filled in; `self` if there are none."""

@@ -157,7 +157,8 @@ def _literal(value: Any, text: str) -> Any:
 
 def _write(value: Any) -> str:
     if isinstance(value, str):
-        plain = value.isidentifier() and not keyword.iskeyword(value) and unicodedata.is_normalized("NFKC", value)
+        normal = value.isascii() or unicodedata.is_normalized("NFKC", value)  # torch.compile cannot trace the latter
+        plain = value.isidentifier() and not keyword.iskeyword(value) and normal
         return value if plain else repr(value)
     if isinstance(value, float) and math.isinf(value):
         return "1e999" if value > 0 else "-1e999"  # inf would be read as a word

@@ -7,6 +7,7 @@ import re
 import textwrap
 from pathlib import Path
 
+import capabilities
 import numpy as np
 import pytest
 from data import pair
@@ -46,6 +47,12 @@ def test_specs_and_commands_exist(page):
     for spec in re.findall(r"`((?:cka|hsic|cca|svcca|pwcca|procrustes|rsa)\([^`)]*\)+)`", page.read_text(encoding="utf-8")):
         if "=k" not in spec:
             simkit.get_index(spec)
+
+
+def test_where_an_index_runs_is_what_the_indexes_declare():
+    page = capabilities.PAGE.read_text(encoding="utf-8")
+    assert capabilities.with_table(page) == page, "python tests/capabilities.py writes the table"
+    assert capabilities.table() in page
 
 
 def test_streams(tmp_path, monkeypatch):

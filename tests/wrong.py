@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from simkit.arrays import detach, is_dask, namespace_of
+from simkit.arrays import detach, is_dask, namespace_of, to_numpy
 from simkit.index import Index
 from simkit.indexes import CKA
 from simkit.kernel import Kernel
 from simkit.kernels import RBF
 from simkit.linalg import root, squared_distances
-from simkit.properties import Facts, Invariances, implied
+from simkit.properties import CAPABILITIES, Facts, Invariances, implied
 
 COUNTER = itertools.count()
 
@@ -54,7 +54,21 @@ class Congruence(Index[Any]):
 
 def changed(**facts: Any) -> property:
     """The facts of `Congruence`, with some replaced."""
-    return property(lambda self: replace(Congruence.facts.fget(self), **facts))
+    right = Congruence().facts
+    return property(lambda self: replace(right, **facts))
+
+
+@dataclass(frozen=True)
+class OfNumPyAlone(Congruence):
+    """Runs on NumPy arrays, and says so. Nothing is wrong with it."""
+
+    facts = changed(without=frozenset(CAPABILITIES), differentiable=False)
+
+    def prepare(self, representation):
+        return np.ascontiguousarray(to_numpy(representation.unit))
+
+    def score(self, x, y):
+        return np.sum((x.T @ y) ** 2) / np.sqrt(np.sum((x.T @ x) ** 2) * np.sum((y.T @ y) ** 2))
 
 
 @dataclass(frozen=True)
@@ -359,7 +373,29 @@ class Contradicting(Congruence):
         metric=1,
         host=True,
         min_examples=1,
+        without=frozenset({"gpu"}),
     )
+
+
+@dataclass(frozen=True)
+class FalselyOnTheHost(Congruence):
+    """Says that it computes in SciPy, and does not."""
+
+    facts = changed(host=True, differentiable=False)
+
+
+@dataclass(frozen=True)
+class FalselyWithoutTorch(Congruence):
+    """Says that it does not run on an array library, and does."""
+
+    facts = changed(without=frozenset({"torch"}))
+
+
+@dataclass(frozen=True)
+class HalfCutInSilence(HalfCut):
+    """Says that it has no gradient, and gives one that is wrong."""
+
+    facts = changed(differentiable=False)
 
 
 @dataclass(frozen=True)
@@ -662,6 +698,13 @@ class KernelRandom(Gauss):
 
     def __call__(self, X, Y):
         return super().__call__(X, Y) * (1 - 1e-13 * next(COUNTER))
+
+
+@dataclass(frozen=True)
+class KernelFalselyWithout(Gauss):
+    """Says that it does not run where it does."""
+
+    without = frozenset({"torch", "jit"})
 
 
 @dataclass(frozen=True)

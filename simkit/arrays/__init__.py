@@ -23,6 +23,7 @@ from simkit.arrays.libraries import (
     is_compiling,
     is_dask,
     is_lazy,
+    is_traced,
     namespace_of,
     wants_gradients,
 )
@@ -57,6 +58,7 @@ __all__ = [
     "is_constant",
     "is_dask",
     "is_lazy",
+    "is_traced",
     "is_undefined",
     "namespace_of",
     "placement",

@@ -19,6 +19,7 @@ __all__ = [
     "is_dask",
     "is_instance",
     "is_lazy",
+    "is_traced",
     "namespace_of",
     "wants_gradients",
 ]
@@ -45,16 +46,25 @@ def is_lazy(x: Array) -> bool:
         return True
     if array_api_compat.is_jax_array(x):
         # Under jax.jit every operation is traced, also one of arrays that the traced function closes over.
-        tracer = sys.modules["jax"].core.Tracer
-        return isinstance(x, tracer) or isinstance(x[(0,) * x.ndim] if 0 not in x.shape else x, tracer)
+        return is_traced(x) or is_traced(x[(0,) * x.ndim] if 0 not in x.shape else x)
     if array_api_compat.is_torch_array(x):
-        torch = sys.modules["torch"]
-        return is_compiling() or x.is_meta or _is_batched(x, torch._C._functorch)
+        return is_compiling() or x.is_meta or is_traced(x)
+    return False
+
+
+def is_traced(x: Array) -> bool:
+    """Whether `x` itself stands for values of a transformation of JAX or of ``torch.func.vmap``, and has none."""
+    if array_api_compat.is_jax_array(x):
+        return isinstance(x, sys.modules["jax"].core.Tracer)
+    if array_api_compat.is_torch_array(x) and not is_compiling():
+        return _is_batched(x, sys.modules["torch"]._C._functorch)
     return False
 
 
 def wants_gradients(x: Array) -> bool:
     """Whether derivatives with respect to `x` may be asked for: PyTorch says so, JAX traces (`is_lazy`)."""
+    if is_compiling():
+        return True
     if not array_api_compat.is_torch_array(x):
         return False
     torch = sys.modules["torch"]

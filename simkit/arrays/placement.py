@@ -9,7 +9,8 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
-from simkit.arrays.libraries import Array, Namespace, is_dask, is_lazy, namespace_of
+from simkit.arrays.libraries import Array, Namespace, is_dask, is_lazy, is_traced, namespace_of
+from simkit.errors import UnsupportedError
 
 __all__ = ["constant_of", "detach", "placement", "take_rows", "to_numpy", "unwritable"]
 
@@ -32,9 +33,21 @@ def take_rows(x: Array, rows: np.ndarray) -> Array:
 
 
 def to_numpy(x: Array) -> np.ndarray:
-    """Copy an array of any framework and device to NumPy on the host (a Dask array is computed)."""
+    """Copy an array of any framework and device to NumPy on the host (a Dask array is computed).
+
+    Raises
+    ------
+    UnsupportedError
+        The array has no values yet: it is traced by JAX or stands for a batch under ``torch.func.vmap``.
+    """
     if isinstance(x, np.ndarray):
         return x
+    if is_traced(x):
+        raise UnsupportedError(
+            "Values are needed on the host, where part of this index is computed, but they are not known inside of jax.jit, "
+            "jax.vmap, jax.grad and torch.func.vmap. Call it outside of them, on one pair of arrays at a time; "
+            "simkit.get_index(name).facts.capabilities says which transformations an index supports."
+        )
     if array_api_compat.is_torch_array(x):
         return x.detach().cpu().numpy()
     if array_api_compat.is_cupy_array(x):

@@ -14,6 +14,7 @@ from simkit.cli.options import Json
 from simkit.discovery import Entry
 from simkit.errors import SimkitError
 from simkit.loading import error_of
+from simkit.properties import CAPABILITIES
 from simkit.registry import Registry, get_index, get_kernel
 from simkit.registry import indexes as index_registry
 from simkit.registry import kernels as kernel_registry
@@ -57,16 +58,18 @@ def _facts_of_index(spec: str) -> dict[str, Any]:
         "range": [bound if math.isfinite(bound) else None for bound in (low, high)],
         "statistic": facts.statistic,
         "generic": facts.generic,
+        "capabilities": [name for name in CAPABILITIES if name in facts.capabilities],
         "reference": str(type(index).reference),
     }
 
 
 def _facts_of_kernel(spec: str) -> dict[str, Any]:
     kernel = get_kernel(spec)
-    row = {
+    row: dict[str, Any] = {
         invariance: "yes" if invariance in kernel.invariances else "no"
         for invariance in ("orthogonal", "translation", "isotropic_scaling")
     }
+    row["capabilities"] = [name for name in CAPABILITIES if name in kernel.capabilities]
     return row | {"formula": str(type(kernel).__doc__ or "").split("\n")[0], "reference": str(type(kernel).reference)}
 
 

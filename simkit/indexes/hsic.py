@@ -52,6 +52,7 @@ class HSIC(KernelIndex):
             invariances=Invariances(self.kernel.invariances, self.kernel.invariances),
             statistic="hsic sums",
             differentiable=self.kernel.differentiable,
+            without=self.kernel.without,
             min_examples=self.min_examples,
         )
 

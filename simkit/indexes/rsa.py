@@ -267,8 +267,7 @@ def _pairs(square: Array, xp: Namespace) -> Array:
 
 def _square(vector: Array, n: int, xp: Namespace) -> Array:
     """The symmetric matrix with zeros on its diagonal of a vector over the pairs i < j."""
-    where = np.zeros((n, n), dtype=np.int64)
-    upper = np.triu_indices(n, 1)
-    where[upper] = np.arange(vector.shape[0])
-    positions = xp.asarray((where + where.T).reshape(-1), **placement(vector))
-    return without_diagonal(xp.reshape(xp.take(vector, positions, axis=0), (n, n)), xp)
+    k = xp.arange(n, **placement(vector))
+    i, j = xp.minimum(k[:, None], k[None, :]), xp.maximum(k[:, None], k[None, :])
+    positions = xp.clip(i * (2 * n - i - 1) // 2 + j - i - 1, min=0)
+    return without_diagonal(xp.reshape(xp.take(vector, xp.reshape(positions, (-1,)), axis=0), (n, n)), xp)

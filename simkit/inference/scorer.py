@@ -18,6 +18,7 @@ from simkit.arrays import (
     accumulation_dtype,
     as_examples,
     as_matrix,
+    check_labels,
     check_same_examples,
     check_same_framework,
     detach,
@@ -34,7 +35,6 @@ from simkit.feasibility import check_fits
 from simkit.guard import in_library
 from simkit.index import Index
 from simkit.inference.units import Units
-from simkit.labels import check_labels
 from simkit.linalg import widen
 from simkit.memory import available_to
 from simkit.planner import Question, plan

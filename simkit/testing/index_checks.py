@@ -15,7 +15,7 @@ from simkit.arrays import Array, is_dask, namespace_of, to_numpy
 from simkit.errors import AccuracyWarning, ConstantInputWarning, InvalidArrayError, NeedsAllExamplesError
 from simkit.properties import Facts, Invariances, problems_of
 from simkit.representation import Representation
-from simkit.testing.case import Check, IndexCase, on_each_library, table
+from simkit.testing.case import Check, IndexCase, on_each_library, refused, table, told
 from simkit.testing.gradients import gradient_in_jax, gradient_in_torch, slopes
 from simkit.testing.layers import between, degenerate_pairs, different, unrelated
 from simkit.testing.libraries import LIBRARIES, Library, problems_of_array
@@ -280,7 +280,7 @@ def not_finite(case: IndexCase) -> Iterator[str]:
 
 def inputs_unchanged(case: IndexCase) -> Iterator[str]:
     """Neither X nor Y is written to."""
-    for library in ("numpy", "torch"):
+    for library in ("numpy", "torch")[: 1 + ("torch" in case.capabilities)]:
         for dtype in ("float64", "float32"):
             X, Y = (x.astype(dtype) for x in case.pair(25, 6, 5))
             try:
@@ -416,6 +416,10 @@ def _unlike_without(
 
 def _on(library: Library, case: IndexCase) -> Iterator[str]:
     with library.active():
+        if library.module != "numpy" and library.module not in case.capabilities:
+            x, y = map(library.asarray, next(case.pairs))
+            yield from refused(case, f"a score of arrays of {library}", partial(_score_of_library, case, x, y))
+            return
         for dtype, tolerance in (("float64", case.options.tolerance), ("float32", case.options.tolerance_float32)):
             X, Y = (x.astype(dtype) for x in next(case.pairs))
             x, y = library.asarray(X), library.asarray(Y)
@@ -446,6 +450,12 @@ def _problems_of_score(case: IndexCase, x: Array, y: Array, dtype: str) -> Itera
     yield from (f"`score` of {dtype} arrays {problem}" for problem in problems_of_array(raw, x, (), precise))
 
 
+def _score_of_library(case: IndexCase, x: Array, y: Array) -> None:
+    """Raise ValueError if the score is not an array of the library of the layers."""
+    for problem in _problems_of_score(case, x, y, "float64"):
+        raise ValueError(problem)
+
+
 def _of_any_layout(library: Library, case: IndexCase) -> Iterator[str]:
     X, Y = next(case.pairs)
     wide = np.zeros((X.shape[0], 2 * X.shape[1]))
@@ -461,6 +471,8 @@ def _of_any_layout(library: Library, case: IndexCase) -> Iterator[str]:
 def half_precision(case: IndexCase) -> Iterator[str]:
     """Half precision is computed and returned in float32."""
     for name, dtypes in (("numpy", ("float16",)), ("torch", ("float16", "bfloat16"))):
+        if name == "torch" and name not in case.capabilities:
+            continue
         try:
             module = LIBRARIES[name].require()
         except Skipped:
@@ -480,20 +492,31 @@ def half_precision(case: IndexCase) -> Iterator[str]:
 
 
 def _gradient(name: str, gradient: Any, case: IndexCase) -> Iterator[str]:
-    if not case.facts.differentiable:
-        raise Skipped("differentiable=False is declared")
-    ordinary = next(case.pairs)
-    collapsed = [(what, X, Y) for what, X, Y in case.hard if X.dtype == np.float64 and what in _COLLAPSED]
+    case.need(name)
     with LIBRARIES[name].active() as module:
-        gradients = gradient(module, case.score, *ordinary)
-        for side, found, expected in slopes(case.score, ordinary, gradients, case.rng):
-            if found is None:
-                yield f"no gradient flows to {side}, but differentiable=True is declared"
-            elif not abs(found - expected) <= 1e-3 * abs(expected) + 1e-5 * case.size:
-                yield f"the slope along a random direction of {side} is {expected:.6g}, but the gradient says {found:.6g}"
-        for what, *layers in collapsed:
-            gradients = gradient(module, case.score, *layers)
-            for side, found, expected in slopes(case.score, tuple(layers), gradients, case.rng, by_example=True):
+        if "gradients" in case.capabilities:
+            yield from _wrong_slopes(module, gradient, case)
+            yield from _wrong_slopes_where_collapsed(module, gradient, case)
+        elif name == "torch":
+            yield from _undeclared_gradient(module, case)
+        else:
+            raise Skipped("no gradients, as declared")
+
+
+def _wrong_slopes(module: Any, gradient: Any, case: IndexCase) -> Iterator[str]:
+    ordinary = next(case.pairs)
+    for side, found, expected in slopes(case.score, ordinary, gradient(module, case.score, *ordinary), case.rng):
+        if found is None:
+            yield f"no gradient flows to {side}, but differentiable=True is declared"
+        elif not abs(found - expected) <= 1e-3 * abs(expected) + 1e-5 * case.size:
+            yield f"the slope along a random direction of {side} is {expected:.6g}, but the gradient says {found:.6g}"
+
+
+def _wrong_slopes_where_collapsed(module: Any, gradient: Any, case: IndexCase) -> Iterator[str]:
+    for what, X, Y in case.hard:
+        if X.dtype == np.float64 and what in _COLLAPSED:
+            gradients = gradient(module, case.score, X, Y)
+            for side, found, expected in slopes(case.score, (X, Y), gradients, case.rng, by_example=True):
                 if found is None or not abs(found - expected) <= 1e-3 * abs(expected) + 1e-4 * case.size:
                     yield (
                         f"of layers with {what}, the slope along a change of examples of {side} as a whole is "
@@ -501,17 +524,80 @@ def _gradient(name: str, gradient: Any, case: IndexCase) -> Iterator[str]:
                     )
 
 
+def _undeclared_gradient(torch: Any, case: IndexCase) -> Iterator[str]:
+    """A gradient that is declared not to be there is refused, or zero as that of a step, or right in PyTorch alone."""
+    try:
+        gradients = gradient_in_torch(torch, case.score, *next(case.pairs))
+    except Exception:
+        return
+    if not any(gradient is not None and np.any(gradient) for gradient in gradients):
+        return
+    wrong = list(_wrong_slopes(torch, gradient_in_torch, case))
+    if wrong:
+        yield f"a gradient flows that is not the slope, and none is declared: {wrong[0]}"
+    elif not any(_wrong_slopes_where_collapsed(torch, gradient_in_torch, case)):
+        try:
+            with LIBRARIES["jax"].active() as jax:
+                wrong = list(_wrong_slopes(jax, gradient_in_jax, case))
+        except Exception:  # JAX is not installed, or has no gradient
+            return
+        if not wrong:
+            yield "gradients flow and are right in PyTorch and JAX, but differentiable=False is declared"
+
+
+def mapped_by_torch(case: IndexCase) -> Iterator[str]:
+    """torch.func.vmap over a batch of layers gives the score of each; refused where not declared."""
+    case.need("torch")
+    with LIBRARIES["torch"].active() as torch:
+        X, Y = next(case.pairs)
+        batch = [X, X**2]
+        mapped = partial(torch.func.vmap(case.score, in_dims=(0, None)), torch.tensor(np.stack(batch)), torch.tensor(Y))
+        if "vmap" not in case.capabilities:
+            yield from refused(case, "torch.func.vmap", mapped)
+            return
+        try:
+            scores = mapped()
+        except Exception as error:
+            yield f"cannot be mapped, {told(error)}"
+            return
+        for x, score in zip(batch, scores, strict=True):
+            if case.differ(float(score), case.number(x, Y)):
+                yield f"of a batch one score is {float(score):.9g}, alone {case.number(x, Y):.9g}"
+
+
+def compiled_by_torch(case: IndexCase) -> Iterator[str]:
+    """torch.compile makes one graph of it, which gives the same score; not where declared not to."""
+    case.need("torch")
+    with LIBRARIES["torch"].active() as torch:
+        X, Y = next(case.pairs)
+        torch.compiler.reset()
+        compiled = torch.compile(case.index, fullgraph=True, backend="eager")
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                score = float(compiled(torch.tensor(X), torch.tensor(Y)))
+        except Exception as error:
+            if "compile" in case.capabilities:
+                yield f"cannot be compiled, {told(error)}"
+            return
+        if "compile" not in case.capabilities:
+            yield "torch.compile makes one graph of it, but facts.without or facts.host says that it does not"
+        elif case.differ(score, case.reference[0]):
+            yield f"compiled it gives {score:.9g}, else {case.reference[0]:.9g}"
+
+
 def traced_by_jax(case: IndexCase) -> Iterator[str]:
-    """Under jax.jit no value is read: no bool, float or int of an array, no shape that depends on data."""
-    if case.facts.host:
-        raise Skipped("host=True is declared")
+    """Under jax.jit no value is read: no bool, float or int of an array, no shape that depends on data; or it is refused."""
+    case.need("jax")
     with LIBRARIES["jax"].active() as jax:
         x, y = (jax.numpy.asarray(z) for z in next(case.pairs))
+        if "jit" not in case.capabilities:
+            yield from refused(case, "jax.jit", partial(jax.eval_shape, case.score, x, y))
+            return
         try:
             score = jax.eval_shape(case.score, x, y)
         except Exception as error:
-            told = str(error).strip().partition("\n")[0]
-            yield f"cannot be traced, {type(error).__name__}: {told} (a rank or a threshold must be a 0/1 mask)"
+            yield f"cannot be traced, {told(error)} (a rank or a threshold must be a 0/1 mask)"
             return
         if tuple(score.shape) != () or str(score.dtype) != "float64":
             yield f"traced by JAX the score has shape {tuple(score.shape)} and dtype {score.dtype}; expected () and float64"
@@ -649,6 +735,8 @@ INDEX_CHECKS: Mapping[str, Check] = table(
     Check("gradient_in_torch", "PyTorch's gradient is the slope", partial(_gradient, "torch", gradient_in_torch)),
     Check("gradient_in_jax", "JAX's gradient is the slope", partial(_gradient, "jax", gradient_in_jax)),
     traced_by_jax,
+    mapped_by_torch,
+    compiled_by_torch,
     dask,
     stream,
     tiles,
