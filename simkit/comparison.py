@@ -36,7 +36,7 @@ from simkit.spec import check_choice
 from simkit.undefined import in_silence, out_of_range, warn_if_not_finite
 
 if TYPE_CHECKING:
-    from simkit.statistics.tiles import Bandwidth
+    from simkit.statistics.median_distance import Bandwidth
 
 __all__ = ["compare", "pairwise"]
 
@@ -76,7 +76,7 @@ def compare(
         One rule is for layers of one number of dimensions; matrices may stand beside maps.
     tiles : {"exact", "sample"}, optional
         Evaluate kernels tile by tile, in O(n) memory instead of O(n^2), for HSIC, CKA and their kin. The median distance of
-        a bandwidth is then found exactly, or from a million random pairs; see `simkit.statistics.tiles`. No gradients.
+        a bandwidth is then found exactly, or from a million random pairs; see `simkit.statistics.median_distance`. No gradients.
     ids : (ids of X, ids of Y), optional
         Labels of the examples of arrays that carry none, each a sequence of length n or None; checked in the same way.
     **parameters
@@ -245,7 +245,7 @@ def pairwise(
 def _by_tiles(
     index: Index[Any], layers: Mapping[str, Array], rows: Sequence[str], columns: Sequence[str], tiles: Bandwidth
 ) -> Array:
-    from simkit.statistics.tiles import score_tiles
+    from simkit.scale.blocks import score_tiles
 
     check_choice("compare", "tiles", tiles, ("exact", "sample"))
     if any(is_lazy(x) for x in layers.values()):

@@ -1,0 +1,177 @@
+"""Kernel sums of layers in memory: blocks of all Gram matrices at once, computed, reduced and dropped.
+
+The upper half of the Gram matrices is cut into blocks of rows x rows. A block of every layer is computed, which takes each
+layer's features once through the cache, and multiplied with those of the others before the next one is, so that memory is a
+few blocks for each layer and no n x n array. With NumPy the blocks are shared out among threads.
+
+Kernels are called from several threads, as they are by Dask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from threading import Lock
+from typing import Any
+
+from simkit.arrays import Array, detach, is_constant, namespace_of
+from simkit.errors import NeedsAllExamplesError
+from simkit.index import Index
+from simkit.kernel import Kernel
+from simkit.kernels.linear import is_linear
+from simkit.linalg import robust_origin, total
+from simkit.representation import Representation
+from simkit.statistics.hsic_sums import features_for
+from simkit.statistics.kernel_sums import BlockSums, FittedKernel, KernelSums, block_sums, cuts, few_of
+from simkit.statistics.median_distance import Bandwidth, fitted
+from simkit.statistics.resolution import warn_if_kernel_unresolved
+from simkit.threads import in_threads
+from simkit.undefined import in_silence, out_of_range, warn_if_not_finite
+
+__all__ = ["kernel_sums", "score_tiles"]
+
+_SIDE = 512
+
+
+def kernel_sums(
+    kernel: Kernel,
+    layers: Mapping[str, Array],
+    *,
+    bandwidth: Bandwidth = "exact",
+    seed: int = 0,
+    advance: Callable[[], None] = lambda: None,
+) -> KernelSums:
+    """The kernel sums of layers in memory. No gradients: they would have to keep every block.
+
+    Parameters
+    ----------
+    kernel : Kernel
+        Fitted to each layer anew.
+    layers : mapping of names to arrays, shapes (n, p_l)
+        Checked matrices of one framework; warnings call them by their names. The sums of one that is constant or not finite
+        mean nothing and do not touch those of the others.
+    bandwidth : {"exact", "sample"}
+        How the median distance is found: see `simkit.statistics.median_distance`.
+    seed : int
+        Of the sample.
+    advance : callable
+        Called twice for each layer as the work proceeds, perhaps from another thread.
+
+    Raises
+    ------
+    NeedsAllExamplesError
+        The kernel does not declare how it is fitted.
+
+    Warns
+    -----
+    AccuracyWarning
+        The precision of a layer does not resolve the values of its kernel.
+    """
+    features, scales, offsets, own = [], [], [], []
+    first = next(iter(layers.values()))
+    with in_silence(first):
+        for name, values in layers.items():
+            x, unit = _features(kernel, Representation(detach(values), name=name))
+            few, fit = few_of(x), fitted(kernel, x, bandwidth=bandwidth, seed=seed)
+            if not bool(is_constant(values)):
+                warn_if_kernel_unresolved(fit, few, name, namespace_of(x))
+            own.append(FittedKernel.of(fit, few))
+            features.append(x)
+            scales.append(unit * own[-1].scale)
+            offsets.append(own[-1].offsets(x))
+            advance()
+        functions = [each.function for each in own]
+        parts = cuts(first.shape[0], _SIDE)
+        pairs = [(i, j) for i in range(len(parts)) for j in range(i, len(parts))]
+        done = _Steps(len(pairs), len(layers), advance)
+
+        def work(share: Iterator[tuple[int, int]]) -> BlockSums:
+            return BlockSums.merged(block(i, j) for i, j in share)
+
+        def block(i: int, j: int) -> BlockSums:
+            a, b = parts[i], parts[j]
+            above = [x[a, :] for x in features]
+            beside = None if i == j else [x[b, :] for x in features]
+            sides = [g[a] for g in offsets], [g[b] for g in offsets]
+            found = block_sums(above, beside, functions, sides, (a.start, b.start))
+            done()
+            return found
+
+        sums = BlockSums.merged(in_threads(work, pairs, first))
+        return KernelSums.of(layers, sums, scales, [each.noise for each in own])
+
+
+def _features(kernel: Kernel, layer: Representation) -> tuple[Array, Array]:
+    """Features as the kernel takes them, and what they have been divided by besides, where the kernel can tell."""
+    xp = layer.xp
+    if is_linear(kernel):  # a mean may lie far from all examples
+        return layer.unit - robust_origin(layer.unit, xp), total(layer.scale, xp)
+    return features_for(kernel, layer), xp.ones_like(total(layer.scale, xp))
+
+
+def score_tiles(
+    index: Index[Any],
+    layers: Mapping[str, Array],
+    rows: Sequence[str],
+    columns: Sequence[str],
+    *,
+    bandwidth: Bandwidth = "exact",
+    seed: int = 0,
+) -> Array:
+    """Scores of all pairs of layers in memory, in O(n) memory besides, for an index of HSIC sums with any kernel.
+
+    No gradients: they would have to keep every tile.
+
+    Parameters
+    ----------
+    index : Index
+        One whose ``facts.statistic`` is "hsic sums".
+    layers : mapping of names to arrays, shapes (n, p_l)
+        Checked matrices of one framework.
+    rows, columns : sequence of str
+        Names of layers.
+    bandwidth : {"exact", "sample"}
+        How the median distance is found: see `median_distance`.
+    seed : int
+        Of the sample.
+
+    Returns
+    -------
+    array, shape (len(rows), len(columns))
+        In the namespace, on the device and in the common precision of the layers; nan where a layer is constant.
+
+    Raises
+    ------
+    NeedsAllExamplesError
+        The index is no function of HSIC sums.
+    """
+    if index.facts.statistic != "hsic sums":
+        raise NeedsAllExamplesError(f"{index} is not a function of HSIC sums, so it cannot be computed over tiles.")
+    names = list(dict.fromkeys((*rows, *columns)))
+    constant = {name: is_constant(layers[name]) for name in names}
+    chosen: Any = index
+    sums = kernel_sums(chosen.kernel, {name: layers[name] for name in names}, bandwidth=bandwidth, seed=seed)
+    with in_silence(layers[names[0]]):
+        values = sums.scores(chosen, rows, columns)
+        xp = namespace_of(values)
+        across, down = (xp.stack([constant[name] for name in side]) for side in (rows, columns))
+        values = xp.where(xp.logical_or(across[:, None], down[None, :]), float("nan"), values)
+        values = xp.astype(values, xp.result_type(*(layers[name].dtype for name in names)), copy=False)
+    if not bool(xp.all(xp.isfinite(values))):
+        flat = {name for name in names if bool(constant[name])}
+        warn_if_not_finite(index, values, rows, columns, constant=flat, extreme=out_of_range(layers.items()))
+    return values
+
+
+class _Steps:
+    """Tells so many `steps` of progress in the course of `count` calls."""
+
+    def __init__(self, count: int, steps: int, advance: Callable[[], None]) -> None:
+        self._count, self._steps, self._advance = count, steps, advance
+        self._calls, self._lock = 0, Lock()
+
+    def __call__(self) -> None:
+        with self._lock:
+            before = self._calls * self._steps // self._count
+            self._calls += 1
+            for _ in range(before, self._calls * self._steps // self._count):
+                self._advance()
