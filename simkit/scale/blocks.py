@@ -18,10 +18,10 @@ from simkit.errors import NeedsAllExamplesError
 from simkit.index import Index
 from simkit.kernel import Kernel
 from simkit.kernels.linear import is_linear
-from simkit.linalg import robust_origin, total
+from simkit.linalg import robust_origin, total, vecdot, widen
 from simkit.representation import Representation
-from simkit.statistics.hsic_sums import features_for
-from simkit.statistics.kernel_sums import BlockSums, FittedKernel, KernelSums, block_sums, cuts, few_of
+from simkit.statistics.hsic_sums import are_many, features_for
+from simkit.statistics.kernel_sums import BlockSums, FittedKernel, KernelSums, block_pairs, few_of, sums_over
 from simkit.statistics.median_distance import Bandwidth, fitted
 from simkit.statistics.resolution import warn_if_kernel_unresolved
 from simkit.threads import in_threads
@@ -29,7 +29,7 @@ from simkit.undefined import in_silence, out_of_range, warn_if_not_finite
 
 __all__ = ["kernel_sums", "score_tiles"]
 
-_SIDE = 512
+_SIDE = 384
 
 
 def kernel_sums(
@@ -80,31 +80,29 @@ def kernel_sums(
             offsets.append(own[-1].offsets(x))
             advance()
         functions = [each.function for each in own]
-        parts = cuts(first.shape[0], _SIDE)
-        pairs = [(i, j) for i in range(len(parts)) for j in range(i, len(parts))]
-        done = _Steps(len(pairs), len(layers), advance)
+        blocks = block_pairs(first.shape[0], None, _SIDE)
+        done = _Steps(len(blocks), len(layers), advance)
 
-        def work(share: Iterator[tuple[int, int]]) -> BlockSums:
-            return BlockSums.merged(block(i, j) for i, j in share)
+        def work(share: Iterator[tuple[slice, slice]]) -> BlockSums:
+            return sums_over(told(share), features, None, functions, (offsets, offsets))
 
-        def block(i: int, j: int) -> BlockSums:
-            a, b = parts[i], parts[j]
-            above = [x[a, :] for x in features]
-            beside = None if i == j else [x[b, :] for x in features]
-            sides = [g[a] for g in offsets], [g[b] for g in offsets]
-            found = block_sums(above, beside, functions, sides, (a.start, b.start))
-            done()
-            return found
+        def told(share: Iterator[tuple[slice, slice]]) -> Iterator[tuple[slice, slice]]:
+            for pair in share:
+                yield pair
+                done()
 
-        sums = BlockSums.merged(in_threads(work, pairs, first))
+        sums = BlockSums.merged(in_threads(work, blocks, first))
         return KernelSums.of(layers, sums, scales, [each.noise for each in own])
 
 
 def _features(kernel: Kernel, layer: Representation) -> tuple[Array, Array]:
     """Features as the kernel takes them, and what they have been divided by besides, where the kernel can tell."""
     xp = layer.xp
-    if is_linear(kernel):  # a mean may lie far from all examples
-        return layer.unit - robust_origin(layer.unit, xp), total(layer.scale, xp)
+    if is_linear(kernel):
+        x = layer.unit
+        if not are_many(widen(vecdot(x, x, xp), xp), xp):  # the mean may lie far from most examples
+            x = x - robust_origin(x, xp)
+        return x, total(layer.scale, xp)
     return features_for(kernel, layer), xp.ones_like(total(layer.scale, xp))
 
 

@@ -24,10 +24,10 @@ from simkit.kernel import Kernel
 from simkit.linalg import total, widen, without_diagonal
 from simkit.statistics.hsic_sums import Estimator, HSICSums, Scaled, scale_of
 
-__all__ = ["BlockSums", "FittedKernel", "KernelSums", "block_sums", "cuts", "few_of"]
+__all__ = ["BlockSums", "FittedKernel", "KernelSums", "block_pairs", "cuts", "few_of", "sums_over"]
 
 _SHORT = 2**16  # entries that are summed in float32 before their sum is added in float64
-_FEW, _FEWER = 256, 64  # examples that tell of kernel values, and that an offset is found from
+_FEW, _FEWER = 256, 32  # examples that tell of kernel values, and that an offset is found from
 _ROWS = 4096
 _FLAT = 16  # roundings of the largest entry
 
@@ -95,17 +95,23 @@ def few_of(x: Array) -> Array:
     return x[:: max(1, x.shape[0] // _FEW), :]
 
 
-def cuts(n: int, side: int) -> list[slice]:
-    """Slices of at most `side` of n examples."""
-    return [slice(a, min(a + side, n)) for a in range(0, n, side)]
-
-
 def _middle(k: Array, xp: Namespace) -> Array:
     """Along the last axis, one of the values in the middle."""
     return xp.take(xp.sort(k, axis=-1), xp.asarray([k.shape[-1] // 2], **placement(k)), axis=k.ndim - 1)[..., 0]
 
 
 # --- blocks ---------------------------------------------------------------------------------------------------------------
+
+
+def cuts(n: int, side: int) -> list[slice]:
+    """Slices of at most `side` of n examples."""
+    return [slice(a, min(a + side, n)) for a in range(0, n, side)]
+
+
+def block_pairs(rows: int, columns: int | None, side: int) -> list[tuple[slice, slice]]:
+    """The blocks of a rows x columns matrix; of the upper half of a symmetric one, its diagonal included, if None."""
+    above, beside = cuts(rows, side), cuts(rows if columns is None else columns, side)
+    return [(a, b) for i, a in enumerate(above) for b in (beside[i:] if columns is None else beside)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,21 +146,24 @@ class BlockSums:
         return cls(inner, rows, diagonal)
 
 
-def block_sums(
+def sums_over(
+    blocks: Iterable[tuple[slice, slice]],
     xs: Sequence[Array],
     ys: Sequence[Array] | None,
     kernels: Sequence[Callable[[Array, Array], Array]],
     offsets: tuple[Sequence[Array], Sequence[Array]],
     start: tuple[int, int] = (0, 0),
 ) -> BlockSums:
-    """Sums over one block of the Gram matrices of several layers.
+    """Sums over blocks of the Gram matrices of several layers, or of the part of them that some examples make.
 
     Parameters
     ----------
+    blocks : iterable of pairs of slices
+        Of the rows of `xs` and of `ys`: see `block_pairs`.
     xs : sequence of arrays, shapes (r, p_l)
         Some examples of each layer, as its kernel takes them (`simkit.statistics.hsic_sums.features_for`).
     ys : sequence of arrays, shapes (c, p_l), optional
-        Other examples. Default: the block is on the diagonal, the same examples against themselves.
+        Other examples. Default: the same, and blocks of which both slices are one are on the diagonal.
     kernels : sequence of callables
         One for each layer, fitted.
     offsets : pair of sequences of arrays, shapes (r,) and (c,)
@@ -162,6 +171,23 @@ def block_sums(
     start : (int, int)
         The first example of both sides.
     """
+
+    def of(a: slice, b: slice) -> BlockSums:
+        left, above, beside = [x[a, :] for x in xs], [g[a] for g in offsets[0]], [h[b] for h in offsets[1]]
+        right = None if ys is None and a == b else [y[b, :] for y in (xs if ys is None else ys)]
+        return _block_sums(left, right, kernels, (above, beside), (start[0] + a.start, start[1] + b.start))
+
+    return BlockSums.merged(of(a, b) for a, b in blocks)
+
+
+def _block_sums(
+    xs: Sequence[Array],
+    ys: Sequence[Array] | None,
+    kernels: Sequence[Callable[[Array, Array], Array]],
+    offsets: tuple[Sequence[Array], Sequence[Array]],
+    start: tuple[int, int],
+) -> BlockSums:
+    """Sums over one block, which is on the diagonal where `ys` is None."""
     xp = namespace_of(xs[0])
     along, down, diagonal, flat = [], [], [], []
     for kernel, x, y, g, h in zip(kernels, xs, xs if ys is None else ys, *offsets, strict=True):

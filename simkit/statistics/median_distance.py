@@ -16,21 +16,21 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from simkit.arrays import Array, Namespace, namespace_of, placement
+from simkit.arrays import Array, Namespace, constant_of, namespace_of, placement
 from simkit.kernel import Kernel, declared_needs
 from simkit.linalg import squared_distances, vecdot
-from simkit.statistics.kernel_sums import cuts
+from simkit.statistics.kernel_sums import block_pairs, cuts
 from simkit.threads import in_threads
 
-__all__ = ["Bandwidth", "Counts", "Median", "Search", "counts_of", "fitted", "median_distance"]
+__all__ = ["Bandwidth", "Counts", "Median", "Search", "counts_over", "fitted", "median_distance"]
 
 Bandwidth: TypeAlias = Literal["exact", "sample"]
 
 PAIRS = 10**6  # of a sample
-_FEWEST, _MOST = 2**14, 2**18  # pairs that suggest the first bracket
+_FEWEST, _MOST = 2**13, 2**18  # pairs that suggest the first bracket
 _COLLECTED = 2**21  # distances that are held at most to select the median among them
 _SIGMAS = 5.0  # from the ends of a bracket to the rank that it should hold
-_SIDE = 512  # of a block
+SIDE = 512  # of a block
 
 
 class Median(NamedTuple):
@@ -92,15 +92,15 @@ def median_distance(x: Array, *, method: Bandwidth = "exact", seed: int = 0, pai
         margin = 2.576 * math.sqrt(pairs) / 2
         low, high = max(0, int(first - margin)), min(pairs - 1, math.ceil(last + margin))
         return Median((roots[first] + roots[last]) / 2, roots[low], roots[high])
-    size = min(everything, _MOST, max(_FEWEST, (4 * _SIGMAS * everything / _COLLECTED) ** 2))
-    search = Search.of(everything).narrowed(_sampled_squares(x, int(size), seed, xp))
-    parts = cuts(n, _SIDE)
-    blocks = [(a, b) for i, a in enumerate(parts) for b in parts[i:]]
+    search = Search.of(everything)
+    if everything > _MOST:
+        size = min(_MOST, max(_FEWEST, int(4 * _SIGMAS * everything / _COLLECTED) ** 2))
+        search = search.narrowed(_sampled_squares(x, size, seed, xp))
+    blocks = block_pairs(n, None, SIDE)
     while search.found is None:
-        work = partial(_counts_of_blocks, x, search=search)
-        search = search.after(Counts.merged(in_threads(work, blocks, x)))
-    first_square, last_square = (xp.asarray(square, dtype=x.dtype, **placement(x)) for square in search.found)
-    value = (xp.sqrt(first_square) + xp.sqrt(last_square)) / 2
+        counts = in_threads(partial(counts_over, x=x, y=None, search=search), blocks, x)
+        search = search.after(Counts.merged(counts))
+    value = search.median(x[0, 0])
     return Median(value, value, value)
 
 
@@ -119,15 +119,6 @@ def _sampled_squares(x: Array, pairs: int, seed: int, xp: Namespace) -> Array:
 
     shares = in_threads(squares, cuts(pairs, max(1, 2**20 // x.shape[1])), x)
     return xp.sort(xp.concat([part for share in shares for part in share]))
-
-
-def _counts_of_blocks(x: Array, blocks: Iterable[tuple[slice, slice]], search: Search) -> Counts:
-    xp = namespace_of(x)
-    found = []
-    for a, b in blocks:
-        left = x[a, :]
-        found.append(counts_of(left, None if a == b else x[b, :], search, xp))
-    return Counts.merged(found)
 
 
 # --- counting -------------------------------------------------------------------------------------------------------------
@@ -162,8 +153,17 @@ class Counts(NamedTuple):
         )
 
 
-def counts_of(x: Array, y: Array | None, search: Search, xp: Namespace) -> Counts:
-    """Of the squared distances between all rows of `x` and `y`, or over the distinct pairs of rows of `x`."""
+def counts_over(blocks: Iterable[tuple[slice, slice]], x: Array, y: Array | None, search: Search) -> Counts:
+    """Of the squared distances between rows of `x` (r, p) and `y` (c, p), or over the distinct pairs of rows of `x`, in blocks.
+
+    The blocks are as those of `simkit.statistics.kernel_sums.sums_over`.
+    """
+    other = x if y is None else y
+    return Counts.merged([_counts(x[a, :], None if y is None and a == b else other[b, :], search) for a, b in blocks])
+
+
+def _counts(x: Array, y: Array | None, search: Search) -> Counts:
+    xp = namespace_of(x)
     d = squared_distances(x, x if y is None else y, xp)
     if y is None:
         i = xp.arange(x.shape[0], **placement(x))
@@ -252,6 +252,11 @@ class Search:
         if last < counts.inside:
             return replace(self, found=(value, float(ordered[last])))
         return replace(self, low=value, high=value)
+
+    def median(self, like: Array) -> Array:
+        """The mean of the two middle distances, a 0-d array like another one, once they are found."""
+        first, last = self.found or (math.nan, math.nan)
+        return constant_of((math.sqrt(first) + math.sqrt(last)) / 2, like, namespace_of(like))
 
 
 def _stride(inside: float) -> int:
