@@ -76,7 +76,8 @@ def compare(
         One rule is for layers of one number of dimensions; matrices may stand beside maps.
     tiles : {"exact", "sample"}, optional
         Evaluate kernels tile by tile, in O(n) memory instead of O(n^2), for HSIC, CKA and their kin. The median distance of
-        a bandwidth is then found exactly, or from a million random pairs; see `simkit.statistics.median_distance`. No gradients.
+        a bandwidth is then found exactly, or from a million random pairs: see `simkit.statistics.median_distance`. No
+        gradients.
     ids : (ids of X, ids of Y), optional
         Labels of the examples of arrays that carry none, each a sequence of length n or None; checked in the same way.
     **parameters

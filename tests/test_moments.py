@@ -252,7 +252,7 @@ def test_other_files_are_refused(tmp_path):
 
 def test_what_moments_cannot_do():
     data = layers()
-    with pytest.raises(NeedsAllExamplesError, match=r"kernel rbf.*tiles or Dask"):
+    with pytest.raises(NeedsAllExamplesError, match=r"kernel rbf.*tiles=.* or Dask"):
         needs(simkit.get_index("cka(kernel=rbf)"))
     with pytest.raises(NeedsAllExamplesError, match="mean over batches"):
         needs(simkit.get_index("cka(estimator=minibatch)"))

@@ -18,7 +18,7 @@ from simkit.guard import bare
 from simkit.inference import noise_ceiling
 from simkit.kernels import Linear
 from simkit.properties import Facts, Invariances
-from simkit.statistics.tiles import score_tiles
+from simkit.scale.blocks import score_tiles
 
 X, Y = (np.random.default_rng(seed).standard_normal((24, p)) for seed, p in ((1, 3), (2, 4)))
 BOTH = {"x": X, "y": Y}

@@ -46,10 +46,10 @@ from simkit.scale.cluster import Recipe, active_client, preflight
 from simkit.scale.kernels import kernel_sums
 from simkit.scale.nystroem import features
 from simkit.scale.waiting import results
+from simkit.statistics.kernel_sums import KernelSums
 from simkit.statistics.moments import Moments, needs, scores_from
 from simkit.statistics.roots import Roots, scores_of
 from simkit.statistics.survey import Survey, Surveyed, boxed, nan_where_undefined
-from simkit.statistics.tiles import KernelSums
 from simkit.undefined import in_silence, out_of_range, warn_if_not_finite
 
 __all__ = ["compare", "compute", "mapped_with", "pairwise"]
@@ -389,8 +389,7 @@ def _score_defined(
     if isinstance(whole.statistic, Moments):
         return scores_from(index, whole.statistic, rows, columns)
     if isinstance(whole.statistic, KernelSums):
-        place = {name: k for k, name in enumerate(whole.survey.finite)}
-        return whole.statistic.scores(index, [place[name] for name in rows], [place[name] for name in columns])
+        return whole.statistic.scores(index, rows, columns)  # type: ignore[arg-type]
     given = {
         name: eps or float(namespace_of(x).finfo(x.dtype).eps)
         for (name, x), eps in zip(whole.survey.first.items(), rounding, strict=True)

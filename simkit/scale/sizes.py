@@ -13,9 +13,9 @@ from typing import Any
 
 from dask.sizeof import sizeof
 
+from simkit.statistics.kernel_sums import BlockSums, KernelSums
 from simkit.statistics.moments import Moments
 from simkit.statistics.survey import Box, Survey
-from simkit.statistics.tiles import KernelSums, Tiles
 
 __all__ = ["bytes_in", "tell_dask"]
 
@@ -47,4 +47,4 @@ def tell_dask(*kinds: type) -> None:
         sizeof.register(kind, bytes_in)
 
 
-tell_dask(Box, Survey, Tiles, KernelSums)
+tell_dask(Box, Survey, BlockSums, KernelSums)

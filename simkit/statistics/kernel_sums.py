@@ -70,7 +70,11 @@ class FittedKernel:
     @classmethod
     def of(cls, kernel: Kernel, few: Array) -> FittedKernel:
         """With the scale that the values among a few examples ask for."""
-        scale = scale_of(kernel(few, few), namespace_of(few))
+        return cls.scaled(kernel, few, scale_of(kernel(few, few), namespace_of(few)))
+
+    @classmethod
+    def scaled(cls, kernel: Kernel, few: Array, scale: Array) -> FittedKernel:
+        """With a scale that is known."""
         return cls(kernel if bool(scale == 1) else Scaled(kernel, scale), few, scale)
 
     def offsets(self, x: Array) -> Array:
@@ -152,6 +156,7 @@ def sums_over(
     ys: Sequence[Array] | None,
     kernels: Sequence[Callable[[Array, Array], Array]],
     offsets: tuple[Sequence[Array], Sequence[Array]],
+    *,
     start: tuple[int, int] = (0, 0),
 ) -> BlockSums:
     """Sums over blocks of the Gram matrices of several layers, or of the part of them that some examples make.
@@ -247,9 +252,7 @@ class KernelSums:
     noise: tuple[float, ...]
 
     @classmethod
-    def of(
-        cls, names: Iterable[str], blocks: BlockSums, scales: Sequence[Array], noise: Iterable[float]
-    ) -> KernelSums:
+    def of(cls, names: Iterable[str], blocks: BlockSums, scales: Sequence[Array], noise: Iterable[float]) -> KernelSums:
         """From the sums over all blocks."""
         xp = namespace_of(blocks.inner)
         rows, diagonal = (xp.concat([part[a] for a in sorted(part)], axis=1) for part in (blocks.rows, blocks.diagonal))
@@ -284,12 +287,14 @@ class KernelSums:
             inner = inner - 2 * by_row / n + products / n**2 - centred @ centred.mT
             by_row, products = xp.zeros_like(inner), xp.zeros_like(inner)
         across, down = self._places(rows), self._places(columns)
-        matrices = (inner, by_row, products)
-        own = [xp.linalg.diagonal(matrix) for matrix in matrices]
+
+        def of(part: Callable[[Array], Array]) -> HSICSums:
+            return HSICSums(part(inner), part(by_row), part(products), n)
+
         return (
-            HSICSums(*(xp.take(xp.take(matrix, across, axis=0), down, axis=1) for matrix in matrices), n),
-            HSICSums(*(xp.take(diagonal, across, axis=0)[:, None] for diagonal in own), n),
-            HSICSums(*(xp.take(diagonal, down, axis=0)[None, :] for diagonal in own), n),
+            of(lambda matrix: xp.take(xp.take(matrix, across, axis=0), down, axis=1)),
+            of(lambda matrix: xp.take(xp.linalg.diagonal(matrix), across, axis=0)[:, None]),
+            of(lambda matrix: xp.take(xp.linalg.diagonal(matrix), down, axis=0)[None, :]),
         )
 
     def _places(self, names: Sequence[str]) -> Array:

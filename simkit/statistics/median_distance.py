@@ -1,9 +1,9 @@
 """The median distance between examples, which bandwidths follow: exact or from a sample, without an n x n array.
 
-The exact median of all n(n-1)/2 distances is found by counting. A bracket that a few pairs suggest probably holds it; one pass
-over blocks of distances counts those below the bracket and collects those inside. Were they too many to be held, every k-th of
-them suggests a bracket a hundred times as narrow, and the pass is repeated. Which pairs are taken first decides how long that
-takes, and never the result.
+The exact median of all n(n-1)/2 distances is found by counting. A bracket that a few pairs suggest probably holds it; one
+pass over blocks of distances counts those below the bracket and collects those inside. Were they too many to be held, every
+k-th of them suggests a bracket a hundred times as narrow, and the pass is repeated. Which pairs are taken first decides how
+long that takes, and never the result.
 """
 
 from __future__ import annotations
@@ -22,7 +22,18 @@ from simkit.linalg import squared_distances, vecdot
 from simkit.statistics.kernel_sums import block_pairs, cuts
 from simkit.threads import in_threads
 
-__all__ = ["Bandwidth", "Counts", "Median", "Search", "counts_over", "fitted", "median_distance"]
+__all__ = [
+    "PAIRS",
+    "SIDE",
+    "Bandwidth",
+    "Counts",
+    "Median",
+    "Search",
+    "counts_over",
+    "first_sample",
+    "fitted",
+    "median_distance",
+]
 
 Bandwidth: TypeAlias = Literal["exact", "sample"]
 
@@ -93,9 +104,8 @@ def median_distance(x: Array, *, method: Bandwidth = "exact", seed: int = 0, pai
         low, high = max(0, int(first - margin)), min(pairs - 1, math.ceil(last + margin))
         return Median((roots[first] + roots[last]) / 2, roots[low], roots[high])
     search = Search.of(everything)
-    if everything > _MOST:
-        size = min(_MOST, max(_FEWEST, int(4 * _SIGMAS * everything / _COLLECTED) ** 2))
-        search = search.narrowed(_sampled_squares(x, size, seed, xp))
+    if first_sample(everything):
+        search = search.narrowed(_sampled_squares(x, first_sample(everything), seed, xp))
     blocks = block_pairs(n, None, SIDE)
     while search.found is None:
         counts = in_threads(partial(counts_over, x=x, y=None, search=search), blocks, x)
@@ -119,6 +129,11 @@ def _sampled_squares(x: Array, pairs: int, seed: int, xp: Namespace) -> Array:
 
     shares = in_threads(squares, cuts(pairs, max(1, 2**20 // x.shape[1])), x)
     return xp.sort(xp.concat([part for share in shares for part in share]))
+
+
+def first_sample(everything: int) -> int:
+    """How many pairs are to suggest the first bracket; 0 where all distances are as soon collected."""
+    return 0 if everything <= _MOST else min(_MOST, max(_FEWEST, int(4 * _SIGMAS * everything / _COLLECTED) ** 2))
 
 
 # --- counting -------------------------------------------------------------------------------------------------------------
@@ -149,12 +164,12 @@ class Counts(NamedTuple):
             sum(part.below for part in parts),
             sum(part.inside for part in parts),
             [values for part in parts for values in part.kept],
-            min(part.above for part in parts),
+            min((part.above for part in parts), default=math.inf),
         )
 
 
 def counts_over(blocks: Iterable[tuple[slice, slice]], x: Array, y: Array | None, search: Search) -> Counts:
-    """Of the squared distances between rows of `x` (r, p) and `y` (c, p), or over the distinct pairs of rows of `x`, in blocks.
+    """Of the squared distances between rows of `x` (r, p) and `y` (c, p), or of distinct rows of `x`, in some blocks.
 
     The blocks are as those of `simkit.statistics.kernel_sums.sums_over`.
     """
@@ -226,26 +241,29 @@ class Search:
         a, b = math.floor(middle - margin), math.ceil(middle + margin)
         low = float(ordered[a]) if a >= 0 else self.low
         high = float(ordered[b]) if b < size else self.high
-        if (low, high) == (self.low, self.high):  # values that stand very many times, at both ends
-            return replace(self, high=low)
-        namespace = namespace_of(ordered)
-        share = int(namespace.count_nonzero(namespace.logical_and(ordered >= low, ordered <= high))) / size
+        if (low, high) == (self.low, self.high):  # each end stands very many times, or the sample is very small
+            pivot = float(ordered[int(middle)])
+            high = pivot if pivot < high else low
+        xp = namespace_of(ordered)
+        share = int(xp.count_nonzero(xp.logical_and(ordered >= low, ordered <= high))) / size
         return replace(self, low=low, high=high, stride=_stride(share * inside))
 
     def after(self, counts: Counts) -> Search:
         """The search when the distances below and inside the bracket have been counted."""
-        rank = self.first - counts.below
+        rank, last = self.first - counts.below, self.everything // 2 - counts.below
         if rank < 0:
             return replace(self, low=0.0, high=self.low, stride=_stride(counts.below))
+        if rank >= counts.inside and self.high == math.inf:  # some are nan
+            return replace(self, found=(math.nan, math.nan))
         if rank >= counts.inside:
-            if self.high == math.inf:
-                return replace(self, found=(math.nan, math.nan))
             low = counts.above if self.low == self.high else self.high
             return replace(self, low=low, high=math.inf, stride=_stride(self.everything - counts.below))
-        last = self.everything // 2 - counts.below
         if self.low == self.high:
             return replace(self, found=(self.low, self.low if last < counts.inside else counts.above))
-        ordered = _sorted(counts.kept)
+        return self._among(_sorted(counts.kept), rank, last, counts)
+
+    def _among(self, ordered: Array, rank: int, last: int, counts: Counts) -> Search:
+        """The search when the bracket holds the lower of the two, and those inside are `ordered`, or a sample of them is."""
         if self.stride > 1:
             return self.narrowed(ordered, counts.below, counts.inside)
         value = float(ordered[rank])
@@ -265,5 +283,5 @@ def _stride(inside: float) -> int:
 
 
 def _sorted(kept: Sequence[Array]) -> Array:
-    xp = namespace_of(*kept)
+    xp = namespace_of(kept[0])
     return xp.sort(xp.concat(list(kept)))

@@ -592,8 +592,8 @@ def needs(index: Index[Any]) -> dict[str, Any]:
     if not is_linear(kernel):
         raise NeedsAllExamplesError(
             f"{index} compares all pairs of examples by the kernel {kernel}, also those of different batches, so one pass "
-            "over batches is not enough. Use simkit.statistics.tiles or Dask arrays (all pairs, tile by tile), the linear "
-            "kernel, or estimator=minibatch (pairs within a batch only)."
+            "over batches is not enough. Use compare(..., tiles='exact') or Dask arrays (all pairs, tile by tile), the "
+            "linear kernel, or estimator=minibatch (pairs within a batch only)."
         )
     return {"third_order": estimator != "biased"}
 
