@@ -6,7 +6,7 @@ import importlib.util
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from contextvars import copy_context
 from typing import TypeVar
@@ -46,10 +46,12 @@ def in_threads(work: Callable[[Iterator[Item]], Result], items: Sequence[Item], 
         with ThreadPoolExecutor(count) as pool:
             try:
                 futures = [pool.submit(copy_context().run, work, share(k)) for k in range(count)]
-                return [future.result() for future in futures]
+                for future in wait(futures, return_when=FIRST_EXCEPTION).done:
+                    future.result()
             except BaseException:
                 stopped.set()
                 raise
+            return [future.result() for future in futures]
 
 
 @contextmanager
