@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from simkit.comparison import compare, pairwise
+    from simkit.comparison import compare, explain, pairwise
     from simkit.errors import ConstantInputWarning, SimkitError
     from simkit.index import Index
     from simkit.inference import bootstrap, interval, jackknife, permutation_test
@@ -32,6 +32,7 @@ _HOME = {
     "SimkitError": "simkit.errors",
     "bootstrap": "simkit.inference",
     "compare": "simkit.comparison",
+    "explain": "simkit.comparison",
     "get_index": "simkit.registry",
     "get_kernel": "simkit.registry",
     "interval": "simkit.inference",
@@ -55,6 +56,7 @@ __all__ = [
     "SimkitError",
     "bootstrap",
     "compare",
+    "explain",
     "get_index",
     "get_kernel",
     "interval",

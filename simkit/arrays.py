@@ -120,6 +120,18 @@ def detach(x: Array) -> Array:
     return x
 
 
+def wants_gradients(x: Array) -> bool:
+    """Whether derivatives with respect to `x` may be asked for: PyTorch says so, JAX traces (`is_lazy`)."""
+    if not array_api_compat.is_torch_array(x):
+        return False
+    torch = sys.modules["torch"]
+    return bool(x.requires_grad) or torch._C._functorch.is_functorch_wrapped_tensor(x) or _is_dual(x, torch)
+
+
+def _is_dual(x: Array, torch: Any) -> bool:
+    return torch.autograd.forward_ad.unpack_dual(x).tangent is not None if torch.is_grad_enabled() else False
+
+
 def unwritable(x: Array) -> Array:
     """The values of `x` in an array through which `x` cannot be written into: a read-only view, or else a copy."""
     if array_api_compat.is_numpy_array(x):
@@ -435,7 +447,7 @@ def _flatten_maps(x: Array, name: str, rule: str | None, channels: str | None, x
 
 
 def as_examples(x: Array, name: str = "X", *, min_examples: int = 2, check_finite: bool = True) -> Array:
-    """Check the values of a matrix from `as_matrix`: enough examples, finite, not constant.
+    """Check the values of a matrix from `as_matrix`: enough examples, finite.
 
     Parameters
     ----------
@@ -457,11 +469,6 @@ def as_examples(x: Array, name: str = "X", *, min_examples: int = 2, check_finit
     ------
     InvalidArrayError
         Too few examples, or values that are not finite: how many, and where the first is.
-
-    Warns
-    -----
-    ConstantInputWarning
-        All examples are the same, so every similarity to it is undefined; the score will be nan.
     """
     n = x.shape[0]
     if n < min_examples:
@@ -473,8 +480,6 @@ def as_examples(x: Array, name: str = "X", *, min_examples: int = 2, check_finit
         return x
     if check_finite:
         check_values(x, name)
-    if bool(is_constant(x[:2, :])) and bool(is_constant(x)):
-        warn_caller(f"{name} is constant: all {n} examples are the same, so its similarity to anything is undefined (nan).")
     return x
 
 
@@ -536,7 +541,7 @@ def nan_if_constant(score: Array, x: Array, y: Array) -> Array:
 
 def is_constant(x: Array) -> Array:
     """Whether all examples are the same, as a 0-d boolean array."""
-    return namespace_of(x).all(x == x[:1, :])
+    return namespace_of(x).all(x == x[: min(1, x.shape[0]), :])
 
 
 def warn_caller(message: str, category: type[Warning] = ConstantInputWarning) -> None:

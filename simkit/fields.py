@@ -100,6 +100,10 @@ class Fields:
         """True or false."""
         return bool(self._taken_as(name, "b", ()))
 
+    def flags(self, name: str, *, length: int | None = None) -> tuple[bool, ...]:
+        """True or false, several times."""
+        return tuple(map(bool, self._taken_as(name, "b", (length,))))
+
     def whole(self, name: str) -> int:
         """An integer, at least 0."""
         return self._not_negative(name, (int(self._taken_as(name, "iu", ())),))[0]

@@ -7,25 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
-from simkit.arrays import (
-    Array,
-    Channels,
-    Maps,
-    as_pair,
-    is_dask,
-    is_lazy,
-    is_undefined,
-    namespace_of,
-    nan_if_constant,
-    rounding_of,
-    undefined_score,
-)
-from simkit.feasibility import check_comparison_fits
-from simkit.guard import guard, in_library
+from simkit.arrays import Array, namespace_of
+from simkit.guard import guard
 from simkit.properties import Facts
 from simkit.representation import Representation
 from simkit.spec import Specified
-from simkit.undefined import in_silence, out_of_range, warn_if_not_finite
+from simkit.statistics.hsic_sums import HSICSums, KernelEstimator
 
 __all__ = ["Index"]
 
@@ -102,6 +89,23 @@ class Index(Specified, ABC, Generic[State]):
         xp = namespace_of(lines[0][0])
         return xp.stack([xp.stack(line) for line in lines])
 
+    # --- what an index of HSIC sums does besides ----------------------------------------------------------------------
+
+    @property
+    def kernel_estimator(self) -> KernelEstimator | None:
+        """The kernel and the estimator of an index of HSIC sums; None for every other."""
+        return None
+
+    def from_sums(self, xy: HSICSums, xx: HSICSums, yy: HSICSums) -> Array:
+        """The score from the three sums of each of the three pairs; elementwise where they are arrays.
+
+        Raises
+        ------
+        NotImplementedError
+            The index declares HSIC sums, and does not say what to do with them.
+        """
+        raise NotImplementedError(f"{type(self).__name__} is no function of HSIC sums.")
+
     def rescaled(self, score: Array, scale: Array) -> Array:
         """The score if Gram matrices K and L were larger by the squares of factors whose product is `scale`; any shape.
 
@@ -118,47 +122,12 @@ class Index(Specified, ABC, Generic[State]):
         *,
         check_finite: bool = True,
         flatten: bool = False,
-        maps: Maps | None = None,
-        channels: Channels | None = None,
         ids: Any = None,
     ) -> Array:
         """Similarity of two representations of the same examples: ``score(prepare(X), prepare(Y))``.
 
         The parameters, the returned value and the errors are those of `simkit.compare`.
         """
-        x, y = as_pair(
-            X,
-            Y,
-            min_examples=self.facts.min_examples,
-            check_finite=check_finite,
-            flatten=flatten,
-            maps=maps,
-            channels=channels,
-            ids=ids,
-        )
-        rounding = (rounding_of(X), rounding_of(Y))
-        if is_dask(x):
-            from simkit.scale import dask
+        from simkit.comparison import compare
 
-            return dask.compare(self, x, y, rounding=rounding, check_finite=check_finite)
-        check_comparison_fits(self, [x], [y])
-        if is_undefined(x, checked=check_finite) or is_undefined(y, checked=check_finite):
-            return self.finish(undefined_score(x, y), x, y)
-        xp = namespace_of(x, y)
-        width = x.shape[1] + y.shape[1]
-        with in_silence(x):
-            state_x, state_y = (
-                self.prepare(Representation(z, width, name, rounding=eps, xp=xp))
-                for z, name, eps in zip((x, y), "XY", rounding, strict=True)
-            )
-            score = in_library(self, self.score(state_x, state_y), x)
-            score = self.finish(nan_if_constant(score, x, y), x, y)
-        if not is_lazy(score) and not bool(xp.isfinite(score)):
-            warn_if_not_finite(self, score, "X", "Y", extreme=out_of_range([("X", x), ("Y", y)]))
-        return score
-
-    @staticmethod
-    def finish(score: Array, x: Array, y: Array) -> Array:
-        """The score as a 0-d array in the common precision of the two representations."""
-        xp = namespace_of(x, y)
-        return xp.astype(score, xp.result_type(x.dtype, y.dtype), copy=False)
+        return compare(X, Y, self, check_finite=check_finite, flatten=flatten, ids=ids)

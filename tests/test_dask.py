@@ -174,7 +174,7 @@ def test_any_chunks(index, x_rows, y_rows, x_columns, y_columns, seed):
 @pytest.fixture
 def small_tiles(monkeypatch):
     """Tiles of 16 examples, cut into parts of 7, so that 60 examples are many."""
-    monkeypatch.setattr(lazily, "_SMALL", 10)
+    monkeypatch.setattr("simkit.planner._SMALL", 10)
     monkeypatch.setattr(kernels, "_ROWS", 16)
     monkeypatch.setattr(kernels, "_SIDE", 7)
     monkeypatch.setattr(kernels, "SIDE", 7)

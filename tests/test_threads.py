@@ -14,6 +14,7 @@ from data import pair
 import simkit
 from simkit import threads
 from simkit.scale import blocks
+from simkit.statistics.values import ValueCheck
 from simkit.threads import in_threads
 
 HERE = np.zeros(1)
@@ -103,7 +104,8 @@ def test_scores_do_not_depend_on_threads(two, spec, monkeypatch):
 def test_progress_is_told_twice_for_each_layer(two, n, monkeypatch):
     monkeypatch.setattr(blocks, "_SIDE", 16)
     layers, steps = dict(zip("xyz", (*pair(n, 9, 7), pair(n, 5, 4)[0]), strict=True)), []
-    sums = blocks.kernel_sums(simkit.get_kernel("rbf"), layers, advance=lambda: steps.append(1))
+    values, _ = ValueCheck.of(layers)
+    sums = blocks.kernel_sums(simkit.get_kernel("rbf"), layers, values, advance=lambda: steps.append(1))
     assert len(steps) == 6
     assert (sums.names, sums.n) == (("x", "y", "z"), n)
     found = sums.scores(simkit.get_index("cka(kernel=rbf)"), ["z", "x"], ["y"])

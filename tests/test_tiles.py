@@ -17,12 +17,12 @@ import simkit
 from simkit.errors import ConstantInputWarning, InvalidArrayError, NeedsAllExamplesError, SpecError
 from simkit.kernels import RBF
 from simkit.scale import blocks
-from simkit.scale.blocks import score_tiles
 from simkit.statistics import kernel_sums
 from simkit.statistics import median_distance as median_module
 from simkit.statistics.hsic_sums import estimate
 from simkit.statistics.kernel_sums import BlockSums, FittedKernel, KernelSums, block_pairs, few_of, sums_over
 from simkit.statistics.median_distance import Counts, Search, counts_over, fitted, median_distance
+from simkit.statistics.values import ValueCheck
 
 SPECS = [
     "cka(kernel=rbf(fraction=0.4))",
@@ -42,6 +42,11 @@ def small_blocks(monkeypatch):
     monkeypatch.setattr(blocks, "_SIDE", 7)
     monkeypatch.setattr(median_module, "SIDE", 7)
     monkeypatch.setattr(kernel_sums, "_SHORT", 20)
+
+
+def score_tiles(index, data, rows, columns):
+    sides = ({name: data[name] for name in names} for names in (rows, columns))
+    return simkit.pairwise(*sides, index, tiles="exact").values
 
 
 def layers(n=40):
@@ -101,7 +106,9 @@ def test_tiles_of_any_blocks_merge_in_any_order(cuts, order):
     order.shuffle(found)
     half = len(found) // 2  # a tree of merges
     merged = BlockSums.merged([BlockSums.merged(part) for part in (found[:half], found[half:]) if part])
-    sums = KernelSums.of("xy", merged, [np.asarray(1.0)] * 2, [0.0] * 2)
+    sums = KernelSums.finished(
+        ValueCheck.of(dict(zip("xy", data, strict=True)))[0], ("x", "y"), merged, [np.asarray(1.0)] * 2, [0.0] * 2
+    )
     K, L = (
         definitions.rbf(x, sigma=k.sigma) - g[:, None] - g[None, :] for x, k, g in zip(data, kernels, offsets, strict=True)
     )

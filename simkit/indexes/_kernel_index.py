@@ -9,11 +9,20 @@ from dataclasses import dataclass, field
 from simkit.arrays import Array
 from simkit.index import Index
 from simkit.kernel import Kernel
-from simkit.kernels.linear import Linear, is_linear
+from simkit.kernels.linear import Linear
 from simkit.registry import get_kernel
 from simkit.representation import Representation
 from simkit.spec import check_choice
-from simkit.statistics.hsic_sums import ESTIMATORS, Estimator, HSICSums, Prepared, all_sums, gather, own_sums
+from simkit.statistics.hsic_sums import (
+    ESTIMATORS,
+    Estimator,
+    HSICSums,
+    KernelEstimator,
+    Prepared,
+    all_sums,
+    gather,
+    own_sums,
+)
 from simkit.statistics.leave_one_out import without_each
 from simkit.statistics.weighted_sums import weighted_sums
 
@@ -40,16 +49,18 @@ class KernelIndex(Index[Prepared]):
         check_choice(self.name, "estimator", self.estimator, ESTIMATORS)
 
     @property
+    def kernel_estimator(self) -> KernelEstimator:
+        """The kernel and the estimator of the HSICs."""
+        return KernelEstimator(self.kernel, self.estimator)
+
+    @property
     def min_examples(self) -> int:
         """Two for the biased estimator; the other two divide by n - 3."""
         return 2 if self.estimator == "biased" else 4
 
     def bytes_needed(self, n: int, rows: Sequence[int], columns: Sequence[int] | None, itemsize: int) -> int:
-        """One Gram matrix for each layer and two more while they are made, or features if these are smaller."""
-        widths = [*rows, *(columns or ())]
-        if is_linear(self.kernel) and n >= sum(widths):
-            return n * sum(widths) * itemsize
-        return (len(widths) + 2) * n * n * itemsize
+        """One Gram matrix for each layer and two more while they are made; where these are not made, the planner knows."""
+        return (len(rows) + len(columns or ()) + 2) * n * n * itemsize
 
     def prepare(self, representation: Representation) -> Prepared:
         """The Gram matrix, or the features where the kernel is linear and they are smaller."""

@@ -120,7 +120,7 @@ def noise_ceiling(
     xp, n = namespace_of(checked[first]), checked[first].shape[0]
     width = 2 * sum(x.shape[1] for x in checked.values())
     representations = [
-        Representation(x, width, name, rounding=rounding_of(named[name]), xp=xp) for name, x in checked.items()
+        Representation(x, name=name, tall=n >= width, rounding=rounding_of(named[name]), xp=xp) for name, x in checked.items()
     ]
     states = [chosen.prepare(layer) for layer in representations]
     if hasattr(chosen, "pool"):
@@ -130,7 +130,7 @@ def noise_ceiling(
         parts = [_scaled(layer) for layer in representations]
 
         def pool(some: list[Array]) -> Any:
-            return chosen.prepare(Representation(xp.concat(some, axis=1), width, "the pool", xp=xp))
+            return chosen.prepare(Representation(xp.concat(some, axis=1), name="the pool", tall=n >= width, xp=xp))
 
         together, others = pool(parts), [pool(parts[:i] + parts[i + 1 :]) for i in range(len(parts))]
     upper = on_host([in_library(chosen, chosen.score(state, together), checked[first]) for state in states], xp)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,10 +24,12 @@ from simkit.arrays import (
     to_numpy,
 )
 from simkit.errors import InvalidArrayError, NeedsAllExamplesError
-from simkit.feasibility import check_comparison_fits
+from simkit.feasibility import check_fits
 from simkit.guard import in_library
 from simkit.index import Index
 from simkit.linalg import widen
+from simkit.memory import available_to
+from simkit.planner import Question, plan
 from simkit.registry import get_index
 from simkit.representation import Representation
 from simkit.spec import check_whole
@@ -54,8 +57,9 @@ class Pair:
 
     def prepared(self, layer: Array, name: str) -> Any:
         """The state of one layer."""
-        width, eps = self.x.shape[1] + self.y.shape[1], self.rounding["XY".index(name)]
-        return self.index.prepare(Representation(layer, width, name, rounding=eps, xp=self.xp))
+        eps = self.rounding["XY".index(name)]
+        tall = self.n >= self.x.shape[1] + self.y.shape[1]
+        return self.index.prepare(Representation(layer, name=name, tall=tall, rounding=eps, xp=self.xp))
 
     def order(self, rows: np.ndarray) -> Array:
         """Numbers of rows as an array of the layers' library, on their device."""
@@ -102,7 +106,8 @@ def pair_of(
     for layer, name in ((x, "X"), (y, "Y")):
         check_here(layer, name)
         check_varies(layer, name)
-    check_comparison_fits(chosen, [x], [y])
+    question = Question(chosen, "memory", x.shape[0], (x.shape[1],), (y.shape[1],), x.dtype.itemsize, whole=True)
+    check_fits(question, plan(question), partial(available_to, x))
     return Pair(chosen, detach(x), detach(y), namespace_of(x, y), (rounding_of(X), rounding_of(Y)))
 
 

@@ -9,25 +9,23 @@ Kernels are called from several threads, as they are by Dask.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from threading import Lock
-from typing import Any
 
-from simkit.arrays import Array, detach, is_constant, namespace_of
-from simkit.errors import NeedsAllExamplesError
-from simkit.index import Index
+from simkit.arrays import Array, detach, namespace_of
 from simkit.kernel import Kernel
 from simkit.kernels.linear import is_linear
 from simkit.linalg import robust_origin, total, vecdot, widen
 from simkit.representation import Representation
+from simkit.scoring import in_silence
 from simkit.statistics.hsic_sums import are_many, features_for
 from simkit.statistics.kernel_sums import BlockSums, FittedKernel, KernelSums, block_pairs, few_of, sums_over
 from simkit.statistics.median_distance import Bandwidth, fitted
 from simkit.statistics.resolution import warn_if_kernel_unresolved
+from simkit.statistics.values import ValueCheck
 from simkit.threads import in_threads
-from simkit.undefined import in_silence, out_of_range, warn_if_not_finite
 
-__all__ = ["kernel_sums", "score_tiles"]
+__all__ = ["kernel_sums"]
 
 _SIDE = 384
 
@@ -35,6 +33,7 @@ _SIDE = 384
 def kernel_sums(
     kernel: Kernel,
     layers: Mapping[str, Array],
+    values: ValueCheck,
     *,
     bandwidth: Bandwidth = "exact",
     seed: int = 0,
@@ -47,14 +46,15 @@ def kernel_sums(
     kernel : Kernel
         Fitted to each layer anew.
     layers : mapping of names to arrays, shapes (n, p_l)
-        Checked matrices of one framework; warnings call them by their names. The sums of one that is constant or not finite
-        mean nothing and do not touch those of the others.
+        Matrices of one framework; warnings call them by their names. Those that are constant or not finite are left out.
+    values : ValueCheck
+        What is known of them.
     bandwidth : {"exact", "sample"}
         How the median distance is found: see `simkit.statistics.median_distance`.
     seed : int
         Of the sample.
     advance : callable
-        Called twice for each layer as the work proceeds, perhaps from another thread.
+        Called twice for each layer that is not left out, as the work proceeds, perhaps from another thread.
 
     Raises
     ------
@@ -67,13 +67,15 @@ def kernel_sums(
         The precision of a layer does not resolve the values of its kernel.
     """
     features, scales, offsets, own = [], [], [], []
+    defined = {name: x for name, x in layers.items() if name not in values.undefined}
     first = next(iter(layers.values()))
+    if not defined:
+        return KernelSums.empty(values)
     with in_silence(first):
-        for name, values in layers.items():
-            x, unit = _features(kernel, Representation(detach(values), name=name))
+        for name, given in defined.items():
+            x, unit = _features(kernel, Representation(detach(given), name=name))
             few, fit = few_of(x), fitted(kernel, x, bandwidth=bandwidth, seed=seed)
-            if not bool(is_constant(values)):
-                warn_if_kernel_unresolved(fit, few, name, namespace_of(x))
+            warn_if_kernel_unresolved(fit, few, name, namespace_of(x))
             own.append(FittedKernel.of(fit, few))
             features.append(x)
             scales.append(unit * own[-1].scale)
@@ -81,7 +83,7 @@ def kernel_sums(
             advance()
         functions = [each.function for each in own]
         blocks = block_pairs(first.shape[0], None, _SIDE)
-        done = _Steps(len(blocks), len(layers), advance)
+        done = _Steps(len(blocks), len(defined), advance)
 
         def work(share: Iterator[tuple[slice, slice]]) -> BlockSums:
             return sums_over(told(share), features, None, functions, (offsets, offsets))
@@ -92,7 +94,7 @@ def kernel_sums(
                 done()
 
         sums = BlockSums.merged(in_threads(work, blocks, first))
-        return KernelSums.of(layers, sums, scales, [each.noise for each in own])
+        return KernelSums.finished(values, tuple(defined), sums, scales, [each.noise for each in own])
 
 
 def _features(kernel: Kernel, layer: Representation) -> tuple[Array, Array]:
@@ -104,60 +106,6 @@ def _features(kernel: Kernel, layer: Representation) -> tuple[Array, Array]:
             x = x - robust_origin(x, xp)
         return x, total(layer.scale, xp)
     return features_for(kernel, layer), xp.ones_like(total(layer.scale, xp))
-
-
-def score_tiles(
-    index: Index[Any],
-    layers: Mapping[str, Array],
-    rows: Sequence[str],
-    columns: Sequence[str],
-    *,
-    bandwidth: Bandwidth = "exact",
-    seed: int = 0,
-) -> Array:
-    """Scores of all pairs of layers in memory, in O(n) memory besides, for an index of HSIC sums with any kernel.
-
-    No gradients: they would have to keep every tile.
-
-    Parameters
-    ----------
-    index : Index
-        One whose ``facts.statistic`` is "hsic sums".
-    layers : mapping of names to arrays, shapes (n, p_l)
-        Checked matrices of one framework.
-    rows, columns : sequence of str
-        Names of layers.
-    bandwidth : {"exact", "sample"}
-        How the median distance is found: see `median_distance`.
-    seed : int
-        Of the sample.
-
-    Returns
-    -------
-    array, shape (len(rows), len(columns))
-        In the namespace, on the device and in the common precision of the layers; nan where a layer is constant.
-
-    Raises
-    ------
-    NeedsAllExamplesError
-        The index is no function of HSIC sums.
-    """
-    if index.facts.statistic != "hsic sums":
-        raise NeedsAllExamplesError(f"{index} is not a function of HSIC sums, so it cannot be computed over tiles.")
-    names = list(dict.fromkeys((*rows, *columns)))
-    constant = {name: is_constant(layers[name]) for name in names}
-    chosen: Any = index
-    sums = kernel_sums(chosen.kernel, {name: layers[name] for name in names}, bandwidth=bandwidth, seed=seed)
-    with in_silence(layers[names[0]]):
-        values = sums.scores(chosen, rows, columns)
-        xp = namespace_of(values)
-        across, down = (xp.stack([constant[name] for name in side]) for side in (rows, columns))
-        values = xp.where(xp.logical_or(across[:, None], down[None, :]), float("nan"), values)
-        values = xp.astype(values, xp.result_type(*(layers[name].dtype for name in names)), copy=False)
-    if not bool(xp.all(xp.isfinite(values))):
-        flat = {name for name in names if bool(constant[name])}
-        warn_if_not_finite(index, values, rows, columns, constant=flat, extreme=out_of_range(layers.items()))
-    return values
 
 
 class _Steps:

@@ -36,13 +36,13 @@ from simkit.kernel import Kernel, declared_needs
 from simkit.kernels import Linear
 from simkit.linalg import powers_of_two, robust_origin, total, vecdot, widen
 from simkit.scale.cluster import Recipe
-from simkit.scale.sizes import tell_dask
+from simkit.scale.sizes import boxed, tell_dask
+from simkit.scoring import in_silence
 from simkit.statistics.hsic_sums import scale_of
 from simkit.statistics.kernel_sums import BlockSums, FittedKernel, KernelSums, block_pairs, sums_over
 from simkit.statistics.median_distance import PAIRS, SIDE, Counts, Search, counts_over, first_sample
 from simkit.statistics.resolution import resolves_distances, squared_lengths, warn_if_kernel_unresolved
-from simkit.statistics.survey import Survey, Surveyed, boxed
-from simkit.undefined import in_silence
+from simkit.statistics.values import ValueCheck
 
 __all__ = ["kernel_sums"]
 
@@ -62,14 +62,14 @@ class Summary:
 
     Attributes
     ----------
-    survey : Survey
+    values : ValueCheck
     sums, lows, highs : dict of str to array, shape (p,)
         Sums of the features in float64, and their extremes.
     few : dict of str to array, shape (k, p)
         A few examples at regular distances.
     """
 
-    survey: Survey
+    values: ValueCheck
     sums: dict[str, Array]
     lows: dict[str, Array]
     highs: dict[str, Array]
@@ -78,13 +78,13 @@ class Summary:
     def features(self, name: str, x: Array, kernel: Kernel) -> Array:
         """Features as the kernel takes them: see `simkit.statistics.hsic_sums.features_for`."""
         xp = namespace_of(x)
-        if not self.survey.finite[name]:
+        if self.values.nonfinite[self.values.position(name)]:
             return xp.zeros_like(x)
         if "translation" not in kernel.invariances:
             return widen(x, xp)
         scale = self._scale(name, xp) if "isotropic_scaling" in kernel.invariances else xp.ones_like(x[0, 0])
         if isinstance(kernel, Linear):
-            return xp.astype(widen(x, xp) - self.sums[name] / self.survey.n, x.dtype) / scale
+            return xp.astype(widen(x, xp) - self.sums[name] / self.values.n, x.dtype) / scale
         return x / scale - robust_origin(self.few[name] / scale, xp)
 
     def _scale(self, name: str, xp: Namespace) -> Array:
@@ -112,8 +112,8 @@ class Fit:
 tell_dask(Summary, Fit)
 
 
-def kernel_sums(kernel: Kernel, layers: Mapping[str, Array], *, check_finite: bool) -> Array:
-    """A lazy 0-d array of one object: the `KernelSums` of Dask matrices in their order, `Surveyed`."""
+def kernel_sums(kernel: Kernel, layers: Mapping[str, Array], *, rounding: Mapping[str, float], check_finite: bool) -> Array:
+    """A lazy 0-d array of one object: the `KernelSums` of Dask matrices in their order."""
     needs = declared_needs(kernel)
     n = next(iter(layers.values())).shape[0]
     bandwidth, seed = dask.config.get("simkit.bandwidth", "exact"), dask.config.get("simkit.seed", 0)
@@ -122,10 +122,11 @@ def kernel_sums(kernel: Kernel, layers: Mapping[str, Array], *, check_finite: bo
     step = max(_ROWS, -(-n // _CHUNKS))
     layers = {name: x.rechunk((step, x.shape[1])) for name, x in layers.items()}
     recipe, names = Recipe.of(kernel), tuple(layers)
-    token = tokenize(recipe, names, [x.name for x in layers.values()], bandwidth, seed, check_finite)
+    given = {name: rounding[name] for name in names}
+    token = tokenize(recipe, given, [x.name for x in layers.values()], bandwidth, seed, check_finite)
     starts = list(range(0, n, step))
     graph = _Graph(token)
-    summary, chunks, few = _prepared(graph, kernel, layers, starts, check_finite)
+    summary, chunks, few = _prepared(graph, kernel, layers, given, check_finite=check_finite)
     pairs = [(i, j) for i in range(len(starts)) for j in range(i, len(starts))]
     fitted: list[Any] = []
     if needs == "all examples":  # a task for each layer, which is brought together there and nowhere else
@@ -179,14 +180,16 @@ class _Graph:
 
 
 def _prepared(
-    graph: _Graph, kernel: Kernel, layers: Mapping[str, Array], starts: list[int], check_finite: bool
+    graph: _Graph, kernel: Kernel, layers: Mapping[str, Array], rounding: Mapping[str, float], *, check_finite: bool
 ) -> tuple[Key, list[Key], list[Key]]:
     """The summary, the chunks as the kernel takes them, and a few examples of each."""
     recipe, names = Recipe.of(kernel), tuple(layers)
-    gap = max(1, next(iter(layers.values())).shape[0] // _FEW)
+    first = next(iter(layers.values()))
+    gap, step = max(1, first.shape[0] // _FEW), first.chunks[0][0]
+    starts = list(range(0, first.shape[0], step))
     given = [[(x.name, i, 0) for x in layers.values()] for i in range(len(starts))]
     summaries = [
-        graph.put("summary", i, task=(_summary, names, chunk, start, gap, check_finite))
+        graph.put("summary", i, task=(_summary, rounding, chunk, start, gap, check_finite))
         for i, (chunk, start) in enumerate(zip(given, starts, strict=True))
     ]
     summary = graph.merged("summaries", _merged_summaries, summaries)
@@ -227,19 +230,19 @@ def _exact_median(graph: _Graph, chunks: list[Key], few: list[Key], sizes: Mappi
 # --- what the tasks do --------------------------------------------------------------------------------------------------
 
 
-def _summary(names: Sequence[str], chunks: Sequence[Array], start: int, gap: int, check_finite: bool) -> Summary:
-    layers = dict(zip(names, chunks, strict=True))
+def _summary(rounding: Mapping[str, float], chunks: Sequence[Array], start: int, gap: int, check_finite: bool) -> Summary:
+    layers = dict(zip(rounding, chunks, strict=True))
     if check_finite:
         for name, x in layers.items():
             check_values(x, name, start)
-    survey = Survey.of(layers)
+    values, _ = ValueCheck.of(layers, rounding=rounding)
     xp = namespace_of(*chunks)
     return Summary(
-        survey,
+        values,
         {name: total(x, xp, axis=0) for name, x in layers.items()},
         {name: xp.min(x, axis=0) for name, x in layers.items()},
         {name: xp.max(x, axis=0) for name, x in layers.items()},
-        dict(zip(names, _few(chunks, start, gap), strict=True)),
+        dict(zip(rounding, _few(chunks, start, gap), strict=True)),
     )
 
 
@@ -250,9 +253,9 @@ def _merged_summaries(parts: Sequence[Summary]) -> Summary:
     def over(what: str, function: Any) -> dict[str, Array]:
         return {name: function(xp.stack([getattr(part, what)[name] for part in parts]), axis=0) for name in first.sums}
 
-    survey = Survey.merged([part.survey for part in parts])
+    values = ValueCheck.merged([part.values for part in parts])
     few = {name: xp.concat([part.few[name] for part in parts]) for name in first.few}
-    return Summary(survey, over("sums", xp.sum), over("lows", xp.min), over("highs", xp.max), few)
+    return Summary(values, over("sums", xp.sum), over("lows", xp.min), over("highs", xp.max), few)
 
 
 def _features(recipe: Recipe, names: Sequence[str], chunk: Sequence[Array], summary: Summary) -> list[Array]:
@@ -304,7 +307,7 @@ def _fit(kernels: Sequence[Recipe], summary: Summary, few: Sequence[list[Array]]
     with in_silence(together[0]):
         for recipe, name, x in zip(kernels, summary.sums, together, strict=True):
             kernel = recipe.make()
-            if name not in summary.survey.undefined:
+            if name not in summary.values.undefined:
                 warn_if_kernel_unresolved(kernel, x, name, xp)
             scales.append(scale_of(kernel(x, x), xp))
     return Fit(tuple(kernels), together, tuple(scales))
@@ -326,7 +329,7 @@ def _tile(fit: Fit, above: Sequence[Any], beside: Sequence[Any], on_diagonal: bo
 def _finished(summary: Summary, fit: Fit, sums: BlockSums) -> np.ndarray:
     with in_silence(fit.few[0]):
         noise = [kernel.noise for kernel in fit.fitted]
-    return boxed(Surveyed(summary.survey, KernelSums.of(summary.sums, sums, fit.scales, noise)), ())
+    return boxed(KernelSums.finished(summary.values, summary.values.names, sums, fit.scales, noise), ())
 
 
 # --- the median distance ------------------------------------------------------------------------------------------------

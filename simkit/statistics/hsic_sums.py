@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, get_args
 
 from simkit.arrays import Array, Namespace, constant_of, is_lazy, warn_caller
 from simkit.caching import cached_property
@@ -40,12 +40,16 @@ from simkit.linalg import (
 from simkit.representation import Representation
 from simkit.statistics.resolution import resolving_distances, warn_if_kernel_unresolved
 
+if TYPE_CHECKING:
+    from simkit.index import Index
+
 __all__ = [
     "ESTIMATORS",
     "Estimator",
     "Features",
     "Gram",
     "HSICSums",
+    "KernelEstimator",
     "Prepared",
     "Scaled",
     "all_sums",
@@ -53,6 +57,7 @@ __all__ = [
     "estimate",
     "features_for",
     "gather",
+    "kernel_estimator_of",
     "own_sums",
     "scale_of",
     "warn_if_lost",
@@ -67,6 +72,13 @@ _BLOCK = 2**16
 ESTIMATORS: tuple[Estimator, ...] = get_args(Estimator)
 
 
+class KernelEstimator(NamedTuple):
+    """What an index of HSIC sums is made of."""
+
+    kernel: Kernel
+    estimator: Estimator
+
+
 class HSICSums(NamedTuple):
     """The three sums of a pair of Gram matrices, in the accumulation precision, and the number of examples.
 
@@ -77,6 +89,20 @@ class HSICSums(NamedTuple):
     rows: Array
     totals: Array
     n: int | Array
+
+
+def kernel_estimator_of(index: Index[Any]) -> KernelEstimator:
+    """The kernel and the estimator of an index of HSIC sums.
+
+    Raises
+    ------
+    NeedsAllExamplesError
+        It is none.
+    """
+    found = index.kernel_estimator
+    if found is None:
+        raise NeedsAllExamplesError(f"{index} is not a function of HSIC sums, so it cannot be computed from them.")
+    return found
 
 
 def estimate(s: HSICSums, estimator: Estimator) -> Array:
@@ -165,7 +191,7 @@ Prepared: TypeAlias = Any  # Gram | Features: both sides of a pair are of one fo
 def gather(layer: Representation, kernel: Kernel, estimator: Estimator) -> Prepared:
     """Prepare one layer for `sums`: features for the linear kernel where that is cheaper, else the Gram matrix.
 
-    The two forms cost n p1 p2 and n^2 (p1 + p2) multiplications; they cross where n is the sum of all widths.
+    Which form is cheaper, the layer knows (`Representation.tall`).
     """
     if layer.is_centred and not (is_linear(kernel) and estimator == "biased"):
         raise NeedsAllExamplesError(
@@ -173,7 +199,7 @@ def gather(layer: Representation, kernel: Kernel, estimator: Estimator) -> Prepa
         )
     if is_linear(kernel):
         scale = total(layer.scale, layer.xp)
-        if layer.is_centred or layer.n >= layer.joint_width:
+        if layer.is_centred or layer.tall:
             return _in_features(layer, estimator, scale)
         x = layer.unit
         if estimator in ("unbiased", "minibatch"):  # which see no offset; a mean may lie far from all examples

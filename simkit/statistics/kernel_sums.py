@@ -15,14 +15,23 @@ Who computes which blocks where is the producer's business: `simkit.scale.blocks
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
 
 from simkit.arrays import Array, Namespace, constant_of, namespace_of, placement
+from simkit.errors import NeedsAllExamplesError
+from simkit.fields import Fields
 from simkit.kernel import Kernel
-from simkit.linalg import total, widen, without_diagonal
-from simkit.statistics.hsic_sums import Estimator, HSICSums, Scaled, scale_of
+from simkit.linalg import is_ordinary, total, widen, without_diagonal
+from simkit.statistics.hsic_sums import Estimator, HSICSums, Scaled, kernel_estimator_of, scale_of
+from simkit.statistics.statistic import Statistic
+from simkit.statistics.values import ValueCheck
+
+if TYPE_CHECKING:
+    from simkit.index import Index
 
 __all__ = ["BlockSums", "FittedKernel", "KernelSums", "block_pairs", "cuts", "few_of", "sums_over"]
 
@@ -30,20 +39,10 @@ _SHORT = 2**16  # entries that are summed in float32 before their sum is added i
 _FEW, _FEWER = 256, 32  # examples that tell of kernel values, and that an offset is found from
 _ROWS = 4096
 _FLAT = 16  # roundings of the largest entry
-
-
-class OfSums(Protocol):
-    """An index that is a function of HSIC sums, as `simkit.indexes` has them."""
-
-    @property
-    def estimator(self) -> Estimator:
-        """Of HSIC."""
-
-    def from_sums(self, xy: HSICSums, xx: HSICSums, yy: HSICSums) -> Array:
-        """The scores."""
-
-    def rescaled(self, score: Array, scale: Array) -> Array:
-        """The scores of Gram matrices that were divided by squares of factors whose product is `scale`."""
+_ALL_PAIRS = (
+    "Kernel sums are over all pairs of examples, also those of different batches, so they are neither made of a batch nor "
+    "merged. Use compare(..., tiles='exact') or Dask arrays."
+)
 
 
 # --- one layer ------------------------------------------------------------------------------------------------------------
@@ -227,45 +226,94 @@ def _products(flat: Sequence[Array], xp: Namespace) -> Array:
 
 
 @dataclass(frozen=True, eq=False)
-class KernelSums:
-    """What all estimators of HSIC need of the Gram matrices of L layers, each less its offsets.
+class KernelSums(Statistic):
+    """What all estimators of HSIC need of the Gram matrices of L layers that are defined, each less its offsets.
+
+    Those of all examples are not the sums of those of some, since the examples of both parts must meet. So they are neither
+    made of a batch nor merged; `BlockSums` are.
 
     Attributes
     ----------
-    names : tuple of str
-        Of the layers.
+    defined : tuple of str
+        The names of the layers that the arrays are about.
+    noise : tuple of L floats
+        `FittedKernel.noise` of each.
     inner : array, shape (L, L)
         <K, L> without the diagonals.
     rows, diagonal : array, shape (L, n)
         Row sums without the diagonal; and the diagonal.
     scales : array, shape (L,)
         The Gram matrices are the squares of these times as large.
-    noise : tuple of L floats
-        `FittedKernel.noise` of each.
     """
 
-    names: tuple[str, ...]
+    defined: tuple[str, ...]
+    noise: tuple[float, ...]
     inner: Array
     rows: Array
     diagonal: Array
     scales: Array
-    noise: tuple[float, ...]
+
+    arrays_named: ClassVar[tuple[str, ...]] = ("inner", "rows", "diagonal", "scales")
 
     @classmethod
-    def of(cls, names: Iterable[str], blocks: BlockSums, scales: Sequence[Array], noise: Iterable[float]) -> KernelSums:
+    def finished(
+        cls, values: ValueCheck, defined: tuple[str, ...], blocks: BlockSums, scales: Sequence[Array], noise: Iterable[float]
+    ) -> KernelSums:
         """From the sums over all blocks."""
         xp = namespace_of(blocks.inner)
         rows, diagonal = (xp.concat([part[a] for a in sorted(part)], axis=1) for part in (blocks.rows, blocks.diagonal))
-        return cls(tuple(names), blocks.inner, rows, diagonal, xp.stack(list(scales)), tuple(noise))
+        return cls(values, defined, tuple(noise), blocks.inner, rows, diagonal, xp.stack(list(scales)))
 
-    @property
-    def n(self) -> int:
-        """The number of examples."""
-        return self.rows.shape[1]
+    @classmethod
+    def empty(cls, values: ValueCheck) -> KernelSums:
+        """Of no layer that is defined."""
+        nothing = widen(values.first[0][0, :0], namespace_of(values.first[0]))
+        return cls(values, (), (), nothing[:, None], nothing[:, None], nothing[:, None], nothing)
 
-    def scores(self, index: OfSums, rows: Sequence[str], columns: Sequence[str]) -> Array:
+    @classmethod
+    def of(cls, layers: Mapping[str, Array], values: ValueCheck, **options: Any) -> Self:
+        """Not from a batch: `simkit.scale.blocks` and `simkit.scale.kernels` make them.
+
+        Raises
+        ------
+        NeedsAllExamplesError
+        """
+        raise NeedsAllExamplesError(_ALL_PAIRS)
+
+    @classmethod
+    def merged(cls, parts: Sequence[Self], *, reuse: bool = False) -> Self:
+        """A single part is itself.
+
+        Raises
+        ------
+        NeedsAllExamplesError
+            There are several.
+        """
+        if len(parts) == 1:
+            return parts[0]
+        raise NeedsAllExamplesError(_ALL_PAIRS)
+
+    def out_of_range(self, dtype: Any) -> Collection[str]:
+        """The layers with values so large, or so small, that products of them leave the range of `dtype`."""
+        xp = namespace_of(self.scales)
+        ordinary = is_ordinary(xp.astype(self.scales, dtype), xp)
+        return [name for k, name in enumerate(self.defined) if not bool(ordinary[k])]
+
+    def about(self) -> dict[str, np.ndarray]:
+        """The names of the layers that are defined, and their noise."""
+        return {"defined": np.asarray(self.defined, dtype=str), "noise": np.asarray(self.noise, dtype=float)}
+
+    @classmethod
+    def _read(cls, fields: Fields, values: ValueCheck) -> Self:
+        defined = fields.texts("defined", distinct=True)
+        count = len(defined)
+        shapes = {"inner": (count, count), "rows": (count, values.n), "diagonal": (count, values.n), "scales": (count,)}
+        noise = tuple(float(eps) for eps in fields.reals("noise", (count,)))
+        return cls(values, defined, noise, **{name: fields.reals(name, shape) for name, shape in shapes.items()})
+
+    def scores(self, index: Index[Any], rows: Sequence[str], columns: Sequence[str]) -> Array:
         """Scores of layers by name, shape (rows, columns), in the accumulation precision, for an index of HSIC sums."""
-        score = index.from_sums(*self.sums(rows, columns, index.estimator))
+        score = index.from_sums(*self.sums(rows, columns, kernel_estimator_of(index).estimator))
         xp = namespace_of(self.inner)
         across, down = (xp.take(self.scales, self._places(side), axis=0) for side in (rows, columns))
         return index.rescaled(score, across[:, None] * down[None, :])
@@ -298,5 +346,5 @@ class KernelSums:
         )
 
     def _places(self, names: Sequence[str]) -> Array:
-        where = {name: k for k, name in enumerate(self.names)}
+        where = {name: k for k, name in enumerate(self.defined)}
         return namespace_of(self.inner).asarray([where[name] for name in names], **placement(self.inner))
