@@ -98,9 +98,9 @@ def by_definition(gram, *layers):
 def dask_tiles(monkeypatch):
     """Dask arrays of which even 60 examples are cut into blocks of 17."""
     da = pytest.importorskip("dask.array")
-    from simkit.scale import dask, kernels
+    from simkit.scale import kernels
 
-    monkeypatch.setattr(dask, "_SMALL", 10)
+    monkeypatch.setattr("simkit.planner._SMALL", 10)
     monkeypatch.setattr(kernels, "_ROWS", 17)
     return lambda x: da.from_array(x, chunks=(20, -1))
 
