@@ -294,3 +294,34 @@ def test_tiles_are_for_kernels_in_memory():
     da = pytest.importorskip("dask.array")
     with pytest.raises(InvalidArrayError, match="tile by tile anyway"):
         simkit.compare(da.from_array(data["x"]), da.from_array(data["y"]), "cka(kernel=rbf)", tiles="exact")
+
+
+# --- as a statistic -------------------------------------------------------------------------------------------------------
+
+
+def sums_of(data, spec="rbf"):
+    return blocks.kernel_sums(simkit.get_kernel(spec), data, ValueCheck.of(data)[0])
+
+
+def test_kernel_sums_are_written_to_plain_arrays_and_read_again():
+    data = layers() | {"flat": np.ones((40, 2))}
+    sums, index = sums_of(data), simkit.get_index("cka(kernel=rbf, estimator=unbiased)")
+    assert (sums.names, sums.defined) == (("x", "y", "z", "flat"), ("x", "y", "z"))
+    expected = sums.scores(index, ["x", "z"], ["y"])
+    for other in (KernelSums.from_arrays(sums.to_arrays()), sums.without_arrays().with_arrays(sums.arrays, data["x"])):
+        np.testing.assert_array_equal(other.scores(index, ["x", "z"], ["y"]), expected)
+    assert sums_of({"flat": data["flat"]}).defined == ()
+
+
+def test_kernel_sums_of_all_examples_are_not_those_of_batches():
+    sums = sums_of(layers())
+    assert KernelSums.merged([sums]) is sums
+    with pytest.raises(NeedsAllExamplesError, match="tiles='exact'"):
+        KernelSums.merged([sums, sums])
+    with pytest.raises(NeedsAllExamplesError, match="tiles='exact'"):
+        KernelSums.of(layers(), sums.values)
+
+
+def test_layers_out_of_range_are_named():
+    data = layers()
+    assert sums_of(data | {"x": data["x"] * 1e30}, "linear").out_of_range(np.float32) == ["x"]
