@@ -39,7 +39,7 @@ from simkit.statistics.values import ValueCheck
 
 if TYPE_CHECKING:
     from simkit.index import Index
-    from simkit.statistics.tiles import Bandwidth
+    from simkit.statistics.median_distance import Bandwidth
 
 __all__ = ["compare", "explain", "pairwise"]
 
@@ -315,4 +315,5 @@ def _statistic(
     if chosen.statistic is not KernelSums:
         return Layers(values, layers, advance=advance, **chosen.options)
     with in_silence(values.first[0]):
-        return blocks.kernel_sums(kernel_estimator_of(index).kernel, layers, values, bandwidth=bandwidth)
+        kernel = kernel_estimator_of(index).kernel
+        return blocks.kernel_sums(kernel, layers, values, bandwidth=bandwidth, advance=advance)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
 from simkit.arrays import Array, namespace_of
+from simkit.comparison import compare
 from simkit.guard import guard
 from simkit.properties import Facts
 from simkit.representation import Representation
@@ -194,6 +195,4 @@ class Index(Specified, ABC, Generic[State]):
 
         The parameters, the returned value and the errors are those of `simkit.compare`.
         """
-        from simkit.comparison import compare
-
         return compare(X, Y, self, check_finite=check_finite, flatten=flatten, ids=ids)

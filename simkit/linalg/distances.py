@@ -43,7 +43,8 @@ def squared_distances(a: Array, b: Array, xp: Namespace, unit: Array | float | N
         scale = xp.clip(
             (constant_of(1.0, squares, xp) if scale is None else scale) / unit, max=float(xp.finfo(squares.dtype).max) ** 0.5
         )
-        return squares * (factor * scale * scale)
+        squares *= factor * scale * scale
+        return squares
     if scale is None:
         return squares if factor == 1 else squares * factor
     return squares * factor * scale * scale
@@ -74,5 +75,14 @@ def _scaled_squares(a: Array, b: Array, xp: Namespace) -> tuple[Array, Array | N
 
 def _expanded(a: Array, b: Array, aa: Array, bb: Array, xp: Namespace) -> Array:
     """|a|^2 + |b|^2 - 2ab, not below zero."""
-    squares = xp.clip(aa[:, None] + bb[None, :] - 2 * (a @ b.mT), min=0.0)
+    squares = a @ b.mT  # by BLAS in half the time if b is a
+    squares *= -2
+    squares += aa[:, None]
+    squares += bb[None, :]
+    if array_api_compat.is_numpy_namespace(xp):  # in place, which the standard has no word for
+        np.maximum(squares, 0.0, out=squares)
+        if b is a:
+            np.fill_diagonal(squares, 0.0)
+        return squares
+    squares = xp.clip(squares, min=0.0)
     return xp.where(diagonal(squares, xp), 0.0, squares) if b is a else squares

@@ -73,7 +73,7 @@ class Batches:
         first = next(iter(layers.values()))
         if self.like is None and self._state is not None:
             self._state = self._state.to(first)
-        together, m = self.kind.rows_together(sum(x.shape[1] for x in layers.values())), first.shape[0]
+        together = self.kind.rows_together(sum(x.shape[1] for x in layers.values()))
         if not together:
             self._take(layers, rounding, finite)
         else:

@@ -13,6 +13,7 @@ import numpy as np
 import simkit
 from simkit.arrays import Array, is_dask, namespace_of, to_numpy
 from simkit.errors import AccuracyWarning, ConstantInputWarning, InvalidArrayError, NeedsAllExamplesError
+from simkit.index import Index
 from simkit.properties import Facts, Invariances, problems_of
 from simkit.representation import Representation
 from simkit.testing.case import Check, IndexCase, on_each_library, refused, table, told
