@@ -103,7 +103,7 @@ def everything(rank):
         reduced = all_reduce(Moments.of({"x": x, "y": y}, third_order=True))
         found[name, "moments"] = (
             reduced.n,
-            *(np.asarray(a) for a in (reduced.mean, reduced.scatter, reduced._third, reduced._fourth)),
+            *(np.asarray(a) for a in (reduced.mean, reduced.scatter, reduced.third, reduced.fourth)),
         )
 
     layers = simkit.stream("procrustes")
@@ -121,7 +121,7 @@ def everything(rank):
                 if rank == 1 or "idle" not in case:
                     streams[spec].update(x, y)
                 streams[spec] = all_reduce(streams[spec])
-            root = streams["cca"].state.roots
+            root = streams["cca"].statistic
             arrays = {k: np.asarray(v) for k, v in root.arrays.items()}
             found[name, case] = (root.n, np.asarray(root.rows), arrays, {k: float(v.compute()) for k, v in streams.items()})
         x, y = hard(rank, "ordinary", convert)

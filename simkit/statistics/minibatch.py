@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from simkit.arrays import Array, detach, namespace_of, placement
+from simkit.arrays import Array, accumulation_dtype, detach, namespace_of, placement
 from simkit.errors import InvalidArrayError
 from simkit.fields import Fields, text_array
 from simkit.kernel import Kernel
@@ -95,7 +95,7 @@ class MinibatchHSIC(Statistic):
         like = next(iter(layers.values()))
         xp = namespace_of(like)
         if m == 0:
-            zero = xp.zeros((len(rows), len(columns)), dtype=like.dtype, **placement(like))
+            zero = xp.zeros((len(rows), len(columns)), dtype=accumulation_dtype(like, xp), **placement(like))
             xx, yy = xp.sum(zero, axis=1), xp.sum(zero, axis=0)
             return cls(values, rows, columns, 0, zero, xx, yy, xx + 1, yy + 1)
         tall = m >= sum(values.widths)
@@ -121,6 +121,11 @@ class MinibatchHSIC(Statistic):
             xy, xx, yy = own.xy + other.xy, own.xx + other.xx, own.yy + other.yy
             whole = replace(own, batches=own.batches + other.batches, xy=xy, xx=xx, yy=yy)
         return replace(whole, values=ValueCheck.merged([part.values for part in parts]))
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Which layers are compared with which."""
+        return {"rows": self.rows, "columns": self.columns}
 
     def _in_units(self, across: Array, down: Array) -> MinibatchHSIC:
         """The sums of layers divided by other powers of two."""

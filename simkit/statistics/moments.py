@@ -113,6 +113,11 @@ class Moments(Statistic):
         """How many examples are worth a matrix product."""
         return _ROWS
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """Whether the sums of third and fourth order are there."""
+        return {"third_order": self.third is not None}
+
     @classmethod
     def _empty(cls, values: ValueCheck, like: Array, third_order: bool) -> Moments:
         xp = namespace_of(like)

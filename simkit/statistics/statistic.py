@@ -94,6 +94,11 @@ class Statistic(ABC):
         del width
         return 0
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options of `of` that show in what has been gathered: parts that are merged have the same."""
+        return {}
+
     # --- asked for scores ---------------------------------------------------------------------------------------------
 
     @property

@@ -347,8 +347,8 @@ def _on(library: Library, case: IndexCase) -> Iterator[str]:
 
 def _problems_of_score(case: IndexCase, x: Array, y: Array, dtype: str) -> Iterator[str]:
     """What `Index.score` itself returns: simkit converts its precision, but must not have to."""
-    xp, width = namespace_of(x, y), x.shape[1] + y.shape[1]
-    states = [case.index.prepare(Representation(z, width, name, xp=xp)) for z, name in ((x, "X"), (y, "Y"))]
+    xp = namespace_of(x, y)
+    states = [case.index.prepare(Representation(z, name, xp=xp)) for z, name in ((x, "X"), (y, "Y"))]
     raw = case.index.score(*states)
     precise = ("float64",) if dtype == "float64" else ("float32", "float64")  # what was summed in float64 may stay so
     yield from (f"`score` of {dtype} arrays {problem}" for problem in problems_of_array(raw, x, (), precise))
