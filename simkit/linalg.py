@@ -9,7 +9,9 @@ Nothing here reads a value of an array: ranks and thresholds are masks of zeros 
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import array_api_compat
@@ -38,6 +40,7 @@ __all__ = [
     "ridge_root",
     "robust_origin",
     "root",
+    "side_by_side",
     "singular_values",
     "squared_distances",
     "squared_norm",
@@ -68,6 +71,18 @@ def total(x: Array, xp: Namespace, axis: int | None = None) -> Array:
 def widen(x: Array, xp: Namespace) -> Array:
     """`x` in the accumulation precision (float64 where the device has it)."""
     return xp.astype(x, accumulation_dtype(x, xp), copy=False)
+
+
+def side_by_side(parts: Sequence[Array], less: Array, xp: Namespace) -> Array:
+    """Matrices (n, p_k) of one dtype minus `less` (P,), as one new matrix (n, P)."""
+    ends = list(itertools.accumulate((x.shape[1] for x in parts), initial=0))
+    slices = [slice(a, b) for a, b in itertools.pairwise(ends)]
+    if not array_api_compat.is_numpy_namespace(xp):
+        return xp.concat([x - less[s] for x, s in zip(parts, slices, strict=True)], axis=1)
+    whole = np.empty((parts[0].shape[0], ends[-1]), dtype=parts[0].dtype)  # the standard needs a second pass
+    for x, s in zip(parts, slices, strict=True):
+        np.subtract(x, less[s], out=whole[:, s])
+    return whole
 
 
 def vecdot(a: Array, b: Array, xp: Namespace) -> Array:

@@ -78,21 +78,26 @@ class Batches:
             self._take(layers, rounding, finite)
         else:
             self._is_whole = False
-            self._rounding = {name: max(eps, self._rounding.get(name, 0.0)) for name, eps in rounding.items()}
-            self._finite = self._finite and finite
-            start = 0
-            if not self._held:  # many rows need not be copied to be put together
-                start = m - m % together
-                if start:
-                    self._take({name: x[:start, :] for name, x in layers.items()}, rounding, finite)
-            if start < m or self._state is None:
-                self._held.append({name: x[start:, :] + 0 for name, x in layers.items()})
-                self._rows += m - start
-                if self._rows >= together:
-                    self._flush()
+            self._hold(layers, rounding, finite, together)
             self._is_whole = True
         self.like = first[:0, :] + 0  # a copy: a view would keep the batch in memory
         self.count += 1
+
+    def _hold(self, layers: Mapping[str, Array], rounding: Mapping[str, float], finite: bool, together: int) -> None:
+        """Take rows into the statistic `together` at a time, and hold the rest."""
+        m, start = next(iter(layers.values())).shape[0], 0
+        while start < m or (self._state is None and not self._held):
+            many = m - start - (m - start) % together
+            if many and not self._held:  # which need not be copied to be put together
+                self._take({name: x[start : start + many, :] for name, x in layers.items()}, rounding, finite)
+                start += many
+                continue
+            stop = min(m, start + together - self._rows)
+            self._held.append({name: x[start:stop, :] + 0 for name, x in layers.items()})
+            self._rounding = {name: max(eps, self._rounding.get(name, 0.0)) for name, eps in rounding.items()}
+            self._finite, self._rows, start = self._finite and finite, self._rows + stop - start, stop
+            if self._rows == together:
+                self._flush()
 
     def _flush(self) -> None:
         """Take the rows that are held into the statistic."""

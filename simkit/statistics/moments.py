@@ -32,7 +32,7 @@ import numpy as np
 from simkit.arrays import Array, Namespace, accumulation_dtype, constant_of, detach, namespace_of, placement
 from simkit.errors import NeedsAllExamplesError
 from simkit.fields import Fields
-from simkit.linalg import is_ordinary, power_of_two, squared_norm, total, vecdot, widen
+from simkit.linalg import is_ordinary, power_of_two, side_by_side, squared_norm, total, vecdot, widen
 from simkit.statistics.hsic_sums import Estimator, HSICSums, are_many, kernel_estimator_of, warn_if_lost
 from simkit.statistics.statistic import Statistic
 from simkit.statistics.values import ValueCheck
@@ -142,7 +142,7 @@ class Moments(Statistic):
         with np.errstate(invalid="ignore", over="ignore"):
             mean = xp.concat([total(x, xp, axis=0) for x in parts]) / m
             near = xp.astype(mean, parts[0].dtype)
-            z = xp.concat([x - near[s] for x, s in zip(parts, self.values.slices, strict=True)], axis=1)
+            z = side_by_side(parts, near, xp)
             missing = mean - widen(near, xp)
             a = third = fourth = None
             if self.third is not None:
