@@ -124,8 +124,7 @@ class Plan:
 
     Attributes
     ----------
-    index : str
-        The spec.
+    index : Index
     source : {"memory", "batches", "chunks"}
         Where the examples are.
     statistic : type
@@ -142,7 +141,7 @@ class Plan:
         Multiplications and additions; None where they depend on the index alone or on how many batches come.
     """
 
-    index: str
+    index: Index[Any]
     source: Source
     statistic: type[Statistic]
     options: Mapping[str, Any] = field(repr=False)
@@ -155,7 +154,7 @@ class Plan:
         work = "as many as the index takes" if self.operations is None else f"{self.operations:.1e} multiply-adds"
         return "\n".join(
             (
-                self.index,
+                str(self.index),
                 f"  route       {self.form}, from {_FROM[self.source]} ({self.statistic.__name__})",
                 f"  because     {self.reason}",
                 f"  memory      {in_words(self.bytes)} besides the layers",
@@ -309,7 +308,7 @@ def plan(question: Question) -> Plan:
     for row in _TABLE:
         if row.source == q.source and row.needs == q.needs and row.when(q):
             size, work = int(row.bytes(q)), row.operations(q)
-            return Plan(str(q.index), q.source, row.statistic, row.options(q), row.form, row.reason, size, work)
+            return Plan(q.index, q.source, row.statistic, row.options(q), row.form, row.reason, size, work)
     raise NeedsAllExamplesError(_refusal(q))
 
 

@@ -106,10 +106,10 @@ class Layers(Statistic):
 
     def _nan_if_constant(self, values: Array, rows: Sequence[str], columns: Sequence[str]) -> Array:
         """Lazy layers have values that nobody has looked at."""
+        if not any(is_lazy(x) for x in self.features.values()):
+            return values
+        xp = namespace_of(values)
         for axis, side in enumerate((rows, columns)):
-            if not any(is_lazy(self.features[name]) for name in side):
-                continue
-            xp = namespace_of(values)
             constant = xp.stack([is_constant(self.features[name]) for name in side])
             shape = () if values.ndim == 0 else (-1, 1) if axis == 0 else (1, -1)
             values = xp.where(xp.reshape(constant, shape), float("nan"), values)
