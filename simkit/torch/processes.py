@@ -85,8 +85,9 @@ class Processes:
         """An array of sums of one process in all of them, in float64, in the framework of `like`."""
         if x is None:
             tensor = torch.empty(shape, dtype=torch.float64, device=self.device)
-        else:
-            tensor = x.clone() if isinstance(x, torch.Tensor) else torch.from_numpy(np.array(x))
+        else:  # Gloo sends memory as it lies, whatever the strides
+            own = x if isinstance(x, torch.Tensor) else torch.from_numpy(np.array(x))
+            tensor = own.clone(memory_format=torch.contiguous_format)
         self._finish(dist.broadcast(tensor, src=self._global(rank), group=self.group, async_op=True))
         return tensor if isinstance(like, torch.Tensor) else tensor.numpy()
 
