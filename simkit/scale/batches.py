@@ -121,8 +121,8 @@ class Batches:
         if self._state is not None:
             self._state.values.check_same_layers(values)
         with np.errstate(all="ignore"):  # of what is no finite number, the score speaks
-            part = self.kind.of(clean, values, **self.options)
-            self._state = part if self._state is None else self.kind.merged([self._state, part], reuse=True)
+            of = self.kind.of if self._state is None else self._state.extended
+            self._state = of(clean, values, **self.options)
 
     def _check_whole(self) -> None:
         if not self._is_whole:

@@ -85,6 +85,10 @@ class Statistic(ABC):
             They are of different layers.
         """
 
+    def extended(self, layers: Mapping[str, Array], values: ValueCheck, **options: Any) -> Self:
+        """The statistic with the examples of one more batch, as `of` takes it; the arrays of this one may be written over."""
+        return self.merged([self, self.of(layers, values, **options)], reuse=True)
+
     @classmethod
     def rows_together(cls, width: int) -> int:
         """How many examples of layers with `width` features in all are worth making a statistic of.
