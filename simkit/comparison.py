@@ -210,8 +210,8 @@ def explain(
     Raises
     ------
     SimkitError
-        As `compare`, of what can be said without reading values: among others `NeedsAllExamplesError`, if the index cannot be
-        computed from batches or chunks, and `TooLargeError`, if it cannot fit.
+        As `compare`, of what can be said without reading values: among others `NeedsAllExamplesError`, if the index cannot
+        be computed from batches or chunks, and `TooLargeError`, if it cannot fit.
 
     Examples
     --------
@@ -283,13 +283,13 @@ def _scores(
         values = ValueCheck.assumed(layers, rounding)
     else:
         values, _ = ValueCheck.of(layers, rounding=rounding, finite=check_finite)
-    with track(len(layers) + len(sides.rows), f"{index}", False if question.lazy else progress) as advance:
-        statistic = _statistic(index, chosen, layers, values, tiles or "exact", advance)
+    with track(len(layers) + len(sides.rows), index, False if question.lazy else progress) as advance:
+        statistic = _statistic(chosen, layers, values, tiles or "exact", advance)
         return scores(index, statistic, sides)
 
 
 def _question(index: Index[Any], sides: Sides, layers: Mapping[str, Array], source: Source, *, blocks: bool) -> Question:
-    one = next(iter(layers.values()))
+    one, lazy = next(iter(layers.values())), any(is_lazy(x) for x in layers.values())
     return Question(
         index,
         source,
@@ -297,14 +297,13 @@ def _question(index: Index[Any], sides: Sides, layers: Mapping[str, Array], sour
         tuple(layers[name].shape[1] for name in sides.row_names),
         None if sides.kind == "layers" else tuple(layers[name].shape[1] for name in sides.column_names),
         itemsize=4 if all("float32" in str(x.dtype) for x in layers.values()) else 8,
-        lazy=is_lazy(one),
-        whole=any(wants_gradients(x) for x in layers.values()),
+        lazy=lazy,
+        whole=not lazy and any(wants_gradients(x) for x in layers.values()),
         blocks=blocks,
     )
 
 
 def _statistic(
-    index: Index[Any],
     chosen: Plan,
     layers: Mapping[str, Array],
     values: ValueCheck,
@@ -315,5 +314,5 @@ def _statistic(
     if chosen.statistic is not KernelSums:
         return Layers(values, layers, advance=advance, **chosen.options)
     with in_silence(values.first[0]):
-        kernel = kernel_estimator_of(index).kernel
+        kernel = kernel_estimator_of(chosen.index).kernel
         return blocks.kernel_sums(kernel, layers, values, bandwidth=bandwidth, advance=advance)

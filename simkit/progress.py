@@ -13,7 +13,7 @@ __all__ = ["track"]
 
 
 @contextmanager
-def track(steps: int, what: str, show: bool | None = None) -> Iterator[Callable[[], None]]:
+def track(steps: int, what: object, show: bool | None = None) -> Iterator[Callable[[], None]]:
     """Yield a function to call after each of `steps` steps.
 
     `show` None means: if standard error is a terminal and Rich is installed. The bar appears after a second, so that short
@@ -32,7 +32,7 @@ def track(steps: int, what: str, show: bool | None = None) -> Iterator[Callable[
 
     with Progress(console=Console(stderr=True), transient=True) as bar:
         begin = time.monotonic()
-        task = bar.add_task(escape(printable(shortened(what))), total=steps, visible=False)
+        task = bar.add_task(escape(printable(shortened(str(what)))), total=steps, visible=False)
 
         def advance() -> None:
             bar.update(task, advance=1, visible=time.monotonic() - begin > 1)

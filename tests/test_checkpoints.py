@@ -17,7 +17,11 @@ from simkit.errors import CheckpointError, InvalidArrayError, UnknownNameError
 from simkit.fields import text_array
 from simkit.scale.projection import RandomProjection
 from simkit.scale.stream import Stream
+from simkit.kernels import Linear
+from simkit.statistics.layers import Layers
+from simkit.statistics.minibatch import MinibatchHSIC
 from simkit.statistics.moments import Moments
+from simkit.statistics.roots import Roots
 
 X, Y = pair(40, 3, 2)
 
@@ -39,15 +43,12 @@ KINDS = {
     "minibatch": (lambda: saved_stream("cka(estimator=minibatch, kernel=rbf(sigma=2.0))"), Stream.load),
     "projection": (lambda: saved_stream("cka", projection=RandomProjection(2, seed=3)), Stream.load),
     "no batch": (lambda: simkit.stream("cka"), Stream.load),
-    "plain moments": (lambda: Moments.of({"x": X, "y": Y}), Moments.load),
     "matrix": (lambda: simkit.pairwise({"a": X, "b": Y}), simkit.SimilarityMatrix.load),
 }
 
 
 def state_of(thing):
     """Everything that is kept, as bytes."""
-    if isinstance(thing, Moments):
-        return _checksum(thing.to_arrays())
     if isinstance(thing, Stream):
         return _checksum(thing._arrays())
     return pickle.dumps((np.asarray(thing.values).tobytes(), thing.rows, thing.columns, thing.index, thing.n))
@@ -247,26 +248,46 @@ def test_newer_formats(saved):
         load(path)
 
 
-def test_files_of_earlier_versions(saved):
+def test_matrices_of_earlier_versions(tmp_path):
     """They had no checksum."""
-    path, load, state = saved
+    make, load = KINDS["matrix"]
+    matrix, path = make(), tmp_path / "saved.npz"
+    matrix.save(path)
     arrays = members(path)
     mark = next(name for name in arrays if name.startswith("simkit_"))
     arrays |= {mark: arrays[mark] - 1}
     del arrays["sha256"]
     np.savez(path, **arrays)
-    assert state_of(load(path)) == state
-    for name in arrays:
-        if name not in (mark, "projection"):
-            np.savez(path, **{key: x for key, x in arrays.items() if key != name})
-            with pytest.raises(CheckpointError, match=f"lacks '{name.replace('scatter', '(scatter|triangle)')}'"):
-                load(path)
+    assert state_of(load(path)) == state_of(matrix)
+    for name in arrays.keys() - {mark}:
+        np.savez(path, **{key: x for key, x in arrays.items() if key != name})
+        with pytest.raises(CheckpointError, match=f"lacks '{name}'"):
+            load(path)
+
+
+@pytest.mark.parametrize("version", [1, 2, 3])
+@pytest.mark.parametrize("kind", ["moments", "root", "minibatch", "no batch"])
+def test_streams_of_earlier_versions_are_refused(kind, version, tmp_path):
+    """They held other sums; the third had a checksum."""
+    path = tmp_path / "saved.npz"
+    KINDS[kind][0]().save(path)
+    arrays = {**members(path), "simkit_stream": np.array(version)}
+    np.savez(path, **(sign(arrays) if version == 3 else {name: x for name, x in arrays.items() if name != "sha256"}))
+    with pytest.raises(
+        CheckpointError, match=rf"saved\.npz was written by an earlier simkit, in format {version}, .* again"
+    ):
+        Stream.load(path)
 
 
 # --- what contradicts itself --------------------------------------------------------------------------------------------
 
 LIES = {
-    "another index": ({"index": np.array("cca")}, CheckpointError, "lacks 'state_rounding'"),
+    "another index": ({"index": np.array("cca")}, CheckpointError, "lacks 'state_low'"),
+    "another estimator": (
+        {"index": np.array("cka(estimator=unbiased)")},
+        CheckpointError,
+        "gathered with third_order=False, and cka.* needs True",
+    ),
     "no index": ({"index": np.array("cka(")}, CheckpointError, "is damaged or was changed"),
     "an index that is not here": ({"index": np.array("nobody_has_it")}, UnknownNameError, "nobody_has_it"),
     "other layers": ({"state_names": np.array(["X", "Z"])}, CheckpointError, "its sums are of other layers"),
@@ -274,9 +295,16 @@ LIES = {
     "other widths": ({"layer_widths": np.array([3, 3])}, CheckpointError, "its sums are of other layers"),
     "another kind": ({"kind": np.array("sky")}, CheckpointError, "'kind' is 'sky'"),
     "layers, not a pair": ({"kind": np.array("layers")}, CheckpointError, "not those of 'layers'"),
-    "a rule that there is not": ({"rule": np.array(["maps=upside"])}, CheckpointError, "'rule' holds maps=upside"),
     "a projection": ({"projection": np.array(["-3", "0", "gaussian"])}, CheckpointError, "'projection' holds"),
-    "a precision": ({"state_given": np.array(["float32", "int8"])}, CheckpointError, "'given' holds"),
+    "no layers": (
+        {f"state_{name}": np.zeros(0, dtype) for name, dtype in (("names", "U1"), ("widths", int), ("dtypes", "U1"))},
+        CheckpointError,
+        "of no layers",
+    ),
+    "a precision": ({"state_dtypes": np.array(["float32", "int8"])}, CheckpointError, "'dtypes' holds"),
+    "more examples of the first": ({"state_n": np.array(0)}, CheckpointError, r"'state_first'.*of shape \(0, 5\)"),
+    "one that varies": ({"state_varies": np.array([True])}, CheckpointError, r"'state_varies'.*of shape \(2,\)"),
+    "a count below zero": ({"state_nonfinite": np.array([-1, 0])}, CheckpointError, "'state_nonfinite' is negative"),
     "less than nothing": ({"state_n": np.array(-4)}, CheckpointError, "'state_n' is negative"),
 }
 
@@ -288,6 +316,55 @@ def test_contradictions(tmp_path, change, error, match):
     np.savez(path, **sign(members(path) | change))
     with pytest.raises(error, match=match):
         Stream.load(path)
+
+
+MINIBATCH_LIES = {
+    "rows that it has not": ({"state_rows": np.array(["Z"])}, "it compares"),
+    "rows twice": ({"state_rows": np.array(["X", "X"])}, "has equal entries"),
+    "sides turned": (
+        {"state_rows": np.array(["Y"]), "state_columns": np.array(["X"])},
+        r"gathered with rows=\('Y',\), and cka.* needs \('X',\)",
+    ),
+    "more rows": ({"state_rows": np.array(["X", "Y"])}, r"'state_xy' .*expected real numbers of shape \(2, 1\)"),
+    "batches": ({"state_batches": np.array(-1)}, "'state_batches' is negative"),
+    "units": ({"state_across": np.array([1])}, "'state_across' has dtype int64"),
+}
+
+
+@pytest.mark.parametrize(("change", "match"), MINIBATCH_LIES.values(), ids=MINIBATCH_LIES)
+def test_contradictions_of_the_minibatch_estimator(tmp_path, change, match):
+    path = tmp_path / "lies.npz"
+    saved_stream("cka(estimator=minibatch)").save(path)
+    np.savez(path, **sign(members(path) | change))
+    with pytest.raises(CheckpointError, match=match):
+        Stream.load(path)
+
+
+STATISTICS = {
+    "moments": lambda layers: Moments.of(layers),
+    "third order": lambda layers: Moments.of(layers, third_order=True),
+    "root": Roots.of,
+    "minibatch": lambda layers: MinibatchHSIC.of(layers, kernel=Linear(), rows=["x"], columns=["x", "y"]),
+    "layers": Layers.of,
+}
+
+
+@pytest.mark.parametrize("kind", STATISTICS)
+def test_arrays_of_a_statistic_are_read_as_they_were_written_or_not_at_all(kind):
+    for n in (40, 0):
+        statistic = STATISTICS[kind]({"x": X[:n], "y": Y[:n].astype(np.float32)})
+        arrays = statistic.to_arrays()
+        read = type(statistic).from_arrays(arrays)
+        assert _checksum(read.to_arrays()) == _checksum(arrays)
+        assert (read.names, read.widths, read.n, read.options) == (("x", "y"), (3, 2), n, statistic.options)
+        assert read.values.dtypes == ("float64", "float32")
+        for name, x in arrays.items():
+            without = {key: other for key, other in arrays.items() if key != name}
+            with pytest.raises(CheckpointError, match="lacks"):
+                type(statistic).from_arrays(without)
+            for other in (x[None], x.astype("V1"), np.zeros(x.shape, complex)):
+                with pytest.raises(CheckpointError, match=f"'{name}' has dtype .* and shape .*; expected"):
+                    type(statistic).from_arrays(arrays | {name: other})
 
 
 def test_a_resumed_stream_takes_batches_of_its_own_widths_only(tmp_path):

@@ -42,7 +42,7 @@ def hurry():
     sys.setswitchinterval(before)
 
 
-def filled(spec, parts=PARTS):
+def stream_of(spec, parts=PARTS):
     stream = simkit.stream(spec)
     for part in parts:
         stream.update({"x": X[part], "y": Y[part]})
@@ -63,7 +63,7 @@ def on_the_way(spec):
 
 @pytest.mark.parametrize("spec", SPECS)
 def test_many_threads_update_one_stream(spec, hurry):
-    expected = float(filled(spec).compute()["x", "y"])
+    expected = float(stream_of(spec).compute()["x", "y"])
     for _ in range(3):
         stream = simkit.stream(spec)
         with ThreadPoolExecutor(8) as pool:
@@ -74,7 +74,7 @@ def test_many_threads_update_one_stream(spec, hurry):
 
 @pytest.mark.parametrize("spec", SPECS)
 def test_results_saves_and_copies_while_another_thread_updates(spec, hurry, tmp_path):
-    expected, stream, seen = on_the_way(spec), filled(spec, PARTS[:1]), []
+    expected, stream, seen = on_the_way(spec), stream_of(spec, PARTS[:1]), []
 
     def look(what):
         n = 0
@@ -102,10 +102,10 @@ def test_results_saves_and_copies_while_another_thread_updates(spec, hurry, tmp_
 
 
 def test_merging_both_ways_at_once_does_not_deadlock(hurry):
-    a, b = filled("cka", PARTS[:3]), filled("cka", PARTS[3:])
+    a, b = stream_of("cka", PARTS[:3]), stream_of("cka", PARTS[3:])
     with ThreadPoolExecutor(4) as pool:
         merged = list(pool.map(lambda i: a.merge(b) if i % 2 else b.merge(a), range(40)))
-    expected = float(filled("cka").compute()["x", "y"])
+    expected = float(stream_of("cka").compute()["x", "y"])
     assert {stream.n for stream in merged} == {len(X)}
     assert all(float(stream.compute()["x", "y"]) == pytest.approx(expected, rel=1e-12) for stream in merged)
     assert a.merge(a).n == 2 * a.n
@@ -114,14 +114,14 @@ def test_merging_both_ways_at_once_does_not_deadlock(hurry):
 @pytest.mark.parametrize("spec", SPECS)
 @pytest.mark.parametrize("twin", [copy.deepcopy, lambda stream: pickle.loads(pickle.dumps(stream))])
 def test_copies_are_independent(spec, twin):
-    stream = filled(spec, PARTS[:5])
+    stream = stream_of(spec, PARTS[:5])
     other = twin(stream)
     assert other._lock is not stream._lock
     for part in PARTS[5:]:
         other.update({"x": X[part], "y": Y[part]})
     assert (stream.n, other.n) == (5 * SIZE, len(X))
-    assert float(other.compute()["x", "y"]) == pytest.approx(float(filled(spec).compute()["x", "y"]), rel=1e-12)
-    assert stream.shell()._lock is not stream._lock
+    assert float(other.compute()["x", "y"]) == pytest.approx(float(stream_of(spec).compute()["x", "y"]), rel=1e-12)
+    assert stream.without_batches()._lock is not stream._lock
 
 
 def test_coroutines():
@@ -135,7 +135,9 @@ def test_coroutines():
         await asyncio.gather(feed(PARTS[::3]), feed(PARTS[1::3]), feed(PARTS[2::3]))
         return await asyncio.to_thread(stream.compute)
 
-    assert float(asyncio.run(everything())["x", "y"]) == pytest.approx(float(filled("cca").compute()["x", "y"]), rel=1e-12)
+    assert float(asyncio.run(everything())["x", "y"]) == pytest.approx(
+        float(stream_of("cca").compute()["x", "y"]), rel=1e-12
+    )
 
 
 # --- processes ----------------------------------------------------------------------------------------------------------
@@ -202,7 +204,7 @@ def test_a_forked_process_is_warned_of_threads_that_it_does_not_have(threads):
 @POSIX
 def test_a_fork_while_a_thread_holds_the_stream():
     """The lock of the thread, which is not in the child, does not hang it."""
-    stream, held, done = filled("cka"), threading.Event(), threading.Event()
+    stream, held, done = stream_of("cka"), threading.Event(), threading.Event()
 
     def hold():
         with stream._lock.here:
@@ -272,10 +274,10 @@ def test_an_interrupted_update_is_whole_or_refused(spec, monkeypatch):
 @pytest.mark.parametrize("spec", SPECS[:2])
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
 def test_sums_that_were_interrupted_are_not_used(spec, error, monkeypatch, tmp_path):
-    stream = filled(spec, PARTS[:3])
+    stream = stream_of(spec, PARTS[:3])
     stream.save(tmp_path / "pass.npz")
     expected = stream.compute()["x", "y"]
-    name = "moments.Moments._add" if spec == SPECS[0] else "roots.Roots.extended"
+    name = "moments.Moments._sum" if spec == SPECS[0] else "roots.Roots._merged"
 
     def fails(*_):
         raise error
@@ -290,8 +292,8 @@ def test_sums_that_were_interrupted_are_not_used(spec, error, monkeypatch, tmp_p
         lambda: stream.update({"x": X[PARTS[4]], "y": Y[PARTS[4]]}),
         lambda: stream.save(tmp_path / "pass.npz", force=True),
         lambda: pickle.dumps(stream),
-        lambda: stream.merge(filled(spec, PARTS[:1])),
-        lambda: filled(spec, PARTS[:1]).merge(stream),
+        lambda: stream.merge(stream_of(spec, PARTS[:1])),
+        lambda: stream_of(spec, PARTS[:1]).merge(stream),
     ]
     for use in uses:
         with pytest.raises(InvalidArrayError, match=r"interrupted.*Go on from the last checkpoint .Stream.load"):

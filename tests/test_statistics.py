@@ -26,7 +26,7 @@ def test_second_moments_suffice(index, shape):
     joint -= joint.mean(axis=0)
     R = np.linalg.qr(joint)[1]
     states = [
-        index.prepare(Representation(part, p1 + p2, name, examples=n, is_centred=True))
+        index.prepare(Representation(part, name, examples=n, is_centred=True))
         for part, name in ((R[:, :p1], "X"), (R[:, p1:], "Y"))
     ]
     expected = index(X, Y)
@@ -41,7 +41,7 @@ def test_three_sums_suffice(index, shape):
     """The score is `from_sums` of sums over blocks of the Gram matrices, whatever produced them."""
     assert isinstance(index, KernelIndex)
     X, Y = pair(*shape)
-    x, y = (index.prepare(Representation(z, sum(shape[1:]), name)) for z, name in ((X, "X"), (Y, "Y")))
+    x, y = (index.prepare(Representation(z, name, tall=shape[0] >= sum(shape[1:]))) for z, name in ((X, "X"), (Y, "Y")))
     assert index.score(x, y) == pytest.approx(float(index(X, Y)), rel=1e-12)
     magnitudes = (x.scale * y.scale) ** 2 if isinstance(index, simkit.indexes.HSIC) else 1.0
     assert index.from_sums(x.sums(y), x.own, y.own) * magnitudes == pytest.approx(float(index(X, Y)), rel=1e-12)

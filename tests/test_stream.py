@@ -74,7 +74,7 @@ def test_one_example_at_a_time(spec):
     stream = simkit.stream(spec)
     for i in range(90):
         stream.update(X[i : i + 1], Y[i : i + 1])
-        stream.state.nonfinite  # makes it take in each example by itself
+        assert stream.statistic.n == i + 1  # makes it take in each example by itself
     np.testing.assert_allclose(stream.compute(), simkit.compare(X, Y, spec), rtol=1e-10)
 
 

@@ -16,6 +16,7 @@ from data import pair
 
 import simkit
 from simkit.errors import InvalidArrayError
+from simkit.kernels import Linear
 
 torch = pytest.importorskip("torch")
 if not torch.distributed.is_available():
@@ -83,6 +84,7 @@ def everything(rank):
     """All of it in one start of two processes, which is what takes time."""
     import torch.distributed as dist
 
+    from simkit.statistics.minibatch import MinibatchHSIC
     from simkit.statistics.moments import Moments
     from simkit.statistics.roots import Roots
     from simkit.torch.distributed import all_reduce
@@ -99,11 +101,23 @@ def everything(rank):
             assert float(stream.compute()) == before
             assert isinstance(value, torch.Tensor) == (name == "torch")
             found[name, spec] = float(value)
+            for idle in ("no batch", "an empty batch"):
+                one = simkit.stream(spec)
+                if rank == 1:
+                    one.update(convert(X[:40].astype(np.float32)), convert(Y[:40].astype(np.float32)))
+                elif idle == "an empty batch":
+                    one.update(convert(X[:0].astype(np.float32)), convert(Y[:0].astype(np.float32)))
+                one = all_reduce(one)
+                score = one.compute()
+                one.update(convert(X[40:]), convert(Y[40:]))  # in float64, which decides
+                then = one.compute()
+                assert (score.dtype, then.dtype) == (convert(np.zeros(0, np.float32)).dtype, convert(np.zeros(0)).dtype)
+                found[name, spec, idle] = (one.n, one.batches, float(score), float(then))
         x, y = share(rank, convert)
         reduced = all_reduce(Moments.of({"x": x, "y": y}, third_order=True))
         found[name, "moments"] = (
             reduced.n,
-            *(np.asarray(a) for a in (reduced.mean, reduced.scatter, reduced._third, reduced._fourth)),
+            *(np.asarray(a) for a in (reduced.mean, reduced.scatter, reduced.third, reduced.fourth)),
         )
 
     layers = simkit.stream("procrustes")
@@ -121,7 +135,7 @@ def everything(rank):
                 if rank == 1 or "idle" not in case:
                     streams[spec].update(x, y)
                 streams[spec] = all_reduce(streams[spec])
-            root = streams["cca"].state.roots
+            root = streams["cca"].statistic
             arrays = {k: np.asarray(v) for k, v in root.arrays.items()}
             found[name, case] = (root.n, np.asarray(root.rows), arrays, {k: float(v.compute()) for k, v in streams.items()})
         x, y = hard(rank, "ordinary", convert)
@@ -130,9 +144,11 @@ def everything(rank):
         assert isinstance(reduced.rows, torch.Tensor) == (name == "torch")
         found[name, "roots"] = reduced.n, np.asarray(reduced.rows), np.asarray(reduced.mean)
 
+    found["no examples"] = all_reduce(Moments.of({"x": X[:0]})).n
     wrong = {
         "different": Moments.of({"x": X[:, : 3 + rank]}),
-        "nothing": Moments(),
+        "different orders": Moments.of({"x": X}, third_order=rank == 1),
+        "different sides": MinibatchHSIC.of({"x": X, "y": Y}, kernel=Linear(), rows="x", columns="xy"[: 1 + rank]),
         "different roots": Roots.of({"x": X[:, : 3 + rank]}),
         "nothing in a stream": simkit.stream("cca"),
     }
@@ -163,6 +179,15 @@ def test_two_processes_hold_the_result_of_all_examples(tmp_path):
             assert first[name, spec] == pytest.approx(float(simkit.compare(X, Y, spec)), rel=1e-10)
         spec = "cka(estimator=minibatch, kernel=rbf(sigma=2.0))"
         assert first[name, spec] == second[name, spec] == pytest.approx(float(minibatch.compute()), rel=1e-12)
+        for spec in ("cka(estimator=unbiased)", "cca", spec):
+            alone = simkit.stream(spec)
+            alone.update(X[:40].astype(np.float32), Y[:40].astype(np.float32))
+            before = float(alone.compute())
+            alone.update(X[40:], Y[40:])
+            for idle, batches in (("no batch", 2), ("an empty batch", 3)):
+                assert first[name, spec, idle] == second[name, spec, idle]
+                assert first[name, spec, idle][:2] == (70, batches)
+                assert first[name, spec, idle][2:] == pytest.approx((before, float(alone.compute())), rel=1e-6)
         n, *sums = first[name, "moments"]
         assert n == 70
         for ours, theirs, expected in zip(
@@ -194,7 +219,11 @@ def test_two_processes_hold_the_result_of_all_examples(tmp_path):
         assert "other layers" in each["different roots"]
         assert "No process has seen a batch" in each["nothing in a stream"]
         assert "other layers" in each["different"]
-        assert "No process has seen a batch" in each["nothing"]
+        assert (
+            "gathered its sums with {'third_order': True}, process 0 with {'third_order': False}" in each["different orders"]
+        )
+        assert "gathered its sums with {'rows': ('x',), 'columns': ('x', 'y')}" in each["different sides"]
+        assert each["no examples"] == 0
 
 
 class Asked:

@@ -228,11 +228,11 @@ class Study:
     def _between(self, networks: Sequence[Layers], index: str) -> np.ndarray:
         chosen = simkit.get_index(index)
         m, layers = len(networks), len(networks[0])
-        width = 2 * sum(x.shape[1] for x in networks[0].values())
-        large = len(next(iter(networks[0].values()))) > _LARGE
+        n, width = len(next(iter(networks[0].values()))), 2 * sum(x.shape[1] for x in networks[0].values())
+        large = n > _LARGE
 
         def prepare(network: Layers) -> list[Any]:
-            return [chosen.prepare(Representation(x, width, name)) for name, x in self._arrays(network).items()]
+            return [chosen.prepare(Representation(x, name, tall=n >= width)) for name, x in self._arrays(network).items()]
 
         prepared = [[] if large else prepare(network) for network in networks]
         scores = np.full((m, m, layers, layers), np.nan)

@@ -29,12 +29,12 @@ def widen(x: Array, xp: Namespace) -> Array:
 
 
 def side_by_side(parts: Sequence[Array], less: Array, xp: Namespace) -> Array:
-    """Matrices (n, p_k) of one dtype minus `less` (P,), as one new matrix (n, P)."""
+    """Matrices (n, p_k) minus `less` (P,), in the wider precision of both, as one new matrix (n, P)."""
     ends = list(itertools.accumulate((x.shape[1] for x in parts), initial=0))
     slices = [slice(a, b) for a, b in itertools.pairwise(ends)]
     if not array_api_compat.is_numpy_namespace(xp):
         return xp.concat([x - less[s] for x, s in zip(parts, slices, strict=True)], axis=1)
-    whole = np.empty((parts[0].shape[0], ends[-1]), dtype=parts[0].dtype)  # the standard needs a second pass
+    whole = np.empty((parts[0].shape[0], ends[-1]), dtype=np.result_type(*parts, less))  # the standard needs a second pass
     for x, s in zip(parts, slices, strict=True):
         np.subtract(x, less[s], out=whole[:, s])
     return whole

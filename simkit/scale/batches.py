@@ -123,7 +123,7 @@ class Batches:
                 self._state = self.kind.of(clean, values, **self.options)
             else:
                 self._state.values.check_same_layers(values)
-                self._state = self._state.extended(clean, values, **self.options)
+                self._state = self._state.extended(clean, values)
 
     def _check_whole(self) -> None:
         if not self._is_whole:

@@ -211,8 +211,8 @@ class Stream:
         x = as_matrix(x, called, flatten=self.flatten)
         if is_lazy(x):
             raise InvalidArrayError(
-                f"{called} is a {describe(x)}, whose values are not there yet; batches are arrays in memory. Give Dask arrays "
-                "to simkit.compare or simkit.pairwise, which read them chunk by chunk."
+                f"{called} is a {describe(x)}, whose values are not there yet; batches are arrays in memory. Give Dask "
+                "arrays to simkit.compare or simkit.pairwise, which read them chunk by chunk."
             )
         return detach(x)
 
@@ -253,14 +253,17 @@ class Stream:
         InvalidArrayError
             They are of different indexes, layers or projections.
         """
-        pairs = {"index": (self.index, other.index), "projection": (self.projection, other.projection)}
-        if self._sides is not None and other._sides is not None:
-            pairs |= {"layers": (self._sides, other._sides), "widths": (self._widths, other._widths)}
-        for what, (ours, theirs) in pairs.items():
-            if ours != theirs:
-                raise InvalidArrayError(f"Cannot merge streams of different {what}: {ours} and {theirs}.")
         first, second = sorted((self._lock.here, other._lock.here), key=id)  # one order for all threads
         with first, second:
+            pairs: dict[str, tuple[Any, Any]] = {
+                "index": (self.index, other.index),
+                "projection": (self.projection, other.projection),
+            }
+            if self._sides is not None and other._sides is not None:
+                pairs |= {"layers": (self._sides, other._sides), "widths": (self._widths, other._widths)}
+            for what, (ours, theirs) in pairs.items():
+                if ours != theirs:
+                    raise InvalidArrayError(f"Cannot merge streams of different {what}: {ours} and {theirs}.")
             states = [stream._batches for stream in (self, other) if stream._batches is not None]
             return (self if self._sides is not None else other)._of(Batches.merged(states) if states else None)
 
@@ -385,8 +388,8 @@ class Stream:
         version, fields = _FORMAT.read(path)
         if version < _FORMAT.version:
             raise CheckpointError(
-                f"{os.fspath(path)} was written by an earlier simkit, in format {version}, and this one gathers other sums. Go "
-                "on with that version, or stream the batches again."
+                f"{os.fspath(path)} was written by an earlier simkit, in format {version}, and this one gathers other sums. "
+                "Go on with that version, or stream the batches again."
             )
         loaded = cls._restored(fields)
         fields.finish()
@@ -419,8 +422,9 @@ class Stream:
         state = statistic.from_arrays(fields.below("state_"))
         if (state.names, state.widths) != (sides.names, kept):
             raise fields.wrong(f"its sums are of other layers, {dict(zip(state.names, state.widths, strict=True))}")
-        if isinstance(state, MinibatchHSIC) and (state.rows, state.columns) != (sides.row_names, sides.column_names):
-            raise fields.wrong(f"its sums compare {state.rows} with {state.columns}")
+        for name, found in state.options.items():
+            if found != options[name]:
+                raise fields.wrong(f"its sums were gathered with {name}={found}, and {loaded.index} needs {options[name]}")
         loaded._sides, loaded._widths = sides, widths
         loaded._batches = Batches(statistic, options, state, fields.whole("batches_seen"))
         return loaded

@@ -270,9 +270,8 @@ class KernelSums(Statistic):
         nothing = widen(values.first[0][0, :0], namespace_of(values.first[0]))
         return cls(values, (), (), nothing[:, None], nothing[:, None], nothing[:, None], nothing)
 
-    @classmethod
-    def of(cls, layers: Mapping[str, Array], values: ValueCheck, **options: Any) -> Self:
-        """Not from a batch: `simkit.scale.blocks` and `simkit.scale.kernels` make them.
+    def extended(self, layers: Mapping[str, Array], values: ValueCheck) -> Self:
+        """There is none: examples of a batch would have to be compared with those of all others.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""The layers themselves, as the statistic of indexes that need all examples, and of whatever gradients are to flow through."""
+"""The layers themselves: the statistic of indexes that need all examples, and of whatever gradients are to flow through."""
 
 from __future__ import annotations
 
@@ -80,6 +80,10 @@ class Layers(Statistic):
             values, layers = ValueCheck.of(layers)
         return cls(values, dict(layers), tall)
 
+    def extended(self, layers: Mapping[str, Array], values: ValueCheck) -> Layers:
+        """All examples, those of the batch last."""
+        return self.merged([self, Layers(values, dict(layers), self.tall)])
+
     @classmethod
     def merged(cls, parts: Sequence[Layers], *, reuse: bool = False) -> Layers:
         """All examples, those of the first part first."""
@@ -106,10 +110,10 @@ class Layers(Statistic):
 
     def _nan_if_constant(self, values: Array, rows: Sequence[str], columns: Sequence[str]) -> Array:
         """Lazy layers have values that nobody has looked at."""
+        if not any(is_lazy(x) for x in self.features.values()):
+            return values
+        xp = namespace_of(values)
         for axis, side in enumerate((rows, columns)):
-            if not any(is_lazy(self.features[name]) for name in side):
-                continue
-            xp = namespace_of(values)
             constant = xp.stack([is_constant(self.features[name]) for name in side])
             shape = () if values.ndim == 0 else (-1, 1) if axis == 0 else (1, -1)
             values = xp.where(xp.reshape(constant, shape), float("nan"), values)

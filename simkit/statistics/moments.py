@@ -99,9 +99,8 @@ class Moments(Statistic):
         empty = cls._empty(values, next(iter(layers.values())), third_order)
         return replace(empty._with_rows(layers), values=values)
 
-    def extended(self, layers: Mapping[str, Array], values: ValueCheck, *, third_order: bool = False) -> Moments:
+    def extended(self, layers: Mapping[str, Array], values: ValueCheck) -> Moments:
         """The moments of these examples and of a batch; those of these are written over."""
-        del third_order  # as these
         together = ValueCheck.merged([self.values, values])
         return replace(self._with_rows(layers), values=together)
 
@@ -123,6 +122,11 @@ class Moments(Statistic):
     def rows_together(cls, width: int) -> int:
         """How many examples are worth a matrix product."""
         return _ROWS
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Whether the sums of third and fourth order are there."""
+        return {"third_order": self.third is not None}
 
     @classmethod
     def _empty(cls, values: ValueCheck, like: Array, third_order: bool) -> Moments:
@@ -162,7 +166,8 @@ class Moments(Statistic):
             traces = self._traces(joint, xp) / m
             if not bool(xp.all((traces > _ORDINARY[0]) & (traces < _ORDINARY[1]))):
                 return None
-        return self._like(m, widen(near, xp), missing, xp.ones_like(self.unit), joint, third, fourth)
+        values, unit = replace(self.values, n=m), xp.ones_like(self.unit)
+        return Moments(values, widen(near, xp), missing, unit, joint, third, fourth)
 
     def _block(self, parts: Sequence[Array]) -> Moments:
         """The moments of a block of rows of any size and precision."""
@@ -191,14 +196,10 @@ class Moments(Statistic):
                 a = self._squared_lengths(x, xp)
             third, fourth = widen(a @ x, xp), widen(a, xp) @ widen(a, xp).mT
         unit = xp.ones_like(self.unit) if scale is None else scale
-        block = self._like(m, widen(near, xp), missing, unit, widen(x.mT @ x, xp), third, fourth)
+        values = replace(self.values, n=m)
+        block = Moments(values, widen(near, xp), missing, unit, widen(x.mT @ x, xp), third, fourth)
         # What was scaled for a product in float32 alone is in range in float64.
         return block if scale is None else block._in_unit(xp.where(is_ordinary(scale, xp), 1.0, scale))
-
-    def _like(
-        self, n: int, origin: Array, shift: Array, unit: Array, joint: Array, third: Array | None, fourth: Array | None
-    ) -> Moments:
-        return Moments(replace(self.values, n=n), origin, shift, unit, joint, third, fourth)
 
     def _squared_lengths(self, z: Array, xp: Namespace) -> Array:
         """|z_ik|^2 for each layer k, shape (L, m)."""

@@ -4,10 +4,10 @@ Every index that is linear in its features depends on the data through the joint
 works as well on a *root* of it: rows R with R'R = S, at most as many as there are features. The columns of R that belong to
 X and to Y have the same products X'X, X'Y, Y'Y as the centred data.
 
-`simkit.statistics.moments` holds S itself, whose eigenvalues are the squares of the singular values of X: what is below 1e-8 of the largest is
-lost, and canonical correlations are wrong by eps * condition^2. A root loses nothing. A block of examples is centred,
-stacked under the root of those before and reduced to a triangle again by QR, so one pass over the data suffices (Demmel,
-Grigori, Hoemmen & Langou 2012).
+`simkit.statistics.moments` holds S itself, whose eigenvalues are the squares of the singular values of X: what is below 1e-8
+of the largest is lost, and canonical correlations are wrong by eps * condition^2. A root loses nothing. A block of examples
+is centred, stacked under the root of those before and reduced to a triangle again by QR, so one pass over the data suffices
+(Demmel, Grigori, Hoemmen & Langou 2012).
 
 QR costs several times as much as the product X'X, and is not needed while S itself is well conditioned: then S is kept and
 its Cholesky factor is as good a root. How well conditioned it is need not be asked of every block. With C the matrix of
@@ -37,7 +37,7 @@ import numpy as np
 from simkit.arrays import Array, Namespace, accumulation_dtype, detach, namespace_of, placement, to_numpy
 from simkit.caching import cached_property
 from simkit.fields import Fields
-from simkit.linalg import cross, identity, is_ordinary, powers_of_two, triangle, widen
+from simkit.linalg import cross, identity, is_ordinary, powers_of_two, side_by_side, total, triangle, widen
 from simkit.representation import Representation
 from simkit.statistics.layers import all_scores
 from simkit.statistics.statistic import Statistic
@@ -105,17 +105,17 @@ class Roots(Statistic):
         """
         if values is None:
             values, layers = ValueCheck.of(layers)
-        return replace(cls._empty(values, next(iter(layers.values())))._with_rows(layers), values=values)
+        whole = cls._empty(values, next(iter(layers.values())))._by_blocks(layers)
+        return replace(whole, values=values)
 
-    def extended(self, layers: Mapping[str, Array], values: ValueCheck) -> Roots:  # type: ignore[override]
-        """The root of these examples and of a batch: its eigenvalues need not be looked at, where those of these bound them."""
-        together = ValueCheck.merged([self.values, values])
-        return replace(self._with_rows(layers), values=together)
+    def extended(self, layers: Mapping[str, Array], values: ValueCheck) -> Roots:
+        """The root with the examples of one more batch: its blocks are not reduced before they are merged."""
+        return replace(self._by_blocks(layers), values=ValueCheck.merged([self.values, values]))
 
-    def _with_rows(self, layers: Mapping[str, Array]) -> Roots:
+    def _by_blocks(self, layers: Mapping[str, Array]) -> Roots:
         """`extended`, but for what is known of the values."""
-        whole, parts = self, [detach(x) for x in layers.values()]
-        m, step = parts[0].shape[0], self.rows_together(sum(self.widths))
+        parts = [detach(x) for x in layers.values()]
+        m, step, whole = parts[0].shape[0], self.rows_together(sum(self.widths)), self
         for start in range(0, m, step):
             block = self._block(self.values, [x[start : min(start + step, m), :] for x in parts])
             whole = self._merged([whole, block])
@@ -140,18 +140,19 @@ class Roots(Statistic):
         """A block of examples, centred and not yet reduced."""
         xp, n = namespace_of(*parts), parts[0].shape[0]
         low, high = (xp.concat([widen(bound(x, axis=0), xp) for x in parts]) for bound in (xp.min, xp.max))
-        x = xp.concat([widen(x, xp) for x in parts], axis=1)
+        given = min(float(xp.finfo(x.dtype).eps) for x in parts)
         unit = powers_of_two(xp.maximum(xp.abs(low), xp.abs(high)), xp)
         unit = xp.where(is_ordinary(unit, xp), 1.0, unit)
         if bool(xp.any(unit != 1)):
-            x, low, high = x / unit, low / unit, high / unit
+            parts = [widen(x, xp) / unit[s] for x, s in zip(parts, values.slices, strict=True)]
+            low, high = low / unit, high / unit
         # No example is special, and rounding cannot move a mean out of the range of the values: constant features are 0.
-        origin = xp.maximum(xp.minimum(xp.sum(x, axis=0) / n, high), low)
-        x = x - origin
+        mean = xp.concat([total(x, xp, axis=0) for x in parts]) / n
+        origin = xp.maximum(xp.minimum(mean, high), low)
+        x = side_by_side(parts, origin, xp)
         shift = xp.sum(x, axis=0) / n
         x -= shift
         double = float(xp.finfo(x.dtype).eps)
-        given = min(float(xp.finfo(part.dtype).eps) for part in parts)
         enough = double / max(_LOST, given / 64)
         return cls(replace(values, n=n), origin, shift, low, high, unit, x, enough=enough)
 

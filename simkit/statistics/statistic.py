@@ -18,7 +18,7 @@ from, `simkit.planner` says. The kinds are
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -42,30 +42,19 @@ class Statistic(ABC):
     ----------
     values : ValueCheck
         The layers, and what is known of their values.
+    of : class method
+        ``of(layers, values, **options)`` makes the statistic of one batch, of what `extended` takes; the options are those
+        of the plan (`simkit.planner.Plan.options`).
     arrays_named : tuple of str
         The attributes that are arrays of the framework and on the device of the layers; one may be None.
     """
 
     values: ValueCheck
 
+    of: ClassVar[Callable[..., Any]]
     arrays_named: ClassVar[tuple[str, ...]] = ()
 
     # --- made from a batch, merged ------------------------------------------------------------------------------------
-
-    @classmethod
-    @abstractmethod
-    def of(cls, layers: Mapping[str, Array], values: ValueCheck, **options: Any) -> Self:
-        """The statistic of one batch.
-
-        Parameters
-        ----------
-        layers : mapping of names to arrays, shapes (m, p)
-            Finite matrices of the same m >= 0 examples, which are not written to.
-        values : ValueCheck
-            What is known of them.
-        **options
-            What the plan says: see `simkit.planner.Plan.options`.
-        """
 
     @classmethod
     @abstractmethod
@@ -85,12 +74,17 @@ class Statistic(ABC):
             They are of different layers.
         """
 
-    def extended(self, layers: Mapping[str, Array], values: ValueCheck, **options: Any) -> Self:
-        """The statistic of these examples and of a batch, as `of` takes it; this one is not to be asked for again.
+    @abstractmethod
+    def extended(self, layers: Mapping[str, Array], values: ValueCheck) -> Self:
+        """The statistic of these examples and of one more batch; this one may be written over.
 
-        Overridden where that is less work than to make a statistic of the batch alone.
+        Parameters
+        ----------
+        layers : mapping of names to arrays, shapes (m, p)
+            Finite matrices of the same m >= 0 examples, which are not written to.
+        values : ValueCheck
+            What is known of them.
         """
-        return self.merged([self, self.of(layers, values, **options)], reuse=True)
 
     @classmethod
     def rows_together(cls, width: int) -> int:
@@ -100,6 +94,11 @@ class Statistic(ABC):
         """
         del width
         return 0
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options of `of` that show in what has been gathered: parts that are merged have the same."""
+        return {}
 
     # --- asked for scores ---------------------------------------------------------------------------------------------
 

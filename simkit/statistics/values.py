@@ -229,6 +229,8 @@ class ValueCheck:
             A field is missing or is not what it must be.
         """
         names = fields.texts("names", distinct=True)
+        if not names:
+            raise fields.wrong("it is of no layers")
         widths = fields.wholes("widths", length=len(names))
         dtypes, n = fields.texts("dtypes", length=len(names)), fields.whole("n")
         if not set(dtypes) <= {"float32", "float64"}:

@@ -29,7 +29,7 @@ from simkit.torch.processes import Processes
 
 __all__ = ["all_reduce"]
 
-State = TypeVar("State", Statistic, Stream)
+State = TypeVar("State", bound=Statistic | Stream)
 
 
 def all_reduce(state: State, group: Any = None, *, timeout: float | None = None) -> State:
@@ -70,8 +70,8 @@ def all_reduce(state: State, group: Any = None, *, timeout: float | None = None)
     processes.meet()
     _check_alike(state, processes)
     if isinstance(state, Statistic):
-        return _all_reduce_statistic(state, processes)
-    return _all_reduce_stream(state, processes)
+        return _all_reduce_statistic(state, processes)  # type: ignore[return-value]
+    return _all_reduce_stream(state, processes)  # type: ignore[return-value]
 
 
 def _check_alike(state: Any, processes: Processes) -> None:
@@ -126,10 +126,13 @@ def _all_reduce_stream(stream: Stream, processes: Processes) -> Stream:
 
 
 def _all_reduce_statistic(statistic: Statistic, processes: Processes) -> Statistic:
-    everywhere = processes.gathered((statistic.names, statistic.widths))
-    for rank, layers in enumerate(everywhere):
-        if layers != everywhere[0]:
-            raise InvalidArrayError(f"Process {rank} holds other layers: {layers}, where process 0 has {everywhere[0]}.")
+    everywhere = processes.gathered((statistic.values.listed, statistic.options))
+    for rank, (layers, options) in enumerate(everywhere):
+        first = everywhere[0]
+        if layers != first[0]:
+            raise InvalidArrayError(f"Process {rank} holds other layers: {layers}, where process 0 has {first[0]}.")
+        if options != first[1]:
+            raise InvalidArrayError(f"Process {rank} gathered its sums with {options}, process 0 with {first[1]}.")
     return _merged(statistic, statistic.values.first[0], processes)
 
 

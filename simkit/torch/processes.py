@@ -17,7 +17,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from simkit.arrays import Array, accumulation_dtype, warn_caller
+from simkit.arrays import Array, warn_caller
 from simkit.errors import ClusterError, ClusterWarning
 
 __all__ = ["Processes"]
@@ -82,12 +82,12 @@ class Processes:
         return [pickle.loads(part[: int(size)].cpu().numpy().tobytes()) for part, size in zip(parts, sizes, strict=True)]
 
     def broadcast(self, x: Array | None, shape: tuple[int, ...], like: Array, rank: int) -> Array:
-        """An array of sums of one process in all of them, in the framework of `like`, in float64 where the device has it."""
+        """An array of sums of one process in all of them, in float64, in the framework of `like`."""
         if x is None:
-            dtype = accumulation_dtype(like, torch) if isinstance(like, torch.Tensor) else torch.float64
-            tensor = torch.empty(shape, dtype=dtype, device=self.device)
-        else:
-            tensor = x.clone() if isinstance(x, torch.Tensor) else torch.from_numpy(np.array(x))
+            tensor = torch.empty(shape, dtype=torch.float64, device=self.device)
+        else:  # Gloo sends memory as it lies, whatever the strides
+            own = x if isinstance(x, torch.Tensor) else torch.from_numpy(np.array(x))
+            tensor = own.clone(memory_format=torch.contiguous_format)
         self._finish(dist.broadcast(tensor, src=self._global(rank), group=self.group, async_op=True))
         return tensor if isinstance(like, torch.Tensor) else tensor.numpy()
 
