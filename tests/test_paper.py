@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import pickle
 import re
+from functools import cache
 
 import numpy as np
 import pytest
@@ -54,6 +55,12 @@ def shapes(network, size=32, channels=3):
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
     return Study(Cache(tmp_path_factory.mktemp("cache")), TINY)
+
+
+@pytest.fixture(scope="module")
+def report_of(study):
+    """Makes an experiment, once."""
+    return cache(lambda name: experiment(name, study))
 
 
 # Appendix E.
@@ -370,8 +377,8 @@ def test_averages_and_errors():
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_experiment(study, tmp_path, name):
-    report = experiment(name, study)
+def test_experiment(report_of, tmp_path, name):
+    report = report_of(name)
     write(report, tmp_path)
     assert report.name == name
     assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
@@ -384,8 +391,8 @@ def test_experiment(study, tmp_path, name):
             assert np.isfinite(value).all(), key
 
 
-def test_table2_counts_what_layer_accuracy_counts(study):
-    report = experiment("table2", study)
+def test_table2_counts_what_layer_accuracy_counts(report_of, study):
+    report = report_of("table2")
     group = study.tiny10s()
     for index, symmetrise in (("cka", False), ("pwcca", True)):
         direct = layer_accuracy(group.layers, index, symmetrise=symmetrise)
