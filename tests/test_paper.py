@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import pickle
 import re
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -34,7 +35,7 @@ TINY = Size(
     residual=14,
     architectures=(("plain10", "plain18"), ("plain10", "resnet8")),
     widths=(8, 16),
-    grid=2,
+    grid=1,
     draws=1,
     train_draws=1,
     growing=(50, 100),
@@ -50,6 +51,26 @@ def shapes(network, size=32, channels=3):
     """Name -> (channels, height, width) or (features,) of every layer."""
     with torch.inference_mode():
         return {name: tuple(y.shape[1:]) for name, y in representations(network, torch.zeros(2, channels, size, size))}
+
+
+TRAINING, TESTING = 350, 200  # images
+
+
+def few_images(task, folder=None):
+    """The first images of a task: still more than any layer has units."""
+    images = load(task, folder)
+    parts = {name: getattr(images, name) for name in vars(images) if name != "classes"}
+    kept = {
+        name: part if part is None else part[: TRAINING if "train" in name else TESTING] for name, part in parts.items()
+    }
+    return replace(images, **kept)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def study_of_few_images():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("benchmarks.paper.study.load", few_images)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -344,8 +365,8 @@ def test_the_cache_is_not_in_the_repository():
 def test_layers_have_all_channels_and_no_logits(study):
     layers = study.layers(study.recipe("width8"))
     assert list(layers) == [*(f"conv{i}" for i in range(1, 9)), "avgpool"]
-    assert layers["conv1"].shape == (400, 8 * TINY.grid**2)
-    assert layers["avgpool"].shape == (400, 8)
+    assert layers["conv1"].shape == (TESTING, 8 * TINY.grid**2)
+    assert layers["avgpool"].shape == (TESTING, 8)
 
 
 @pytest.mark.parametrize("index", ["cka", "linear_regression"])
