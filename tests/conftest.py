@@ -2,11 +2,20 @@
 
 ``def test_x(backend)`` runs once on each array library (see `backends.Library`); ``backend.asarray(numpy_array)`` and
 ``backend.to_numpy(array)`` go there and back, ``backend.xp`` is the namespace and ``backend.name`` the name. To run on some
-libraries only: ``@pytest.mark.backends("torch", "jax")``. The tests of a library that is not here are left out, and the summary
-says so in one line.
+libraries only: ``@pytest.mark.backends("torch", "jax")``. The tests of a library or device that is not here are left out when
+tests are collected, and the summary says so in one line for each.
 
 ``HYPOTHESIS_PROFILE=thorough pytest`` draws many random examples and runs every case on JAX; the default draws the same few each
-time, and of the cases of one test takes every other one to JAX, which compiles each operation anew for each shape.
+time, and of the cases of one test takes every other one to JAX.
+
+Most of the time goes into JAX, which compiles each operation anew for each shape and precision: a case on JAX takes about a
+second, on other libraries some milliseconds. So it compiles with few optimizations and by the cheaper of XLA's two code
+generators (20 ms for an operation instead of 36), and keeps what it has compiled in pytest's cache, for the other workers, for
+subprocesses and for the next run, which then takes a third of the time (``pytest --cache-clear`` forgets it). In new tests, prefer
+shapes that others use, and ``jax.jit`` of a whole call to each operation alone where a test is not about the latter.
+
+The limit of time for one test (see pyproject.toml) is there to end what hangs, on a machine that is busy with other things as
+well; tests set no shorter ones of their own, unless taking no longer is what they test.
 """
 
 from __future__ import annotations

@@ -60,9 +60,7 @@ def few_images(task, folder=None):
     """The first images of a task: still more than any layer has units."""
     images = load(task, folder)
     parts = {name: getattr(images, name) for name in vars(images) if name != "classes"}
-    kept = {
-        name: part if part is None else part[: TRAINING if "train" in name else TESTING] for name, part in parts.items()
-    }
+    kept = {name: part if part is None else part[: TRAINING if "train" in name else TESTING] for name, part in parts.items()}
     return replace(images, **kept)
 
 
