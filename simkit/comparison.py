@@ -2,43 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from simkit.arrays import (
     Array,
-    Channels,
-    Maps,
     as_examples,
     as_matrix,
-    as_pair,
-    check_one_rule,
+    check_labels,
     check_same_examples,
     check_same_framework,
     in_one_precision,
-    is_constant,
     is_dask,
     is_lazy,
-    is_undefined,
-    namespace_of,
     rounding_of,
+    wants_gradients,
 )
 from simkit.errors import InvalidArrayError
-from simkit.feasibility import check_comparison_fits, check_tiles_fit
-from simkit.guard import in_library
-from simkit.index import Index
-from simkit.labels import check_labels
+from simkit.feasibility import check_fits
 from simkit.matrix import SimilarityMatrix
+from simkit.memory import available_to
+from simkit.planner import Plan, Question, Source, plan
 from simkit.progress import track
 from simkit.registry import get_index
-from simkit.representation import Representation
+from simkit.scale import blocks
+from simkit.scoring import in_silence, scores
+from simkit.sides import Sides, are_layers
 from simkit.spec import check_choice
-from simkit.undefined import in_silence, out_of_range, warn_if_not_finite
+from simkit.statistics.hsic_sums import kernel_estimator_of
+from simkit.statistics.kernel_sums import KernelSums
+from simkit.statistics.layers import Layers
+from simkit.statistics.statistic import Statistic
+from simkit.statistics.values import ValueCheck
 
 if TYPE_CHECKING:
-    from simkit.statistics.tiles import Bandwidth
+    from simkit.index import Index
+    from simkit.statistics.median_distance import Bandwidth
 
-__all__ = ["compare", "pairwise"]
+__all__ = ["compare", "explain", "pairwise"]
 
 
 def compare(
@@ -48,8 +51,6 @@ def compare(
     *,
     check_finite: bool = True,
     flatten: bool = False,
-    maps: Maps | None = None,
-    channels: Channels | None = None,
     tiles: Bandwidth | None = None,
     ids: Any = None,
     **parameters: Any,
@@ -68,15 +69,11 @@ def compare(
     check_finite : bool
         Raise for nan and inf; without it their score is nan. Lazy arrays are never computed for this.
     flatten : bool
-        Accept arrays of more than two dimensions and flatten each example: short for ``maps="flatten"``.
-    maps : {"flatten", "mean", "spatial"}, optional
-        How convolution maps become features: all positions and channels; the mean over positions; or positions as examples.
-    channels : {"first", "last"}, optional
-        Where the channel axis is, for ``maps="mean"`` and ``"spatial"``.
-        One rule is for layers of one number of dimensions; matrices may stand beside maps.
+        Accept arrays of more than two dimensions and flatten each example: short for `simkit.examples` of both, which has
+        the other rules for maps and tokens.
     tiles : {"exact", "sample"}, optional
-        Evaluate kernels tile by tile, in O(n) memory instead of O(n^2), for HSIC, CKA and their kin. The median distance of
-        a bandwidth is then found exactly, or from a million random pairs; see `simkit.statistics.tiles`. No gradients.
+        Evaluate kernels in blocks, in O(n) memory instead of O(n^2), for HSIC, CKA and their kin, also where `explain` says
+        otherwise. The median distance of a bandwidth is then found exactly, or from a million random pairs. No gradients.
     ids : (ids of X, ids of Y), optional
         Labels of the examples of arrays that carry none, each a sequence of length n or None; checked in the same way.
     **parameters
@@ -91,8 +88,8 @@ def compare(
     Raises
     ------
     InvalidArrayError
-        Not a matrix, too few examples, different numbers of examples, labels that differ or repeat, one rule for maps of
-        different rank, or values that are not finite.
+        Not a matrix, too few examples, different numbers of examples, labels that differ or repeat, or values that are not
+        finite.
     InvalidDtypeError
         Complex numbers, objects, strings or dates.
     MixedArraysError
@@ -121,11 +118,9 @@ def compare(
     1.000
     """
     chosen = get_index(index, **parameters)
-    if tiles is not None:
-        rule: dict[str, Any] = {"flatten": flatten, "maps": maps, "channels": channels, "ids": ids}
-        x, y = as_pair(X, Y, min_examples=chosen.facts.min_examples, check_finite=check_finite, **rule)
-        return _by_tiles(chosen, {"X": x, "Y": y}, ["X"], ["Y"], tiles)[0, 0]
-    return chosen(X, Y, check_finite=check_finite, flatten=flatten, maps=maps, channels=channels, ids=ids)
+    sides, given = Sides.of_pair(X, Y)
+    layers = _matrices(given, flatten)
+    return _scores(chosen, sides, given, layers, check_finite=check_finite, tiles=tiles, ids=ids)
 
 
 def pairwise(
@@ -136,8 +131,6 @@ def pairwise(
     progress: bool | None = None,
     check_finite: bool = True,
     flatten: bool = False,
-    maps: Maps | None = None,
-    channels: Channels | None = None,
     tiles: Bandwidth | None = None,
     ids: Any = None,
     **parameters: Any,
@@ -154,7 +147,7 @@ def pairwise(
         As in `compare`.
     progress : bool, optional
         Show a progress bar; by default if standard error is a terminal and Rich is installed.
-    check_finite, flatten, maps, channels, tiles
+    check_finite, flatten, tiles
         As in `compare`.
     ids : (ids of A, ids of B), optional
         As in `compare`, for all layers of a side. All layers that carry labels must carry the same, also within one side.
@@ -181,111 +174,146 @@ def pairwise(
            [0.098, 1.   ]])
     """
     chosen = get_index(index, **parameters)
-    rule: dict[str, Any] = {"flatten": flatten, "maps": maps, "channels": channels}
-    sides = [_named(A, "A")] if B is None else [_named(A, "A"), _named(B, "B")]
-    given = [{f"{side}[{name!r}]": x for name, x in layers.items()} for side, layers in zip("AB", sides, strict=False)]
-    everything = {name: as_matrix(x, name, **rule) for layers in given for name, x in layers.items()}
-    rounding = {name: rounding_of(x) for layers in given for name, x in layers.items()}
-    rows = {name: everything[f"A[{name!r}]"] for name in sides[0]}
-    columns = rows if B is None else {name: everything[f"B[{name!r}]"] for name in sides[1]}
-    check_one_rule({name: x for layers in given for name, x in layers.items()}, maps)
-    check_labels(*given, ids=ids)
-    first_name, first = next(iter(everything.items()))
-    for name, x in everything.items():
+    sides, given = Sides.of_layers(A, B)
+    layers = _matrices(given, flatten)
+    values = _scores(chosen, sides, given, layers, check_finite=check_finite, tiles=tiles, ids=ids, progress=progress)
+    return SimilarityMatrix(values, sides.rows, sides.columns, str(chosen), next(iter(layers.values())).shape[0])
+
+
+def explain(
+    X: Any,
+    Y: Any = None,
+    index: str | Index[Any] | type[Index[Any]] = "cka",
+    *,
+    flatten: bool = False,
+    tiles: Bandwidth | None = None,
+    batches: bool = False,
+    **parameters: Any,
+) -> Plan:
+    """How a comparison will be computed, without computing it: the route, its reason, its memory and its operations.
+
+    Parameters
+    ----------
+    X, Y : array, or mapping of names to arrays, or sequence of arrays
+        As for `compare` or `pairwise`, also Dask arrays; no value is read. ``Y=None`` compares layers with themselves.
+    index, flatten, tiles, **parameters
+        As in `compare`.
+    batches : bool
+        As if the arrays were a batch of `simkit.stream`.
+
+    Returns
+    -------
+    Plan
+        Print it. Attributes: the `statistic` that the index is computed from, the `form` of the work and the `reason`,
+        `bytes` that are taken at one time besides the layers, and `operations` (multiplications and additions).
+
+    Raises
+    ------
+    SimkitError
+        As `compare`, of what can be said without reading values: among others `NeedsAllExamplesError`, if the index cannot be
+        computed from batches or chunks, and `TooLargeError`, if it cannot fit.
+
+    Examples
+    --------
+    >>> import numpy as np, simkit
+    >>> X, Y = np.zeros((10_000, 64)), np.zeros((10_000, 128))
+    >>> print(simkit.explain(X, Y))
+    cka
+      route       products of features, from arrays in memory (Layers)
+      because     for the linear kernel they cost less than Gram matrices at this n
+      memory      15.4 MB besides the layers
+      operations  1.8e+08 multiply-adds
+    """
+    chosen = get_index(index, **parameters)
+    sides, given = Sides.of_layers(X, Y) if are_layers(X) else Sides.of_pair(X, Y)
+    layers = _matrices(given, flatten)
+    source: Source = "batches" if batches else "chunks" if is_dask(next(iter(layers.values()))) else "memory"
+    question = _question(chosen, sides, layers, source, blocks=tiles is not None)
+    found = plan(question)
+    check_fits(question, found)
+    return found
+
+
+def _matrices(given: Mapping[str, Any], flatten: bool) -> dict[str, Array]:
+    """The layers as matrices of one framework, with the same number of examples; no value is read."""
+    layers = {name: as_matrix(x, name, flatten=flatten) for name, x in given.items()}
+    first_name, first = next(iter(layers.items()))
+    for name, x in layers.items():
         check_same_framework(first, x, (first_name, name))
+        if is_dask(x) and math.isnan(x.shape[1]):
+            raise InvalidArrayError(f"{name} has an unknown number of features. Call .compute_chunk_sizes() on it first.")
+    return layers
+
+
+def _scores(
+    index: Index[Any],
+    sides: Sides,
+    given: Mapping[str, Any],
+    layers: dict[str, Array],
+    *,
+    check_finite: bool,
+    tiles: Bandwidth | None,
+    ids: Any,
+    progress: bool | None = False,
+) -> Array:
+    """Check, plan, produce the statistic, score."""
+    rounding = {name: rounding_of(x) for name, x in given.items()}
+    check_labels(*sides.by_side(given), ids=ids)
+    first_name, first = next(iter(layers.items()))
+    for name, x in layers.items():
         check_same_examples(first, x, (first_name, name))
-    for name, x in everything.items():
-        as_examples(x, name, min_examples=chosen.facts.min_examples, check_finite=check_finite)
+    for name, x in layers.items():
+        as_examples(x, name, min_examples=index.facts.min_examples, check_finite=check_finite)
     if tiles is not None:
-        values = _by_tiles(chosen, everything, list(given[0]), list(given[-1]), tiles)
-        return SimilarityMatrix(values, tuple(rows), tuple(columns), str(chosen), first.shape[0])
-    if is_dask(first):
+        check_choice("compare", "tiles", tiles, ("exact", "sample"))
+        if any(is_lazy(x) for x in layers.values()):
+            raise InvalidArrayError(
+                f"tiles={tiles!r} is for arrays in memory whose values are known; Dask arrays are taken tile by tile anyway."
+            )
+    source: Source = "chunks" if is_dask(first) else "memory"
+    question = _question(index, sides, layers, source, blocks=tiles is not None)
+    chosen = plan(question)
+    if source == "chunks":
         from simkit.scale import dask
 
-        values = dask.pairwise(chosen, rows, None if B is None else columns, rounding=rounding, check_finite=check_finite)
-        return SimilarityMatrix(values, tuple(rows), tuple(columns), str(chosen), first.shape[0])
-    check_comparison_fits(chosen, list(rows.values()), None if B is None else list(columns.values()))
-    matrices = in_one_precision(*everything.values())
-    rows = dict(zip(rows, matrices[: len(rows)], strict=True))
-    columns = rows if B is None else dict(zip(columns, matrices[len(rows) :], strict=True))
-    everything = dict(zip(everything, matrices, strict=True))
-    undefined = {name for name, x in everything.items() if is_undefined(x, checked=check_finite)}
-
-    xp = namespace_of(first)
-    width = sum(x.shape[1] for x in everything.values())
-    with track(len(everything) + len(rows), f"{chosen}", False if is_lazy(first) else progress) as advance:
-
-        def prepare(layers: dict[str, Array], side: str) -> list[Any]:
-            states = []
-            for name, x in layers.items():
-                label = f"{side}[{name!r}]"
-                if label not in undefined:
-                    layer = Representation(x, width, label, rounding=rounding[label], xp=xp)
-                    states.append(chosen.prepare(layer))
-                advance()
-            return states
-
-        with in_silence(first):
-            left = prepare(rows, "A")
-            right = left if B is None else prepare(columns, "B")
-            values = in_library(chosen, chosen.scores(left, right, advance), first) if left and right else None
-    row_defined, column_defined = ([name not in undefined for name in side] for side in (given[0], given[-1]))
-    values = _place(values, row_defined, column_defined, first)
-    with in_silence(first):
-        values = xp.astype(values, xp.result_type(*(x.dtype for x in everything.values())), copy=False)
-    if is_lazy(values):
-        constant = [xp.stack([is_constant(x) for x in side.values()]) for side in (rows, columns)]
-        values = xp.where(xp.logical_or(constant[0][:, None], constant[1][None, :]), float("nan"), values)
-    elif not bool(xp.all(xp.isfinite(values))):
-        extreme = out_of_range(everything.items())
-        warn_if_not_finite(chosen, values, list(given[0]), list(given[-1]), undefined=undefined, extreme=extreme)
-    return SimilarityMatrix(values, tuple(rows), tuple(columns), str(chosen), first.shape[0])
-
-
-def _by_tiles(
-    index: Index[Any], layers: Mapping[str, Array], rows: Sequence[str], columns: Sequence[str], tiles: Bandwidth
-) -> Array:
-    from simkit.statistics.tiles import score_tiles
-
-    check_choice("compare", "tiles", tiles, ("exact", "sample"))
-    if any(is_lazy(x) for x in layers.values()):
-        raise InvalidArrayError(
-            f"tiles={tiles!r} is for arrays in memory whose values are known; Dask arrays are taken tile by tile anyway."
-        )
-    check_tiles_fit([layers[name] for name in dict.fromkeys((*rows, *columns))])
-    return score_tiles(index, layers, rows, columns, bandwidth=tiles)
-
-
-def _place(block: Array | None, rows: list[bool], columns: list[bool], like: Array) -> Array:
-    """`block` spread over the rows and columns that are True, nan elsewhere."""
-    if block is not None and all(rows) and all(columns):
-        return block
-    xp = namespace_of(like)
-    nan = xp.sum(like[0, :]) * float("nan")
-    if block is None:
-        return xp.stack([xp.stack([nan] * len(columns))] * len(rows))
-    nan = xp.astype(nan, block.dtype)
-    lines, i = [], 0
-    for row in rows:
-        positions = iter(range(block.shape[1]))
-        lines.append(xp.stack([block[i, next(positions)] if row and column else nan for column in columns]))
-        i += row
-    return xp.stack(lines)
-
-
-def _named(layers: Any, side: str) -> dict[str, Any]:
-    """The layers of a side as they were given, by name."""
-    if isinstance(layers, Mapping):
-        named = {str(name): x for name, x in layers.items()}
-        if len(named) != len(layers):
-            raise InvalidArrayError(f"{side} has layers whose names are equal as strings: {', '.join(map(repr, layers))}.")
-    elif isinstance(layers, Iterable) and not hasattr(layers, "shape") and not isinstance(layers, str):
-        named = {str(i): x for i, x in enumerate(layers)}
+        return dask.scores(index, question, chosen, sides, layers, rounding=rounding, check_finite=check_finite)
+    check_fits(question, chosen, partial(available_to, first))
+    layers = dict(zip(layers, in_one_precision(*layers.values()), strict=True))
+    if question.lazy:
+        values = ValueCheck.assumed(layers, rounding)
     else:
-        raise InvalidArrayError(
-            f"{side} is a {type(layers).__name__}; expected a mapping of names to arrays or a list of arrays. "
-            "For two arrays use simkit.compare."
-        )
-    if not named:
-        raise InvalidArrayError(f"{side} is empty; expected at least one layer.")
-    return named
+        values, _ = ValueCheck.of(layers, rounding=rounding, finite=check_finite)
+    with track(len(layers) + len(sides.rows), f"{index}", False if question.lazy else progress) as advance:
+        statistic = _statistic(index, chosen, layers, values, tiles or "exact", advance)
+        return scores(index, statistic, sides)
+
+
+def _question(index: Index[Any], sides: Sides, layers: Mapping[str, Array], source: Source, *, blocks: bool) -> Question:
+    one = next(iter(layers.values()))
+    return Question(
+        index,
+        source,
+        None if source == "batches" else one.shape[0],
+        tuple(layers[name].shape[1] for name in sides.row_names),
+        None if sides.kind == "layers" else tuple(layers[name].shape[1] for name in sides.column_names),
+        itemsize=4 if all("float32" in str(x.dtype) for x in layers.values()) else 8,
+        lazy=is_lazy(one),
+        whole=any(wants_gradients(x) for x in layers.values()),
+        blocks=blocks,
+    )
+
+
+def _statistic(
+    index: Index[Any],
+    chosen: Plan,
+    layers: Mapping[str, Array],
+    values: ValueCheck,
+    bandwidth: Bandwidth,
+    advance: Callable[[], None],
+) -> Statistic:
+    """What the plan says, of arrays in memory."""
+    if chosen.statistic is not KernelSums:
+        return Layers(values, layers, advance=advance, **chosen.options)
+    with in_silence(values.first[0]):
+        kernel = kernel_estimator_of(index).kernel
+        return blocks.kernel_sums(kernel, layers, values, bandwidth=bandwidth, advance=advance)

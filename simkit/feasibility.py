@@ -1,84 +1,78 @@
-"""Whether a comparison in memory can fit, before it starts; and if not, what would."""
+"""What cannot fit into memory is refused before it starts, with what would fit."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
 
-from simkit.arrays import Array, is_lazy
-from simkit.kernels.linear import is_linear
-from simkit.memory import WORTH_ASKING, available_to, refuse_if_too_large
+from simkit.errors import InvalidArrayError
+from simkit.memory import WORTH_ASKING, available, refuse_if_too_large
+from simkit.planner import Plan, Question, plan
 
-if TYPE_CHECKING:
-    from simkit.index import Index
-
-__all__ = ["check_comparison_fits", "check_tiles_fit"]
+__all__ = ["check_fits", "check_width"]
 
 _SPARE = 2.0  # what is certain to be taken is less than what is taken
 
 
-def check_comparison_fits(index: Index[Any], rows: Sequence[Array], columns: Sequence[Array] | None) -> None:
-    """Raise if scoring all pairs of layers in memory cannot fit; ``columns=None`` compares the rows with themselves.
+def check_fits(question: Question, chosen: Plan, room: Callable[[], int | None] = available) -> None:
+    """Raise if what a plan is certain to take at one time is more than there is.
 
-    Lazy arrays are let through: what they stand for is not computed here.
+    Parameters
+    ----------
+    question : Question
+    chosen : Plan
+        Its answer.
+    room : callable
+        Bytes that are available, where it is not the memory of the host that counts.
 
     Raises
     ------
     TooLargeError
         What is needed, what there is, and what would fit.
     """
-    n, itemsize = rows[0].shape[0], _itemsize(rows[0])
-    widths_of_sides = [[x.shape[1] for x in side] for side in (rows, columns or ())]
-
-    def needed(examples: int, layers: int | None = None) -> int:
-        first, second = (widths[:layers] for widths in widths_of_sides)
-        return index.bytes_needed(examples, first, second or None, itemsize)
-
-    if needed(n) < WORTH_ASKING or is_lazy(rows[0]):
+    if chosen.bytes < WORTH_ASKING:
         return
-    pair = columns is not None and len(rows) == len(columns) == 1
-
-    def remedy(room: int) -> str:
-        ways = _other_ways(index)
-        fits = _largest(lambda examples: _SPARE * needed(examples) <= room, n)
-        if fits >= max(2, index.facts.min_examples):
-            ways.append(f"{fits} of the {n} examples")
-        layers = 0 if pair else _largest(lambda count: _SPARE * needed(n, count) <= room, max(map(len, widths_of_sides)))
-        if layers:
-            ways.append(f"{layers} layers a side at once")
-        if not ways:
-            return "Compare narrower layers, such as convolution maps averaged over positions (maps='mean')."
-        return f"What fits: {'; or '.join(ways)}."
-
-    count = len(rows) + len(columns or ())
+    q = question
+    where = "in memory" if q.source == "memory" else "of Dask arrays"
     refuse_if_too_large(
-        needed(n), f"{index} of {count} layers of {n} examples in memory", remedy, room=lambda: available_to(rows[0])
+        chosen.bytes,
+        f"{q.index} of {q.layers} layers of {q.n} examples {where} ({chosen.form})",
+        lambda there: _what_fits(q, there),
+        room,
     )
 
 
-def check_tiles_fit(layers: Sequence[Array]) -> None:
-    """Raise if the features of all layers, as the kernels take them, cannot be held beside the layers.
+def _what_fits(q: Question, room: int) -> str:
+    n, pair = q.n or 0, len(q.rows) == len(q.columns or ()) == 1
 
-    Raises
-    ------
-    TooLargeError
-    """
-    needed = sum(x.shape[0] * x.shape[1] for x in layers) * _itemsize(layers[0])
-    refuse_if_too_large(
-        needed,
-        f"A copy of {len(layers)} layers of {layers[0].shape[0]} examples",
-        "What fits: fewer layers at once; or Dask arrays, which are read chunk by chunk.",
-        room=lambda: available_to(layers[0]),
-    )
+    def fits(examples: int, layers: int | None = None) -> bool:
+        columns = None if q.columns is None else q.columns[:layers]
+        return _SPARE * plan(replace(q, n=examples, rows=q.rows[:layers], columns=columns)).bytes <= room
+
+    ways = _other_ways(q)
+    if q.source == "memory":
+        fewer = _largest(fits, n)
+        if fewer >= max(2, q.index.facts.min_examples):
+            ways.append(f"{fewer} of the {n} examples")
+    layers = 0 if pair else _largest(lambda count: fits(n, count), max(len(q.rows), len(q.columns or ())))
+    if layers:
+        ways.append(f"{layers} layers a side at once")
+    if not ways:
+        return (
+            "Compare narrower layers, such as convolution maps averaged over positions: "
+            'simkit.examples(x, "mean", channels="first").'
+        )
+    return f"What fits: {'; or '.join(ways)}."
 
 
-def _other_ways(index: Index[Any]) -> list[str]:
+def _other_ways(q: Question) -> list[str]:
     """Ways to the same score that need less memory."""
-    if index.facts.statistic != "hsic sums":
+    if q.source != "memory" or q.needs != "hsic sums":
         return []
-    if is_linear(getattr(index, "kernel", None)):
-        return ["simkit.stream, batch by batch", 'tiles="exact"']
-    return ['tiles="exact" (no gradients), in memory that grows with n and not with its square', "Dask arrays"]
+    if q.linear:
+        return ["simkit.stream, batch by batch", *([] if q.blocks else ['tiles="exact"'])]
+    ways = [] if q.blocks else ['tiles="exact" (no gradients), in memory that grows with n and not with its square']
+    return [*ways, "Dask arrays"]
 
 
 def _largest(fits: Callable[[int], bool], most: int) -> int:
@@ -90,5 +84,41 @@ def _largest(fits: Callable[[int], bool], most: int) -> int:
     return low
 
 
-def _itemsize(x: Array) -> int:
-    return 4 if "float32" in str(x.dtype) else 8
+def check_width(widths: Sequence[int], max_bytes: int, *, projectable: bool) -> None:
+    """Raise if the joint scatter matrix of layers that come in batches is larger than allowed, or than there is memory.
+
+    Parameters
+    ----------
+    widths : sequence of int
+        Numbers of features of the layers.
+    max_bytes : int
+        What the user allows.
+    projectable : bool
+        Whether a random projection approximates the index.
+
+    Raises
+    ------
+    InvalidArrayError
+        Larger than allowed.
+    TooLargeError
+        Larger than there is memory.
+    """
+    total, fits = sum(widths), int((max_bytes / 8) ** 0.5)
+    if total <= fits:
+        refuse_if_too_large(
+            total**2 * 8,
+            f"The joint scatter matrix of {total} features",
+            lambda room: f"At most {int((room / 8) ** 0.5)} features in all fit: give fewer layers to one stream.",
+        )
+        return
+    each, wanted = max(1, fits // len(widths)), total**2 * 8
+    projected = (
+        f"projection=simkit.scale.projection.RandomProjection({each}), an approximation with a stated error; "
+        if projectable
+        else ""
+    )
+    raise InvalidArrayError(
+        f"The layers have {total} features in all, so their joint scatter matrix would take {wanted / 1e9:.1f} GB; "
+        f"max_bytes={max_bytes} allows {fits} features. What fits: fewer layers per stream; maps averaged over positions, "
+        f'simkit.examples(x, "mean", channels="first"); {projected}or, if there is the memory, max_bytes={wanted}.'
+    )

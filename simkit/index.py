@@ -7,25 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
-from simkit.arrays import (
-    Array,
-    Channels,
-    Maps,
-    as_pair,
-    is_dask,
-    is_lazy,
-    is_undefined,
-    namespace_of,
-    nan_if_constant,
-    rounding_of,
-    undefined_score,
-)
-from simkit.feasibility import check_comparison_fits
-from simkit.guard import guard, in_library
+from simkit.arrays import Array, namespace_of
+from simkit.comparison import compare
+from simkit.guard import guard
 from simkit.properties import Facts
 from simkit.representation import Representation
 from simkit.spec import Specified
-from simkit.undefined import in_silence, out_of_range, warn_if_not_finite
+from simkit.statistics.hsic_sums import HSICSums, KernelEstimator
 
 __all__ = ["Index"]
 
@@ -51,13 +39,13 @@ class Index(Specified, ABC, Generic[State]):
         Why a score may be infinite, to be read after "is infinite: ".
     """
 
-    name: ClassVar[str]
+    kind: ClassVar[str] = "index"
     reference: ClassVar[str] = ""
     infinite: ClassVar[str] = "terms of it overflow."
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        guard(cls, "index")
+        guard(cls)
 
     @property
     @abstractmethod
@@ -102,6 +90,23 @@ class Index(Specified, ABC, Generic[State]):
         xp = namespace_of(lines[0][0])
         return xp.stack([xp.stack(line) for line in lines])
 
+    # --- what an index of HSIC sums does besides ----------------------------------------------------------------------
+
+    @property
+    def kernel_estimator(self) -> KernelEstimator | None:
+        """The kernel and the estimator of an index of HSIC sums; None for every other."""
+        return None
+
+    def from_sums(self, xy: HSICSums, xx: HSICSums, yy: HSICSums) -> Array:
+        """The score from the three sums of each of the three pairs; elementwise where they are arrays.
+
+        Raises
+        ------
+        NotImplementedError
+            The index declares HSIC sums, and does not say what to do with them.
+        """
+        raise NotImplementedError(f"{type(self).__name__} is no function of HSIC sums.")
+
     def rescaled(self, score: Array, scale: Array) -> Array:
         """The score if Gram matrices K and L were larger by the squares of factors whose product is `scale`; any shape.
 
@@ -111,6 +116,72 @@ class Index(Specified, ABC, Generic[State]):
         del scale
         return score
 
+    # --- what an index may do besides -------------------------------------------------------------------------------------
+    # Each has a default that is right for every index, None for "there is no quicker way". `simkit.testing` compares what an
+    # index overrides with the slow way; docs/plugins.md tells plugin authors which of them pay.
+
+    @property
+    def is_unbiased(self) -> bool:
+        """Whether the score aims at the population's value whatever n is, up to the order 1 / n."""
+        return False
+
+    def permuted(self, state: State, order: Array) -> State | None:
+        """The state of the same layer with its examples in another order; None to prepare the layer anew.
+
+        Parameters
+        ----------
+        state : state
+            From `prepare`; it stays as it is.
+        order : array of n integers
+            The example that comes to each place.
+        """
+        del state, order
+        return None
+
+    def leave_one_out(self, xs: Sequence[State], ys: Sequence[State]) -> Array | None:
+        """Scores of all pairs without each example in turn, shape (n, len(xs), len(ys)), in the time of a few scores.
+
+        Whatever an index fits to the examples, such as a bandwidth, stays that of all of them. None where there is no
+        quicker way than to leave the examples out.
+        """
+        del xs, ys
+        return None
+
+    def resampled(
+        self, xs: Sequence[State], ys: Sequence[State], weights: Array, members: Array | None = None
+    ) -> Array | None:
+        """Scores of all pairs in B resamples, shape (B, len(xs), len(ys)), in which copies count as weights.
+
+        A unit is an example, or the examples with one number in `members`, and no pair of copies counts as a pair of
+        examples. Weights of 0 and 1 give the scores of the units with 1. Whatever an index fits to the examples stays that
+        of all of them. nan for a resample of fewer different examples than the score needs. None where copies cannot be
+        told from examples.
+
+        Parameters
+        ----------
+        xs, ys : sequence of states
+            Prepared layers of n examples.
+        weights : array, shape (B, m)
+            How often each unit was drawn, in the accumulation precision of the layers (float64 where the device has it).
+        members : array of n integers, optional
+            The unit of each example, from 0 to m - 1; by default each example is one.
+        """
+        del xs, ys, weights, members
+        return None
+
+    def bytes_resampled(self, n: int, layers: int) -> int:
+        """Bytes that `resampled` takes, for n examples of so many layers, besides what it is given."""
+        del n, layers
+        return 0
+
+    def pool(self, states: Sequence[State]) -> State | None:
+        """The state of the layer that is most similar to all of `states` together, for `simkit.inference.noise_ceiling`.
+
+        None for the pool of the features: those of all layers side by side, scaled so that each layer weighs the same.
+        """
+        del states
+        return None
+
     def __call__(
         self,
         X: Any,
@@ -118,47 +189,10 @@ class Index(Specified, ABC, Generic[State]):
         *,
         check_finite: bool = True,
         flatten: bool = False,
-        maps: Maps | None = None,
-        channels: Channels | None = None,
         ids: Any = None,
     ) -> Array:
         """Similarity of two representations of the same examples: ``score(prepare(X), prepare(Y))``.
 
         The parameters, the returned value and the errors are those of `simkit.compare`.
         """
-        x, y = as_pair(
-            X,
-            Y,
-            min_examples=self.facts.min_examples,
-            check_finite=check_finite,
-            flatten=flatten,
-            maps=maps,
-            channels=channels,
-            ids=ids,
-        )
-        rounding = (rounding_of(X), rounding_of(Y))
-        if is_dask(x):
-            from simkit.scale import dask
-
-            return dask.compare(self, x, y, rounding=rounding, check_finite=check_finite)
-        check_comparison_fits(self, [x], [y])
-        if is_undefined(x, checked=check_finite) or is_undefined(y, checked=check_finite):
-            return self.finish(undefined_score(x, y), x, y)
-        xp = namespace_of(x, y)
-        width = x.shape[1] + y.shape[1]
-        with in_silence(x):
-            state_x, state_y = (
-                self.prepare(Representation(z, width, name, rounding=eps, xp=xp))
-                for z, name, eps in zip((x, y), "XY", rounding, strict=True)
-            )
-            score = in_library(self, self.score(state_x, state_y), x)
-            score = self.finish(nan_if_constant(score, x, y), x, y)
-        if not is_lazy(score) and not bool(xp.isfinite(score)):
-            warn_if_not_finite(self, score, "X", "Y", extreme=out_of_range([("X", x), ("Y", y)]))
-        return score
-
-    @staticmethod
-    def finish(score: Array, x: Array, y: Array) -> Array:
-        """The score as a 0-d array in the common precision of the two representations."""
-        xp = namespace_of(x, y)
-        return xp.astype(score, xp.result_type(x.dtype, y.dtype), copy=False)
+        return compare(X, Y, self, check_finite=check_finite, flatten=flatten, ids=ids)

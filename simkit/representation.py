@@ -39,9 +39,6 @@ class Representation:
     ----------
     features : array, shape (rows, p)
         Real floating values as they were given; see `simkit.arrays.as_pair` for the checks.
-    joint_width : int, optional
-        The sum of the widths of everything that this representation will be compared with, itself included. An index may
-        choose between p x p and n x n matrices by it. Default: twice its own width.
     name : str
         How error messages call it.
     examples : int, optional
@@ -56,25 +53,28 @@ class Representation:
     rounding : float
         The eps of the precision that the data were given in, before they were brought to that of `features`. Default (0):
         that of `features`.
+    tall : bool, optional
+        Products of features, p x p, cost less than Gram matrices, n x n, for all layers that this one is compared with: an
+        index of HSIC sums takes the one or the other, for all alike. `simkit.planner` knows; default: n >= 2p.
     """
 
     features: Array
-    joint_width: int = 0
     name: str = "X"
     examples: int = 0
     is_centred: bool = False
     mean: Array | None = None
     rounding: float = 0.0
     column_unit: Array | None = None
+    tall: bool | None = None
     xp: Namespace = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.xp is None:
             object.__setattr__(self, "xp", namespace_of(self.features))
-        if not self.joint_width:
-            object.__setattr__(self, "joint_width", 2 * self.p)
         if not self.examples:
             object.__setattr__(self, "examples", self.features.shape[0])
+        if self.tall is None:
+            object.__setattr__(self, "tall", self.n >= 2 * self.p)
         if not self.rounding:
             object.__setattr__(self, "rounding", float(self.xp.finfo(self.features.dtype).eps))
 

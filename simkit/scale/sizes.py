@@ -11,13 +11,27 @@ from collections.abc import Iterable
 from dataclasses import fields, is_dataclass
 from typing import Any
 
+import numpy as np
 from dask.sizeof import sizeof
 
+from simkit.statistics.kernel_sums import BlockSums, KernelSums
+from simkit.statistics.layers import Layers
 from simkit.statistics.moments import Moments
-from simkit.statistics.survey import Box, Survey
-from simkit.statistics.tiles import KernelSums, Tiles
+from simkit.statistics.roots import Roots
+from simkit.statistics.values import ValueCheck
 
-__all__ = ["bytes_in", "tell_dask"]
+__all__ = ["Box", "boxed", "bytes_in", "tell_dask"]
+
+
+class Box(np.ndarray):
+    """An array that holds one object, since what Dask passes between tasks are arrays."""
+
+
+def boxed(thing: Any, shape: tuple[int, ...]) -> Box:
+    """A box for `thing`."""
+    box = np.empty(shape, dtype=object)
+    box[(0,) * len(shape)] = thing
+    return box.view(Box)
 
 
 def bytes_in(thing: Any) -> int:
@@ -34,9 +48,7 @@ def _parts(thing: Any) -> Iterable[Any] | None:
         return [thing.item()]
     if isinstance(thing, list | tuple):
         return thing
-    if isinstance(thing, Moments):
-        thing = thing.__getstate__()
-    elif is_dataclass(thing):
+    if is_dataclass(thing):
         thing = {item.name: getattr(thing, item.name) for item in fields(thing)}
     return thing.values() if isinstance(thing, dict) else None
 
@@ -47,4 +59,4 @@ def tell_dask(*kinds: type) -> None:
         sizeof.register(kind, bytes_in)
 
 
-tell_dask(Box, Survey, Tiles, KernelSums)
+tell_dask(BlockSums, Box, KernelSums, Layers, Moments, Roots, ValueCheck)

@@ -8,18 +8,15 @@ layers.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from functools import partial
-from typing import Any, TypeAlias, get_args
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
 from simkit.arrays import (
     Array,
-    Channels,
-    Maps,
     as_matrix,
-    check_one_rule,
+    check_labels,
     check_same_examples,
     check_same_framework,
     check_values,
@@ -27,34 +24,32 @@ from simkit.arrays import (
     detach,
     is_lazy,
     namespace_of,
-    placement,
     rounding_of,
 )
 from simkit.checkpoint import Format
 from simkit.errors import CheckpointError, InvalidArrayError, SpecError
+from simkit.feasibility import check_width
 from simkit.fields import Fields, text_array
-from simkit.index import Index
-from simkit.labels import check_labels
 from simkit.matrix import SimilarityMatrix
-from simkit.memory import refuse_if_too_large
+from simkit.planner import Plan, Question, plan
 from simkit.registry import get_index
+from simkit.scale.batches import Batches
 from simkit.scale.locks import Lock
 from simkit.scale.projection import RandomProjection
-from simkit.statistics.batched import RootsOfBatches
+from simkit.scoring import scores
+from simkit.sides import Kind, Sides, are_layers
 from simkit.statistics.minibatch import MinibatchHSIC
-from simkit.statistics.moments import Moments, needs, score_pairs
-from simkit.statistics.roots import scores_of
-from simkit.statistics.survey import nan_where_undefined
-from simkit.undefined import in_silence, warn_if_not_finite
+from simkit.statistics.statistic import Statistic
+
+if TYPE_CHECKING:
+    from simkit.index import Index
 
 __all__ = ["Stream", "stream"]
 
-State: TypeAlias = Moments | RootsOfBatches | MinibatchHSIC
-
-# In version 1 there were moments for every index.
+# Before version 4 every kind of state had a format of its own.
 _FORMAT = Format(
     "simkit_stream",
-    version=3,
+    version=4,
     signed=3,
     what="stream",
     remedy="Stream the batches again, or those since an earlier checkpoint.",
@@ -68,8 +63,6 @@ def stream(
     *,
     check_finite: bool = True,
     flatten: bool = False,
-    maps: Maps | None = None,
-    channels: Channels | None = None,
     projection: RandomProjection | None = None,
     max_bytes: int = _BYTES,
     **parameters: Any,
@@ -83,7 +76,7 @@ def stream(
         unbiased and lange, all exact). With ``estimator="minibatch"`` any kernel.
     check_finite : bool
         Look for nan and inf in each batch at once; without it `Stream.compute` reports them.
-    flatten, maps, channels
+    flatten : bool
         As in `simkit.compare`.
     projection : RandomProjection, optional
         An approximation for layers that are too wide: features are projected at random first. See
@@ -117,8 +110,7 @@ def stream(
     0.25
     """
     chosen = get_index(index, **parameters)
-    rule = {"flatten": flatten, "maps": maps, "channels": channels}
-    return Stream(chosen, rule=rule, check_finite=check_finite, projection=projection, max_bytes=max_bytes)
+    return Stream(chosen, flatten=flatten, check_finite=check_finite, projection=projection, max_bytes=max_bytes)
 
 
 class Stream:
@@ -141,46 +133,41 @@ class Stream:
         self,
         index: Index[Any],
         *,
-        rule: Mapping[str, Any] | None = None,
+        flatten: bool = False,
         check_finite: bool = True,
         projection: RandomProjection | None = None,
         max_bytes: int = _BYTES,
     ) -> None:
-        self.index, self.check_finite, self.projection, self.max_bytes = index, check_finite, projection, max_bytes
-        self._rule = dict(rule or {})
-        self._state: State = self._fresh()
+        self.index, self.flatten, self.check_finite = index, flatten, check_finite
+        self.projection, self.max_bytes = projection, max_bytes
+        _plan_of(index)
         if projection is not None:
             _check_projectable(index)
-        self.rows: tuple[str, ...] = ()
-        self.columns: tuple[str, ...] = ()
-        self.batches = 0
-        self._kind = ""  # "pair", "layers" (A with itself) or "layers of two"
+        self._sides: Sides | None = None
         self._widths: tuple[int, ...] = ()
-        self._like: Array = None  # an empty array of the batches' framework and device; None after a load
+        self._batches: Batches | None = None
         self._lock = Lock()
 
-    def _fresh(self) -> State:
-        if getattr(self.index, "estimator", None) == "minibatch":
-            return MinibatchHSIC(self.index.kernel)  # type: ignore[attr-defined]
-        if self.index.facts.statistic == "moments":
-            return RootsOfBatches()
-        return Moments(**needs(self.index))
+    @property
+    def rows(self) -> tuple[str, ...]:
+        """The names of the layers of the first side."""
+        return () if self._sides is None else self._sides.rows
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of the layers of the second side."""
+        return () if self._sides is None else self._sides.columns
 
     @property
     def n(self) -> int:
         """The number of examples so far."""
         with self._lock.here:
-            return self._state.n
+            return 0 if self._batches is None else self._batches.n
 
     @property
-    def state(self) -> State:
-        """The sums over the batches so far."""
-        return self._state
-
-    @property
-    def like(self) -> Array | None:
-        """An empty array of the framework, the device and the precision of the batches; None before the first."""
-        return self._like
+    def batches(self) -> int:
+        """The number of batches so far."""
+        return 0 if self._batches is None else self._batches.count
 
     # --- batches ---------------------------------------------------------------------------------------------------------
 
@@ -206,131 +193,53 @@ class Stream:
         InvalidDtypeError, MixedArraysError
             As in `simkit.compare`; also if the framework or the device changes between batches.
         """
-        kind, rows, columns = self._sides(A, B)
-        given = [_by_name(side, name) for side, name in zip((A, B), _SIDES[kind], strict=False)]
-        check_one_rule({name: x for side in given for name, x in side.items()}, self._rule.get("maps"))
-        check_labels(*given, ids=ids)
+        sides, given = _sides(A, B)
+        rounding = {name: rounding_of(x) for name, x in given.items()}
+        layers = {name: self._matrix(x, name) for name, x in given.items()}
+        check_labels(*sides.by_side(given), ids=ids)
         with self._lock.here:
-            self._add(kind, rows, columns, {} if isinstance(self._state, MinibatchHSIC) else self._roundings(A, B))
-
-    def _add(self, kind: str, rows: dict[str, Array], columns: dict[str, Array], roundings: Mapping[str, float]) -> None:
-        everything = rows | columns
-        self._check(kind, tuple(rows), tuple(columns), everything)
-        first = next(iter(everything.values()))
-        if self.projection is not None:
-            xp = namespace_of(first)
-            rows, columns = ({name: self.projection(x, xp) for name, x in side.items()} for side in (rows, columns))
-        names = tuple(_plain(kind, name) for name in rows)
-        after = {
-            "_kind": kind,
-            "rows": names,
-            "columns": tuple(_plain(kind, name) for name in columns) or names,
-            "_widths": tuple(x.shape[1] for x in everything.values()),
-            "_like": first[:0, :] + 0,  # a copy: a view would keep the batch in memory
-            "batches": self.batches + 1,
-        }
-        if isinstance(self._state, MinibatchHSIC):
-            if self._like is None and self._kind:
-                self._state = MinibatchHSIC.from_arrays(self._state.to_arrays(), first)
-            with in_silence(first):
-                self._state.update(rows, columns or None)
-        else:
-            if self._like is None and self._kind:
-                self._state = self._state.to(first)
-            if isinstance(self._state, RootsOfBatches):
-                self._state.update(rows | columns, roundings)
-            else:
-                self._state.update(rows | columns)
-        self.__dict__.update(after)
-
-    def _sides(self, A: Any, B: Any) -> tuple[str, dict[str, Array], dict[str, Array]]:
-        if _is_layers(A) != _is_layers(B) and B is not None:
-            raise InvalidArrayError(
-                "One side of the batch is an array and the other holds several layers; give two of a kind."
-            )
-        if not _is_layers(A):
-            if B is None:
-                raise InvalidArrayError(
-                    "A batch of two representations needs both: update(X, Y). For layers give a mapping."
-                )
-            return "pair", {"X": self._matrix(A, "X")}, {"Y": self._matrix(B, "Y")}
-        rows = self._matrices(A, "A")
-        return ("layers", rows, {}) if B is None else ("layers of two", rows, self._matrices(B, "B"))
-
-    def _matrices(self, layers: Any, side: str) -> dict[str, Array]:
-        named = _named(layers)
-        if not named:
-            raise InvalidArrayError(f"{side} is empty; expected at least one layer.")
-        return {f"{side}/{name}": self._matrix(x, f"{side}[{str(name)!r}]") for name, x in named.items()}
-
-    @staticmethod
-    def _roundings(A: Any, B: Any) -> dict[str, float]:
-        """The eps that the layers of a batch were given with, by their names in the state."""
-        if not _is_layers(A):
-            return {"X": rounding_of(A), "Y": rounding_of(B)}
-        return {
-            f"{side}/{name}": rounding_of(x)
-            for side, layers in (("A", A), ("B", B))
-            for name, x in ({} if layers is None else _named(layers)).items()
-        }
+            self._check(sides, layers)
+            widths = tuple(x.shape[1] for x in layers.values())
+            if self.projection is not None:
+                layers = {name: self.projection(x, namespace_of(x)) for name, x in layers.items()}
+            batches = self._batches or Batches(*_made_by(self.index, sides, self._kept(widths)))
+            batches.add(layers, rounding, finite=self.check_finite)
+            self._sides, self._widths, self._batches = sides, widths, batches
 
     def _matrix(self, x: Any, name: str) -> Array:
-        x = as_matrix(x, f"{name} of batch {self.batches}", **self._rule)
+        called = f"{name} of batch {self.batches}"
+        x = as_matrix(x, called, flatten=self.flatten)
         if is_lazy(x):
             raise InvalidArrayError(
-                f"{name} of batch {self.batches} is a {describe(x)}, whose values are not there yet; batches are arrays in "
-                "memory. Give Dask arrays to simkit.compare or simkit.pairwise, which read them chunk by chunk."
+                f"{called} is a {describe(x)}, whose values are not there yet; batches are arrays in memory. Give Dask arrays "
+                "to simkit.compare or simkit.pairwise, which read them chunk by chunk."
             )
         return detach(x)
 
-    def _check(self, kind: str, rows: tuple[str, ...], columns: tuple[str, ...], everything: dict[str, Array]) -> None:
-        names = {name: f"{name} of batch {self.batches}" for name in everything}
-        first_name, first = next(iter(everything.items()))
-        if self._like is not None:
-            check_same_framework(self._like, first, ("the batches before", names[first_name]))
-        for name, x in everything.items():
+    def _check(self, sides: Sides, layers: Mapping[str, Array]) -> None:
+        names = {name: f"{name} of batch {self.batches}" for name in layers}
+        first_name, first = next(iter(layers.items()))
+        if self._batches is not None and self._batches.like is not None:
+            check_same_framework(self._batches.like, first, ("the batches before", names[first_name]))
+        for name, x in layers.items():
             check_same_framework(first, x, (names[first_name], names[name]))
             check_same_examples(first, x, (names[first_name], names[name]))
-        widths = tuple(x.shape[1] for x in everything.values())
-        if not self._kind:
-            self._check_width(everything)
-        elif kind != self._kind or (rows, columns) != self._labels or widths != self._widths:
-            before = dict(zip((*self._labels[0], *self._labels[1]), self._widths, strict=True))
+        widths = tuple(x.shape[1] for x in layers.values())
+        if self._sides is None:
+            if _plan_of(self.index).statistic is not MinibatchHSIC:
+                check_width(self._kept(widths), self.max_bytes, projectable=_is_projectable(self.index))
+        elif (sides, widths) != (self._sides, self._widths):
+            before = dict(zip(self._sides.names, self._widths, strict=True))
             raise InvalidArrayError(
                 f"Batch {self.batches} has other layers than those before. Layers and widths were "
-                f"{before}; now {dict(zip(everything, widths, strict=True))}."
+                f"{before}; now {dict(zip(layers, widths, strict=True))}."
             )
         if self.check_finite:
-            for name, x in everything.items():
+            for name, x in layers.items():
                 check_values(x, names[name])
 
-    def _check_width(self, everything: dict[str, Array]) -> None:
-        if isinstance(self._state, MinibatchHSIC):
-            return
-        widths = self._kept_widths([x.shape[1] for x in everything.values()])
-        total, fits = sum(widths), int((self.max_bytes / 8) ** 0.5)
-        if total <= fits:
-            refuse_if_too_large(
-                total**2 * 8,
-                f"The joint scatter matrix of {total} features",
-                lambda room: f"At most {int((room / 8) ** 0.5)} features in all fit: give fewer layers to one stream.",
-            )
-            return
-        each, wanted = max(1, fits // len(widths)), total**2 * 8
-        projected = (
-            f"projection=simkit.scale.projection.RandomProjection({each}), an approximation with a stated error; "
-            if _is_projectable(self.index)
-            else ""
-        )
-        raise InvalidArrayError(
-            f"The layers have {total} features in all, so their joint scatter matrix would take {wanted / 1e9:.1f} GB; "
-            f"max_bytes={self.max_bytes} allows {fits} features. What fits: fewer layers per stream; maps averaged "
-            f"over positions (maps='mean' with channels='first' or 'last'); {projected}or, if there is the memory, "
-            f"max_bytes={wanted}."
-        )
-
-    def _kept_widths(self, widths: Sequence[int]) -> tuple[int, ...]:
-        """The widths of the layers in the state."""
+    def _kept(self, widths: tuple[int, ...]) -> tuple[int, ...]:
+        """The widths of the layers in the statistic."""
         most = self.projection.features if self.projection is not None else None
         return tuple(p if most is None else min(p, most) for p in widths)
 
@@ -344,48 +253,51 @@ class Stream:
         InvalidArrayError
             They are of different indexes, layers or projections.
         """
-        for what in (
-            "index",
-            "projection",
-            *(("_kind", "rows", "columns", "_widths") if self._kind and other._kind else ()),
-        ):
-            ours, theirs = getattr(self, what), getattr(other, what)
+        pairs = {"index": (self.index, other.index), "projection": (self.projection, other.projection)}
+        if self._sides is not None and other._sides is not None:
+            pairs |= {"layers": (self._sides, other._sides), "widths": (self._widths, other._widths)}
+        for what, (ours, theirs) in pairs.items():
             if ours != theirs:
-                raise InvalidArrayError(f"Cannot merge streams of different {what.strip('_')}: {ours} and {theirs}.")
+                raise InvalidArrayError(f"Cannot merge streams of different {what}: {ours} and {theirs}.")
         first, second = sorted((self._lock.here, other._lock.here), key=id)  # one order for all threads
         with first, second:
-            return self._merged(other)
+            states = [stream._batches for stream in (self, other) if stream._batches is not None]
+            return (self if self._sides is not None else other)._of(Batches.merged(states) if states else None)
 
-    def _merged(self, other: Stream) -> Stream:
-        merged = (self if self._kind else other)._twin()
-        state, addition = self._state, other._state
-        if self._like is None and other._like is not None and self._kind:
-            state = type(state).from_arrays(state.to_arrays(), other._like)
-        elif other._like is None and self._like is not None and other._kind:
-            addition = type(addition).from_arrays(addition.to_arrays(), self._like)
-        merged._state = state.merge(addition)  # type: ignore[arg-type]
-        merged._like = other._like if self._like is None else self._like
-        merged.batches = self.batches + other.batches
-        return merged
+    @property
+    def statistic(self) -> Statistic | None:
+        """What the scores are computed from; None before the first batch. The next batch may write it over."""
+        with self._lock.here:
+            return None if self._batches is None else self._batches.statistic
 
-    def shell(self) -> Stream:
-        """The stream without what is large or tied to a device: its sums and the framework of its batches."""
-        return self.filled(self._fresh(), None)
+    @property
+    def like(self) -> Array | None:
+        """An empty array of the framework, the device and the precision of the batches; None before the first."""
+        return None if self._batches is None else self._batches.like
 
-    def filled(self, state: State, like: Array | None) -> Stream:
-        """The stream with other sums, in the namespace of `like`."""
-        full = self._twin()
-        full._state, full._like = state, like
-        return full
+    def with_statistic(self, statistic: Statistic, batches: int, like: Array) -> Stream:
+        """The stream of other batches of the same layers, in the framework of `like`."""
+        assert self._sides is not None
+        return self._of(Batches(*_made_by(self.index, self._sides, self._kept(self._widths)), statistic, batches, like))
+
+    def without_batches(self) -> Stream:
+        """The stream of the same layers without what is large or lies on a device."""
+        return self._of(None)
+
+    def _of(self, batches: Batches | None) -> Stream:
+        twin = Stream(
+            self.index,
+            flatten=self.flatten,
+            check_finite=self.check_finite,
+            projection=self.projection,
+            max_bytes=self.max_bytes,
+        )
+        twin._sides, twin._widths, twin._batches = self._sides, self._widths, batches
+        return twin
 
     def __getstate__(self) -> dict[str, Any]:
         with self._lock.here:  # a copy, since an update would change the sums while they are being copied or pickled
-            return self.__dict__ | {"_state": self._state.merge(self._fresh())}  # type: ignore[arg-type]
-
-    def _twin(self) -> Stream:
-        twin = Stream.__new__(Stream)
-        twin.__dict__ |= self.__dict__ | {"_lock": Lock()}
-        return twin
+            return self.__dict__ | {"_batches": None if self._batches is None else self._batches.copy()}
 
     # --- results -----------------------------------------------------------------------------------------------------------
 
@@ -414,59 +326,14 @@ class Stream:
             return self._result()
 
     def _result(self) -> Any:
-        if not self._kind:
+        if self._sides is None or self._batches is None:
             raise InvalidArrayError("No batch yet, so there is nothing to compute; call update first.")
-        if isinstance(self._state, MinibatchHSIC):
-            values = self._minibatch_scores(self._state)
-        elif isinstance(self._state, RootsOfBatches):
-            values = self._root_scores(self._state)
-        else:
-            values = score_pairs(self.index, self._state, *self._sides_of_state)
-        if self._kind == "pair":
-            return values[0, 0]
-        return SimilarityMatrix(values, self.rows, self.columns, str(self.index), self.n)
-
-    @property
-    def _labels(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """The names of rows and columns among those of the state."""
-        if self._kind == "pair":
-            return self.rows, self.columns
-        rows = tuple(f"A/{name}" for name in self.rows)
-        return rows, () if self._kind == "layers" else tuple(f"B/{name}" for name in self.columns)
-
-    @property
-    def _sides_of_state(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        rows, columns = self._labels
-        return rows, columns or rows
-
-    def _root_scores(self, state: RootsOfBatches) -> Array:
-        state.check(self.index.facts.min_examples)
-        rows, columns = self._sides_of_state
-        layers, constant, xp = state.representations(), state.roots.constant, namespace_of(state.roots.origin)
-        dtype = getattr(xp, state.precision((*rows, *columns)))
-        empty = xp.zeros((0,), dtype=dtype, **placement(state.roots.origin))
-        with in_silence(empty):
-            values = nan_where_undefined(partial(scores_of, self.index, layers), rows, columns, constant, empty)
-        if not bool(xp.all(xp.isfinite(values))):
-            warn_if_not_finite(
-                self.index, values, rows, columns, constant=constant, extreme=state.roots.extreme(empty.dtype)
-            )
-        return values
-
-    def _minibatch_scores(self, state: MinibatchHSIC) -> Array:
-        if not state.batches:
-            raise InvalidArrayError("All batches were empty, so there is nothing to compute.")
-        xp, (rows, columns) = namespace_of(state.xy), self._sides_of_state
-        with in_silence(state.xy):
-            scales = state.across[:, None] * state.down[None, :]
-            values = self.index.rescaled(self.index.from_sums(*state.sums()), scales)  # type: ignore[attr-defined]
-            if self._like is not None:
-                values = xp.astype(values, self._like.dtype, copy=False)
-        if not bool(xp.all(xp.isfinite(values))):
-            units = [*zip(rows, state.across, strict=True), *zip(columns, state.down, strict=True)]
-            extreme = [name for name, unit in units if float(unit) != 1]
-            warn_if_not_finite(self.index, values, rows, columns, extreme=extreme)
-        return values
+        statistic = self._batches.statistic
+        statistic.values.check(self.index.facts.min_examples)
+        values = scores(self.index, statistic, self._sides)
+        if self._sides.kind == "pair":
+            return values
+        return SimilarityMatrix(values, self.rows, self.columns, str(self.index), statistic.n)
 
     # --- files -------------------------------------------------------------------------------------------------------------
 
@@ -486,20 +353,23 @@ class Stream:
     def _arrays(self) -> dict[str, np.ndarray]:
         about = {
             "index": np.array(str(self.index)),
-            "rule": text_array([f"{key}={value}" for key, value in self._rule.items() if value]),
+            "flatten": np.array(self.flatten),
             "check_finite": np.array(self.check_finite),
             "max_bytes": np.array(self.max_bytes),
-            "kind": np.array(self._kind),
+        }
+        if self.projection is not None:
+            p = self.projection
+            about["projection"] = np.array([str(p.features), str(p.seed), p.kind])
+        if self._sides is None or self._batches is None:
+            return about
+        about |= {
+            "kind": np.array(self._sides.kind),
             "rows": text_array(self.rows),
             "columns": text_array(self.columns),
             "layer_widths": np.array(self._widths, dtype=np.int64),
             "batches_seen": np.array(self.batches),
         }
-        if self.projection is not None:
-            p = self.projection
-            about["projection"] = np.array([str(p.features), str(p.seed), p.kind])
-        state = self._state.to_arrays() if self._kind else {}
-        return about | {f"state_{name}": value for name, value in state.items()}
+        return about | {f"state_{name}": value for name, value in self._batches.statistic.to_arrays().items()}
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Stream:
@@ -513,91 +383,78 @@ class Stream:
             Its index is not installed here.
         """
         version, fields = _FORMAT.read(path)
-        loaded = cls._restored(version, fields)
-        if version >= _FORMAT.signed:
-            fields.finish()
+        if version < _FORMAT.version:
+            raise CheckpointError(
+                f"{os.fspath(path)} was written by an earlier simkit, in format {version}, and this one gathers other sums. Go "
+                "on with that version, or stream the batches again."
+            )
+        loaded = cls._restored(fields)
+        fields.finish()
         return loaded
 
     @classmethod
-    def _restored(cls, version: int, fields: Fields) -> Stream:
+    def _restored(cls, fields: Fields) -> Stream:
         try:
             loaded = cls(
                 get_index(fields.text("index")),
-                rule=_rule(fields),
+                flatten=fields.flag("flatten"),
                 check_finite=fields.flag("check_finite"),
                 projection=_projection(fields),
                 max_bytes=fields.whole("max_bytes"),
             )
         except SpecError as error:
             raise fields.wrong(str(error)) from error
-        loaded._kind = fields.text("kind", ("", *_SIDES))
-        loaded.rows, loaded.columns = (fields.texts(side, distinct=True) for side in ("rows", "columns"))
-        expected = {"": ((), ()), "pair": (("X",), ("Y",)), "layers": (loaded.rows,) * 2}
-        if (loaded.rows, loaded.columns) != expected.get(loaded._kind, (loaded.rows, loaded.columns)):
-            raise fields.wrong(f"'rows' {loaded.rows} and 'columns' {loaded.columns} are not those of {loaded._kind!r}")
-        loaded.batches = fields.whole("batches_seen")
-        names = list(dict.fromkeys(name for side in loaded._labels for name in side))
-        loaded._widths = fields.wholes("layer_widths", length=len(names))
-        if loaded._kind:
-            if version == 1 and isinstance(loaded._state, RootsOfBatches):
-                raise CheckpointError(
-                    f"An earlier simkit gathered moments for {loaded.index}, in which small singular values are lost; this "
-                    "one needs a root. Stream the batches again."
-                )
-            loaded._state = type(loaded._state).from_arrays(fields.below("state_"))
-            loaded._check_restored(fields, names)
+        if "kind" not in fields:  # no batch yet
+            return loaded
+        kinds: dict[str, Kind] = {kind: kind for kind in get_args(Kind)}
+        kind = kinds[fields.text("kind", tuple(kinds))]
+        rows, columns = (fields.texts(side, distinct=True) for side in ("rows", "columns"))
+        expected = {"pair": (("X",), ("Y",)), "layers": (rows, rows)}.get(kind, (rows, columns))
+        if (rows, columns) != expected:
+            raise fields.wrong(f"'rows' {rows} and 'columns' {columns} are not those of {kind!r}")
+        sides = Sides(kind, rows, columns)
+        widths = fields.wholes("layer_widths", length=len(sides.names))
+        kept = loaded._kept(widths)
+        statistic, options = _made_by(loaded.index, sides, kept)
+        state = statistic.from_arrays(fields.below("state_"))
+        if (state.names, state.widths) != (sides.names, kept):
+            raise fields.wrong(f"its sums are of other layers, {dict(zip(state.names, state.widths, strict=True))}")
+        if isinstance(state, MinibatchHSIC) and (state.rows, state.columns) != (sides.row_names, sides.column_names):
+            raise fields.wrong(f"its sums compare {state.rows} with {state.columns}")
+        loaded._sides, loaded._widths = sides, widths
+        loaded._batches = Batches(statistic, options, state, fields.whole("batches_seen"))
         return loaded
 
-    def _check_restored(self, fields: Fields, names: Sequence[str]) -> None:
-        """Raise unless the sums are of the layers and the kernel that the rest of a file speaks of."""
-        state = self._state
-        if isinstance(state, MinibatchHSIC):
-            rows, columns = self._sides_of_state
-            found = (state.kernel, *((state.xx.shape[0], state.yy.shape[0]) if state.batches else (len(rows), len(columns))))
-            if found != (self.index.kernel, len(rows), len(columns)):  # type: ignore[attr-defined]
-                raise fields.wrong("its sums are of other layers or of another kernel")
-        elif (state.names, state.widths) != (tuple(names), self._kept_widths(self._widths)):
-            raise fields.wrong(f"its sums are of other layers, {dict(zip(state.names, state.widths, strict=True))}")
-
     def __repr__(self) -> str:
-        if not self._kind:
+        if self._sides is None:
             return f"<Stream of {self.index}: no batch yet>"
         return f"<Stream of {self.index}: {self.n} examples, {len(self.rows)} x {len(self.columns)} pairs>"
 
 
-def _is_layers(x: Any) -> bool:
-    if isinstance(x, Mapping):
-        return True
-    return isinstance(x, Sequence) and not isinstance(x, str) and len(x) > 0 and hasattr(x[0], "shape") and x[0].ndim > 1
+def _sides(A: Any, B: Any) -> tuple[Sides, dict[str, Any]]:
+    """The sides of a batch, and its layers by name."""
+    if B is not None and are_layers(A) != are_layers(B):
+        raise InvalidArrayError("One side of the batch is an array and the other holds several layers; give two of a kind.")
+    if are_layers(A):
+        return Sides.of_layers(A, B)
+    if B is None:
+        raise InvalidArrayError("A batch of two representations needs both: update(X, Y). For layers give a mapping.")
+    return Sides.of_pair(A, B)
 
 
-_SIDES = {"pair": "XY", "layers": "A", "layers of two": "AB"}
+def _plan_of(index: Index[Any], rows: tuple[int, ...] = (1,), columns: tuple[int, ...] | None = None) -> Plan:
+    """What is gathered of batches of layers with these widths, which make no difference to the kind of the statistic."""
+    return plan(Question(index, "batches", None, rows, columns))
 
 
-def _by_name(side: Any, name: str) -> dict[str, Any]:
-    """A side of a batch as it was given, by the names of messages."""
-    if not _is_layers(side):
-        return {name: side}
-    return {f"{name}[{str(key)!r}]": x for key, x in (side.items() if isinstance(side, Mapping) else enumerate(side))}
-
-
-def _named(layers: Any) -> Mapping[Any, Any]:
-    return layers if isinstance(layers, Mapping) else {str(i): x for i, x in enumerate(layers)}
-
-
-def _plain(kind: str, name: str) -> str:
-    """The name that the user gave."""
-    return name if kind == "pair" else name[2:]
-
-
-def _rule(fields: Fields) -> dict[str, Any]:
-    """The rule for maps of a file."""
-    rule: dict[str, Any] = dict(item.partition("=")[::2] for item in fields.texts("rule"))
-    allowed = {"flatten": ("True",), "maps": get_args(Maps), "channels": get_args(Channels)}
-    for key, value in rule.items():
-        if value not in allowed.get(key, ()):
-            raise fields.wrong(f"'rule' holds {key}={value}")
-    return {key: True if key == "flatten" else value for key, value in rule.items()}
+def _made_by(index: Index[Any], sides: Sides, widths: tuple[int, ...]) -> tuple[type[Statistic], dict[str, Any]]:
+    """The statistic of batches of some layers, and the options of its `of`."""
+    rows = len(sides.row_names)
+    chosen = _plan_of(index, widths[:rows], None if sides.kind == "layers" else widths[rows:])
+    options = dict(chosen.options)
+    if chosen.statistic is MinibatchHSIC:
+        options |= {"rows": sides.row_names, "columns": sides.column_names}
+    return chosen.statistic, options
 
 
 def _projection(fields: Fields) -> RandomProjection | None:

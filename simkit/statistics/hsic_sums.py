@@ -15,12 +15,12 @@ Only the producer of the sums differs between data in memory, tiles, batches and
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, TypeAlias, get_args
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, get_args
 
 from simkit.arrays import Array, Namespace, constant_of, is_lazy, warn_caller
 from simkit.caching import cached_property
-from simkit.errors import AccuracyWarning, NeedsAllExamplesError
+from simkit.errors import AccuracyWarning, NeedsAllExamplesError, PluginError
 from simkit.kernel import Kernel
 from simkit.kernels.linear import Linear, is_linear
 from simkit.linalg import (
@@ -40,12 +40,16 @@ from simkit.linalg import (
 from simkit.representation import Representation
 from simkit.statistics.resolution import resolving_distances, warn_if_kernel_unresolved
 
+if TYPE_CHECKING:
+    from simkit.index import Index
+
 __all__ = [
     "ESTIMATORS",
     "Estimator",
     "Features",
     "Gram",
     "HSICSums",
+    "KernelEstimator",
     "Prepared",
     "Scaled",
     "all_sums",
@@ -53,6 +57,7 @@ __all__ = [
     "estimate",
     "features_for",
     "gather",
+    "kernel_estimator_of",
     "own_sums",
     "scale_of",
     "warn_if_lost",
@@ -67,6 +72,13 @@ _BLOCK = 2**16
 ESTIMATORS: tuple[Estimator, ...] = get_args(Estimator)
 
 
+class KernelEstimator(NamedTuple):
+    """What an index of HSIC sums is made of."""
+
+    kernel: Kernel
+    estimator: Estimator
+
+
 class HSICSums(NamedTuple):
     """The three sums of a pair of Gram matrices, in the accumulation precision, and the number of examples.
 
@@ -77,6 +89,28 @@ class HSICSums(NamedTuple):
     rows: Array
     totals: Array
     n: int | Array
+
+
+def kernel_estimator_of(index: Index[Any]) -> KernelEstimator:
+    """The kernel and the estimator of an index of HSIC sums.
+
+    Raises
+    ------
+    NeedsAllExamplesError
+        It is none.
+    PluginError
+        It declares to be one, and not of which kernel and estimator.
+    """
+    found = index.kernel_estimator
+    if found is None and index.facts.statistic == "hsic sums":
+        raise PluginError(
+            f"{type(index).__name__} declares statistic='hsic sums' and does not say of which kernel and estimator: derive "
+            "it from simkit.indexes.CKA or HSIC, or let its kernel_estimator return "
+            "simkit.statistics.hsic_sums.KernelEstimator(kernel, estimator)."
+        )
+    if found is None:
+        raise NeedsAllExamplesError(f"{index} is not a function of HSIC sums, so it cannot be computed from them.")
+    return found
 
 
 def estimate(s: HSICSums, estimator: Estimator) -> Array:
@@ -91,13 +125,14 @@ def estimate(s: HSICSums, estimator: Estimator) -> Array:
 
 @dataclass(frozen=True, eq=False)
 class Gram:
-    """One layer's Gram matrix, prepared for one estimator, with its row sums."""
+    """One layer's Gram matrix, prepared for one estimator, with its row sums; `known` are its sums with itself, if known."""
 
     k: Array
     rows: Array
     total: Array
     scale: Array
     xp: Namespace
+    known: HSICSums | None = None
 
     @property
     def n(self) -> int:
@@ -113,14 +148,12 @@ class Gram:
     @cached_property
     def own(self) -> HSICSums:
         """The sums of the layer with itself, computed once however many partners it has."""
-        return self.sums(self)
+        return self.sums(self) if self.known is None else self.known
 
     def permuted(self, order: Array) -> Gram:
         """The same layer with the examples in another order, which does not change its sums with itself."""
         rows = self.xp.take(self.rows, order, axis=0)
-        other = Gram(reordered(self.k, order, self.xp), rows, self.total, self.scale, self.xp)
-        other.__dict__["own"] = self.own
-        return other
+        return replace(self, k=reordered(self.k, order, self.xp), rows=rows, known=self.own)
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,6 +161,7 @@ class Features:
     """One layer in feature space: its linear kernel's sums come from p x p matrices.
 
     `x` has centred columns, so K1 = 0 and <K, L> = |x'y|^2. With the diagonal a_i = |x_i|^2 of K removed, K1 = -a.
+    `known` are the sums of the layer with itself, if known.
     """
 
     x: Array
@@ -135,6 +169,7 @@ class Features:
     scale: Array
     n: int
     xp: Namespace
+    known: HSICSums | None = None
 
     def sums(self, other: Features) -> HSICSums:
         """The three sums with another layer's Gram matrix, exactly, in O(p1 p2) memory."""
@@ -148,15 +183,13 @@ class Features:
     @cached_property
     def own(self) -> HSICSums:
         """The sums of the layer with itself, computed once however many partners it has."""
-        return self.sums(self)
+        return self.sums(self) if self.known is None else self.known
 
     def permuted(self, order: Array) -> Features:
         """The same layer with the examples in another order, which does not change its sums with itself."""
         xp = self.xp
         diagonal = None if self.diagonal is None else xp.take(self.diagonal, order, axis=0)
-        other = Features(xp.take(self.x, order, axis=0), diagonal, self.scale, self.n, xp)
-        other.__dict__["own"] = self.own
-        return other
+        return replace(self, x=xp.take(self.x, order, axis=0), diagonal=diagonal, known=self.own)
 
 
 Prepared: TypeAlias = Any  # Gram | Features: both sides of a pair are of one form, chosen by shapes alone
@@ -165,7 +198,7 @@ Prepared: TypeAlias = Any  # Gram | Features: both sides of a pair are of one fo
 def gather(layer: Representation, kernel: Kernel, estimator: Estimator) -> Prepared:
     """Prepare one layer for `sums`: features for the linear kernel where that is cheaper, else the Gram matrix.
 
-    The two forms cost n p1 p2 and n^2 (p1 + p2) multiplications; they cross where n is the sum of all widths.
+    Which form is cheaper, the layer knows (`Representation.tall`).
     """
     if layer.is_centred and not (is_linear(kernel) and estimator == "biased"):
         raise NeedsAllExamplesError(
@@ -173,7 +206,7 @@ def gather(layer: Representation, kernel: Kernel, estimator: Estimator) -> Prepa
         )
     if is_linear(kernel):
         scale = total(layer.scale, layer.xp)
-        if layer.is_centred or layer.n >= layer.joint_width:
+        if layer.is_centred or layer.tall:
             return _in_features(layer, estimator, scale)
         x = layer.unit
         if estimator in ("unbiased", "minibatch"):  # which see no offset; a mean may lie far from all examples

@@ -4,7 +4,7 @@ Every index that is linear in its features depends on the data through the joint
 works as well on a *root* of it: rows R with R'R = S, at most as many as there are features. The columns of R that belong to
 X and to Y have the same products X'X, X'Y, Y'Y as the centred data.
 
-`Moments` hold S itself, whose eigenvalues are the squares of the singular values of X: what is below 1e-8 of the largest is
+`simkit.statistics.moments` holds S itself, whose eigenvalues are the squares of the singular values of X: what is below 1e-8 of the largest is
 lost, and canonical correlations are wrong by eps * condition^2. A root loses nothing. A block of examples is centred,
 stacked under the root of those before and reduced to a triangle again by QR, so one pass over the data suffices (Demmel,
 Grigori, Hoemmen & Langou 2012).
@@ -30,41 +30,36 @@ import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, ClassVar, Self, final
 
 import numpy as np
 
 from simkit.arrays import Array, Namespace, accumulation_dtype, detach, namespace_of, placement, to_numpy
-from simkit.fields import Fields, text_array
-from simkit.guard import in_library
-from simkit.index import Index
+from simkit.caching import cached_property
+from simkit.fields import Fields
 from simkit.linalg import cross, identity, is_ordinary, powers_of_two, triangle, widen
 from simkit.representation import Representation
+from simkit.statistics.layers import all_scores
+from simkit.statistics.statistic import Statistic
+from simkit.statistics.values import ValueCheck
 
-__all__ = ["Roots", "rows_together", "scores_of"]
+if TYPE_CHECKING:
+    from simkit.index import Index
+
+__all__ = ["Roots"]
 
 _ROWS = 2048  # examples that are taken at a time, if twice the features are fewer
 _LOST = 2e-11  # relative error that a scatter matrix may cause in place of its root; of float32 data more, as they have less
 _ABOUT = ("origin", "shift", "low", "high", "unit")
 
 
-def rows_together(width: int) -> int:
-    """How many examples of `width` features are worth one reduction."""
-    return max(_ROWS, 2 * width)
-
-
 @final
 @dataclass(frozen=True, eq=False)
-class Roots:
-    """A root of the joint scatter matrix of some examples, seen by L layers of P features in all. Immutable.
+class Roots(Statistic):
+    """A root of the joint scatter matrix of some examples, seen by L layers of P features in all.
 
     Attributes
     ----------
-    names, widths : tuple
-        The layers in order.
-    n : int
-        Number of examples; 0 is allowed.
     origin, shift : array, shape (P,)
         Their sum is the mean. The origin is a number near it, from which deviations are exact.
     low, high : array, shape (P,)
@@ -83,9 +78,6 @@ class Roots:
         The eigenvalues have been seen to be too small.
     """
 
-    names: tuple[str, ...]
-    widths: tuple[int, ...]
-    n: int
     origin: Array
     shift: Array
     low: Array
@@ -97,38 +89,54 @@ class Roots:
     enough: float = 0.0
     ill_conditioned: bool = False
 
+    arrays_named: ClassVar[tuple[str, ...]] = (*_ABOUT, "triangle", "scatter")
+
     # --- made from batches, merged ------------------------------------------------------------------------------------
 
     @classmethod
-    def of(cls, layers: Mapping[str, Array]) -> Roots:
-        """The root of one batch: matrices (n, p) of one framework with the same n."""
-        parts = list(layers.values())
-        return cls.empty(tuple(layers), tuple(x.shape[1] for x in parts), parts[0]).extended(parts)
-
-    @classmethod
-    def empty(cls, names: tuple[str, ...], widths: tuple[int, ...], like: Array) -> Roots:
-        """The root of no examples, in the framework and on the device of `like`."""
-        xp, width = namespace_of(like), sum(widths)
-        options: dict[str, Any] = {"dtype": accumulation_dtype(like, xp), **placement(like)}
-        zero, infinite = xp.zeros((width,), **options), xp.full((width,), math.inf, **options)
-        one = xp.ones((width,), **options)
-        return cls(names, widths, 0, zero, zero, infinite, -infinite, one, xp.zeros((0, width), **options))
-
-    def extended(self, parts: Sequence[Array]) -> Roots:
-        """The root of these examples and of a batch.
+    def of(cls, layers: Mapping[str, Array], values: ValueCheck | None = None) -> Roots:
+        """The root of one batch: matrices (m, p) of one framework with the same m >= 0 examples.
 
         Parameters
         ----------
-        parts : sequence of arrays, shapes (m, p_k)
-            Finite values of the same m examples; their columns, side by side, are those of the layers.
+        layers : mapping of names to arrays, shapes (m, p)
+        values : ValueCheck, optional
+            What is known of them. Default: it is found out.
         """
-        whole, step = self, rows_together(sum(self.widths))
-        for start in range(0, parts[0].shape[0], step):
-            rows = slice(start, min(start + step, parts[0].shape[0]))
-            whole = Roots.merged([whole, self._block([detach(x[rows, :]) for x in parts])])
+        if values is None:
+            values, layers = ValueCheck.of(layers)
+        return replace(cls._empty(values, next(iter(layers.values())))._with_rows(layers), values=values)
+
+    def extended(self, layers: Mapping[str, Array], values: ValueCheck) -> Roots:  # type: ignore[override]
+        """The root of these examples and of a batch: its eigenvalues need not be looked at, where those of these bound them."""
+        together = ValueCheck.merged([self.values, values])
+        return replace(self._with_rows(layers), values=together)
+
+    def _with_rows(self, layers: Mapping[str, Array]) -> Roots:
+        """`extended`, but for what is known of the values."""
+        whole, parts = self, [detach(x) for x in layers.values()]
+        m, step = parts[0].shape[0], self.rows_together(sum(self.widths))
+        for start in range(0, m, step):
+            block = self._block(self.values, [x[start : min(start + step, m), :] for x in parts])
+            whole = self._merged([whole, block])
         return whole
 
-    def _block(self, parts: Sequence[Array]) -> Roots:
+    @classmethod
+    def rows_together(cls, width: int) -> int:
+        """How many examples are worth one reduction."""
+        return max(_ROWS, 2 * width)
+
+    @classmethod
+    def _empty(cls, values: ValueCheck, like: Array) -> Roots:
+        """The root of no examples, in the framework and on the device of `like`."""
+        xp, width = namespace_of(like), sum(values.widths)
+        options: dict[str, Any] = {"dtype": accumulation_dtype(like, xp), **placement(like)}
+        zero, infinite = xp.zeros((width,), **options), xp.full((width,), math.inf, **options)
+        one, none = xp.ones((width,), **options), replace(values, n=0)
+        return cls(none, zero, zero, infinite, -infinite, one, xp.zeros((0, width), **options))
+
+    @classmethod
+    def _block(cls, values: ValueCheck, parts: Sequence[Array]) -> Roots:
         """A block of examples, centred and not yet reduced."""
         xp, n = namespace_of(*parts), parts[0].shape[0]
         low, high = (xp.concat([widen(bound(x, axis=0), xp) for x in parts]) for bound in (xp.min, xp.max))
@@ -145,22 +153,32 @@ class Roots:
         double = float(xp.finfo(x.dtype).eps)
         given = min(float(xp.finfo(part.dtype).eps) for part in parts)
         enough = double / max(_LOST, given / 64)
-        return Roots(self.names, self.widths, n, origin, shift, low, high, unit, x, enough=enough)
+        return cls(replace(values, n=n), origin, shift, low, high, unit, x, enough=enough)
 
-    def in_unit(self, unit: Array) -> Roots:
+    def _in_unit(self, unit: Array) -> Roots:
         """The same root of features divided by other powers of two."""
         by = self.unit / unit
         return replace(
             self,
             unit=unit,
-            **{name: getattr(self, name) * by for name in ("origin", "shift", "low", "high")},
+            origin=self.origin * by,
+            shift=self.shift * by,
+            low=self.low * by,
+            high=self.high * by,
             triangle=None if self.triangle is None else self.triangle * by[None, :],
             scatter=None if self.scatter is None else self.scatter * by[:, None] * by[None, :],
         )
 
     @classmethod
-    def merged(cls, states: Sequence[Roots]) -> Roots:
-        """The root of the examples of all `states`; the order does not matter up to rounding."""
+    def merged(cls, parts: Sequence[Roots], *, reuse: bool = False) -> Roots:
+        """The root of the examples of all `parts`; the order does not matter up to rounding."""
+        del reuse  # nothing is written over
+        values = ValueCheck.merged([part.values for part in parts])
+        return replace(cls._merged(parts), values=values)
+
+    @classmethod
+    def _merged(cls, states: Sequence[Roots]) -> Roots:
+        """`merged`, but for what is known of the values."""
         full = [state for state in states if state.n > 0]
         if not full:
             return states[0]
@@ -170,7 +188,7 @@ class Roots:
         xp = namespace_of(first.origin)
         if not all(bool(xp.all(state.unit == first.unit)) for state in full[1:]):
             unit = functools.reduce(xp.maximum, [state.unit for state in full])
-            full = [state.in_unit(unit) for state in full]
+            full = [state._in_unit(unit) for state in full]
         first, low, high = full[0], full[0].low, full[0].high
         for state in full[1:]:
             low, high = xp.minimum(low, state.low), xp.maximum(high, state.high)
@@ -179,7 +197,7 @@ class Roots:
         shift = sum((d * (state.n / n) for d, state in zip(shifts[1:], full[1:], strict=True)), shifts[0] * (first.n / n))
         whole = replace(
             first,
-            n=n,
+            values=replace(first.values, n=n),
             shift=shift,
             low=low,
             high=high,
@@ -254,107 +272,55 @@ class Roots:
         root = xp.linalg.cholesky(correlations).mT * size[None, :]
         return xp.where(self.varies[None, :], root, 0.0)
 
-    @property
-    def constant(self) -> frozenset[str]:
-        """The layers of which all examples are the same."""
-        varies, ends = to_numpy(self.varies), np.cumsum(self.widths)
-        return frozenset(
-            name for name, p, end in zip(self.names, self.widths, ends, strict=True) if not varies[end - p : end].any()
-        )
-
-    def extreme(self, dtype: Any) -> set[str]:
-        """The layers whose values are so large, or so small, that products of them are out of the range of `dtype`."""
+    def out_of_range(self, dtype: Any) -> set[str]:
+        """The layers with values so large, or so small, that products of them leave the range of `dtype`."""
         largest = to_numpy(self.unit) * np.maximum(np.abs(to_numpy(self.low)), np.abs(to_numpy(self.high)))
-        limit, ends = float(namespace_of(self.origin).finfo(dtype).max) ** 0.2, np.cumsum(self.widths)
-        parts = zip(self.names, np.split(largest, ends[:-1]), strict=True)
-        return {name for name, part in parts if not 1 / limit < part.max() < limit}
+        limit = float(namespace_of(self.origin).finfo(dtype).max) ** 0.2
+        parts = zip(self.names, self.values.slices, strict=True)
+        return {name for name, s in parts if not 1 / limit < largest[s].max() < limit}
 
-    def representations(self, rounding: Mapping[str, float]) -> dict[str, Representation]:
-        """Small matrices that stand for the layers in every index that depends on second moments only.
+    # --- asked for scores ---------------------------------------------------------------------------------------------
 
-        Parameters
-        ----------
-        rounding : mapping of names to float
-            The eps of the precision that the data were given in, which decides what counts as rank.
-        """
-        width, mean, xp = 2 * sum(self.widths), self.origin + self.shift, namespace_of(self.origin)
+    def scores(self, index: Index[Any], rows: Sequence[str], columns: Sequence[str]) -> Array:
+        """Scores of all pairs for an index of second moments, shape (rows, columns)."""
+        return all_scores(index, self.representations(), rows, columns)
+
+    def representations(self) -> dict[str, Representation]:
+        """Small matrices that stand for the layers in every index that depends on second moments only."""
+        mean, xp = self.origin + self.shift, namespace_of(self.origin)
         unit = self.unit if bool(xp.any(self.unit != 1)) else None
-        ends = np.cumsum(self.widths).tolist()
         return {
             name: Representation(
-                self.rows[:, end - p : end],
-                width,
-                name,
+                self.rows[:, s],
+                name=name,
                 examples=self.n,
                 is_centred=True,
-                mean=mean[end - p : end],
-                column_unit=None if unit is None else unit[end - p : end],
-                rounding=rounding[name],
+                mean=mean[s],
+                column_unit=None if unit is None else unit[s],
+                rounding=eps,
             )
-            for name, p, end in zip(self.names, self.widths, ends, strict=True)
+            for name, s, eps in zip(self.names, self.values.slices, self.values.rounding, strict=True)
         }
 
-    # --- files and other devices --------------------------------------------------------------------------------------
+    # --- files --------------------------------------------------------------------------------------------------------
 
-    @property
-    def arrays(self) -> dict[str, Array]:
-        """All arrays by the names of the attributes."""
-        return {name: getattr(self, name) for name in (*_ABOUT, "scatter" if self.triangle is None else "triangle")}
-
-    def only(self, arrays: Mapping[str, Array]) -> Roots:
-        """The same state with these arrays for its own."""
-        own: dict[str, Any] = {name: arrays.get(name) for name in (*_ABOUT, "triangle", "scatter")}
-        return replace(self, **own)
-
-    def to_arrays(self) -> dict[str, np.ndarray]:
-        """Everything as plain NumPy arrays, for a file without pickle; `from_arrays` reads it."""
-        arrays = {
-            "names": text_array(self.names),
-            "widths": np.array(self.widths, dtype=np.int64),
-            "n": np.array(self.n),
+    def about(self) -> dict[str, np.ndarray]:
+        """How well conditioned it is known to be."""
+        return {
             "floor": np.array(self.floor),
             "enough": np.array(self.enough),
             "ill_conditioned": np.array(self.ill_conditioned),
         }
-        return arrays | {name: to_numpy(x) for name, x in self.arrays.items()}
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, np.ndarray] | Fields, like: Array | None = None) -> Roots:
-        """What `to_arrays` wrote, in NumPy or in the namespace and on the device of `like`.
-
-        Raises
-        ------
-        CheckpointError
-            A field is missing or is not what it must be.
-        """
-        fields = Fields.of(arrays)
-        names = fields.texts("names", distinct=True)
-        widths = fields.wholes("widths", length=len(names))
-        width = sum(widths)
+    def _read(cls, fields: Fields, values: ValueCheck) -> Self:
+        width = sum(values.widths)
         shapes: dict[str, tuple[int | None, ...]] = dict.fromkeys(_ABOUT, (width,))
         shapes |= {"scatter": (width, width)} if "scatter" in fields else {"triangle": (None, width)}
-
-        def placed(name: str) -> Array:
-            values = np.array(fields.reals(name, shapes[name]))
-            if like is None:
-                return values
-            xp = namespace_of(like)
-            return xp.asarray(values, dtype=accumulation_dtype(like, xp), **placement(like))
-
         return cls(
-            names=names,
-            widths=widths,
-            n=fields.whole("n"),
+            values,
+            **{name: np.array(fields.reals(name, shape)) for name, shape in shapes.items()},
             floor=fields.number("floor"),
             enough=fields.number("enough"),
             ill_conditioned=fields.flag("ill_conditioned"),
-            **{name: placed(name) for name in shapes},
         )
-
-
-def scores_of(index: Index[Any], layers: Mapping[str, Representation], rows: Sequence[str], columns: Sequence[str]) -> Array:
-    """Scores of all pairs of some layers, each prepared once, shape (rows, columns)."""
-    states = {name: index.prepare(layers[name]) for name in dict.fromkeys((*rows, *columns))}
-    xs = [states[name] for name in rows]
-    scores = index.scores(xs, xs if list(rows) == list(columns) else [states[name] for name in columns])
-    return in_library(index, scores, layers[rows[0]].features)

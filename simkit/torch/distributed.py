@@ -21,18 +21,15 @@ import numpy as np
 import torch
 
 import simkit
-from simkit.arrays import Array, to_numpy
+from simkit.arrays import Array
 from simkit.errors import InvalidArrayError
 from simkit.scale.stream import Stream
-from simkit.statistics.batched import RootsOfBatches
-from simkit.statistics.minibatch import MinibatchHSIC
-from simkit.statistics.moments import Moments
-from simkit.statistics.roots import Roots
+from simkit.statistics.statistic import Statistic
 from simkit.torch.processes import Processes
 
 __all__ = ["all_reduce"]
 
-State = TypeVar("State", Moments, Roots, Stream)
+State = TypeVar("State", Statistic, Stream)
 
 
 def all_reduce(state: State, group: Any = None, *, timeout: float | None = None) -> State:
@@ -40,9 +37,9 @@ def all_reduce(state: State, group: Any = None, *, timeout: float | None = None)
 
     Parameters
     ----------
-    state : Moments, Roots or Stream
+    state : Stream or Statistic
         On the device that the group's backend works with: CUDA for NCCL, the host for Gloo (NumPy arrays too). A process
-        that has seen no batch may take part.
+        whose stream has seen no batch may take part.
     group : ProcessGroup, optional
         Default: all processes.
     timeout : float, optional
@@ -52,7 +49,7 @@ def all_reduce(state: State, group: Any = None, *, timeout: float | None = None)
 
     Returns
     -------
-    Moments, Roots or Stream
+    Stream or Statistic
         As given, and the same up to the last bit in every process.
 
     Raises
@@ -72,11 +69,8 @@ def all_reduce(state: State, group: Any = None, *, timeout: float | None = None)
     processes = Processes(group, timeout)
     processes.meet()
     _check_alike(state, processes)
-    if isinstance(state, Moments):
-        return _all_reduce_moments(state, processes)
-    if isinstance(state, Roots):
-        _same_layers(processes.gathered((state.names, state.widths)))
-        return _all_reduce_roots(state, processes)
+    if isinstance(state, Statistic):
+        return _all_reduce_statistic(state, processes)
     return _all_reduce_stream(state, processes)
 
 
@@ -87,7 +81,7 @@ def _check_alike(state: Any, processes: Processes) -> None:
         first = everywhere[0]
         if kind is None or first[1] is None:
             culprit = rank if kind is None else 0
-            raise InvalidArrayError(f"Process {culprit} gave something else to all_reduce than a Moments, Roots or Stream.")
+            raise InvalidArrayError(f"Process {culprit} gave something else to all_reduce than a Stream or a Statistic.")
         if version != first[0]:
             raise InvalidArrayError(
                 f"Process {rank} runs simkit {version}, process 0 simkit {first[0]}. Install the same version everywhere."
@@ -101,12 +95,12 @@ def _check_alike(state: Any, processes: Processes) -> None:
 def _kind(state: Any) -> str | None:
     if isinstance(state, Stream):
         return f"Stream of {state.index}"
-    return type(state).__name__ if isinstance(state, Moments | Roots) else None
+    return type(state).__name__ if isinstance(state, Statistic) else None
 
 
 def _misplaced(state: Any, processes: Processes) -> str | None:
     """What is wrong with where a state lies, if anything."""
-    like = state.mean if isinstance(state, Moments | Roots) and state.names else getattr(state, "like", None)
+    like = state.values.first[0] if isinstance(state, Statistic) else state.like if isinstance(state, Stream) else None
     kind = like.device.type if isinstance(like, torch.Tensor) else "cpu"
     if like is None or processes.backend not in ("gloo", "nccl") or kind == processes.device.type:
         return None
@@ -117,85 +111,41 @@ def _misplaced(state: Any, processes: Processes) -> str | None:
 
 
 def _all_reduce_stream(stream: Stream, processes: Processes) -> Stream:
-    merged = functools.reduce(Stream.merge, processes.gathered(stream.shell()))
-    if isinstance(stream.state, Moments):
-        return merged.filled(_all_reduce_moments(stream.state, processes), stream.like)
-    if isinstance(stream.state, RootsOfBatches):
-        return merged.filled(_all_reduce_batches(stream.state, processes), stream.like)
-    states = [MinibatchHSIC.from_arrays(arrays) for arrays in processes.gathered(stream.state.to_arrays())]
-    total = functools.reduce(MinibatchHSIC.merge, states)
-    return merged.filled(MinibatchHSIC.from_arrays(total.to_arrays(), stream.like), stream.like)
-
-
-def _all_reduce_moments(moments: Moments, processes: Processes) -> Moments:
-    about = (moments.names, moments.widths, moments.third_order) if moments.names else None
-    everywhere = processes.gathered((about, moments.given, _is_numpy(moments.mean) if about else False))
-    known = [place for place in everywhere if place[0] is not None]
-    names, widths, _ = _same_layers([place[0] for place in everywhere])
-    if about is None:
-        moments = moments.copy()
-        moments.update(_no_examples(names, widths, known[0][2], processes))
-    places = [(n, _as_own(place, moments.mean)) for n, place in processes.gathered((moments.n, to_numpy(moments.place)))]
-    reduced = moments.reduced(places, processes.summed)
-    reduced.given = tuple(map(max, *(given for _, given, _ in known))) if len(known) > 1 else known[0][1]
-    return reduced
-
-
-def _all_reduce_batches(state: RootsOfBatches, processes: Processes) -> RootsOfBatches:
-    about = (state.names, state.widths) if state.names else None
-    everywhere = processes.gathered((about, _is_numpy(state.roots.origin) if about else False))
-    names, widths = _same_layers([place[0] for place in everywhere])
-    if about is None:
-        on_host = next(on_host for layers, on_host in everywhere if layers is not None)
-        state = RootsOfBatches()
-        state.update(_no_examples(names, widths, on_host, processes))
-    known = [given for given in processes.gathered((about and state.given, state.rounding)) if given[0] is not None]
-    return state.with_roots(
-        _all_reduce_roots(state.roots, processes),
-        nonfinite=processes.summed(state.nonfinite),
-        given=tuple(max(column) for column in zip(*(given for given, _ in known), strict=True)),
-        rounding={name: max(rounding[name] for _, rounding in known) for name in names},
-    )
-
-
-def _all_reduce_roots(roots: Roots, processes: Processes) -> Roots:
-    """Merge the roots of all processes, in their order, so that each does the very same and ends with the same bits."""
-    blank = roots.only({})
-    merged: Roots | None = None
-    for rank, (known, shapes) in enumerate(
-        processes.gathered((blank, {k: tuple(x.shape) for k, x in roots.arrays.items()}))
-    ):
-        own = rank == processes.rank
-        arrays = {
-            name: processes.broadcast(roots.arrays[name] if own else None, shape, roots.origin, rank)
-            for name, shape in shapes.items()
-        }
-        whole = known.only(arrays)
-        merged = whole if merged is None else Roots.merged([merged, whole])
-    assert merged is not None
-    return merged
-
-
-def _same_layers(everywhere: list[Any]) -> Any:
-    """What all processes that have seen a batch agree on."""
-    known = [about for about in everywhere if about is not None]
+    """All streams with the sums of all; a process without a batch takes over the layers and the framework of another."""
+    everywhere = processes.gathered((stream.without_batches(), stream.batches, isinstance(stream.like, np.ndarray)))
+    known = [rank for rank, (_, batches, _) in enumerate(everywhere) if batches]
     if not known:
         raise InvalidArrayError("No process has seen a batch, so there is nothing to reduce.")
-    for rank, other in enumerate(everywhere):
-        if other not in (None, known[0]):
-            raise InvalidArrayError(f"Process {rank} holds other layers: {other}, where another has {known[0]}.")
-    return known[0]
+    whole = functools.reduce(Stream.merge, [everywhere[rank][0] for rank in known])
+    like = stream.like
+    if like is None:
+        empty = torch.zeros((0, 1), device=processes.device)
+        like = empty.numpy() if everywhere[known[0]][2] else empty
+    merged = _merged(stream.statistic, like, processes)
+    return whole.with_statistic(merged, sum(batches for _, batches, _ in everywhere), like)
 
 
-def _no_examples(names: tuple[str, ...], widths: tuple[int, ...], on_host: bool, processes: Processes) -> dict[str, Array]:
-    """An empty batch, of NumPy if others have that."""
-    empty = {name: torch.zeros((0, p), device=processes.device) for name, p in zip(names, widths, strict=True)}
-    return {name: x.numpy() for name, x in empty.items()} if on_host else empty
+def _all_reduce_statistic(statistic: Statistic, processes: Processes) -> Statistic:
+    everywhere = processes.gathered((statistic.names, statistic.widths))
+    for rank, layers in enumerate(everywhere):
+        if layers != everywhere[0]:
+            raise InvalidArrayError(f"Process {rank} holds other layers: {layers}, where process 0 has {everywhere[0]}.")
+    return _merged(statistic, statistic.values.first[0], processes)
 
 
-def _as_own(values: np.ndarray, like: Array) -> Array:
-    return values if isinstance(like, np.ndarray) else torch.as_tensor(values, dtype=like.dtype, device=like.device)
+def _merged(statistic: Statistic | None, like: Array, processes: Processes) -> Any:
+    """The merged statistics of all processes that have one, in their order, so that each ends with the same bits.
 
-
-def _is_numpy(x: Array) -> bool:
-    return isinstance(x, np.ndarray)
+    One after the other tells what it has, so that a process holds no more than two at a time.
+    """
+    shapes = None if statistic is None else {name: tuple(x.shape) for name, x in statistic.arrays.items()}
+    blank = None if statistic is None else statistic.without_arrays()
+    whole: Any = None
+    for rank, (part, known) in enumerate(processes.gathered((blank, shapes))):
+        if part is None:
+            continue
+        own = statistic.arrays if statistic is not None and rank == processes.rank else {}
+        arrays = {name: processes.broadcast(own.get(name), shape, like, rank) for name, shape in known.items()}
+        there = part.with_arrays(arrays, like)
+        whole = there if whole is None else type(there).merged([whole, there], reuse=True)
+    return whole

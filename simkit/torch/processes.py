@@ -17,7 +17,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from simkit.arrays import Array, warn_caller
+from simkit.arrays import Array, accumulation_dtype, warn_caller
 from simkit.errors import ClusterError, ClusterWarning
 
 __all__ = ["Processes"]
@@ -81,19 +81,13 @@ class Processes:
         self._finish(dist.all_gather(parts, padded, group=self.group, async_op=True))
         return [pickle.loads(part[: int(size)].cpu().numpy().tobytes()) for part, size in zip(parts, sizes, strict=True)]
 
-    def summed(self, x: Array) -> Array:
-        """The sum of an array over all processes, in its own framework."""
-        total = x.clone() if isinstance(x, torch.Tensor) else torch.from_numpy(np.array(x))
-        self._finish(dist.all_reduce(total, group=self.group, async_op=True))
-        return total if isinstance(x, torch.Tensor) else total.numpy()
-
     def broadcast(self, x: Array | None, shape: tuple[int, ...], like: Array, rank: int) -> Array:
-        """The array of one process in all of them, in their own framework."""
+        """An array of sums of one process in all of them, in the framework of `like`, in float64 where the device has it."""
         if x is None:
-            dtype = like.dtype if isinstance(like, torch.Tensor) else torch.float64
+            dtype = accumulation_dtype(like, torch) if isinstance(like, torch.Tensor) else torch.float64
             tensor = torch.empty(shape, dtype=dtype, device=self.device)
         else:
-            tensor = x.contiguous() if isinstance(x, torch.Tensor) else torch.from_numpy(np.array(x))
+            tensor = x.clone() if isinstance(x, torch.Tensor) else torch.from_numpy(np.array(x))
         self._finish(dist.broadcast(tensor, src=self._global(rank), group=self.group, async_op=True))
         return tensor if isinstance(like, torch.Tensor) else tensor.numpy()
 

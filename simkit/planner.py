@@ -1,0 +1,333 @@
+"""Which statistic an index is computed from, and in which form: one table, asked before any work.
+
+The table is read from the top; the first row that fits counts. `explain` shows the row that a call would take, with its
+memory and its operations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from simkit.errors import NeedsAllExamplesError
+from simkit.kernels.linear import is_linear
+from simkit.memory import WORTH_ASKING, in_words
+from simkit.statistics.kernel_sums import KernelSums
+from simkit.statistics.layers import Layers
+from simkit.statistics.minibatch import MinibatchHSIC
+from simkit.statistics.moments import Moments
+from simkit.statistics.roots import Roots
+from simkit.statistics.statistic import Statistic
+
+if TYPE_CHECKING:
+    from simkit.index import Index
+
+__all__ = ["Plan", "Question", "Source", "plan"]
+
+Source: TypeAlias = Literal["memory", "batches", "chunks"]
+
+# Examples up to which whole Gram matrices take less time than blocks of them, if all fit into the memory that is always there.
+_SMALL = 2048
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked, as far as the choice depends on it.
+
+    Attributes
+    ----------
+    index : Index
+    source : {"memory", "batches", "chunks"}
+        Arrays in memory, batches of a stream, chunks of Dask arrays.
+    n : int or None
+        Number of examples; None for batches, of which nobody knows how many there will be.
+    rows, columns : tuple of int
+        Widths of the layers. ``columns=None`` if the rows are compared with themselves.
+    itemsize : int
+        Bytes of a value, 4 or 8.
+    lazy : bool
+        Values cannot be looked at, as under ``jax.jit``.
+    whole : bool
+        Each layer must be prepared as a whole: gradients are to flow, or its examples will be permuted.
+    blocks : bool
+        The caller asks for kernels in blocks.
+    """
+
+    index: Index[Any]
+    source: Source
+    n: int | None
+    rows: tuple[int, ...]
+    columns: tuple[int, ...] | None
+    itemsize: int = 8
+    lazy: bool = False
+    whole: bool = False
+    blocks: bool = False
+
+    @property
+    def width(self) -> int:
+        """The number of features of all layers."""
+        return sum(self.rows) + sum(self.columns or ())
+
+    @property
+    def layers(self) -> int:
+        """How many there are."""
+        return len(self.rows) + len(self.columns or ())
+
+    @property
+    def pairs(self) -> float:
+        """Products of two layers that are needed, each layer's with itself at half the price."""
+        a, b = len(self.rows), len(self.columns or ())
+        return a * a / 2 if self.columns is None else a * b + (a + b) / 2
+
+    @property
+    def needs(self) -> str:
+        """What the index declares to need: "moments", "hsic sums" or "examples"."""
+        return self.index.facts.statistic
+
+    @property
+    def linear(self) -> bool:
+        """Whether it compares features by the linear kernel."""
+        chosen = self.index.kernel_estimator
+        return chosen is not None and is_linear(chosen.kernel)
+
+    @property
+    def estimator(self) -> str:
+        """That of HSIC; empty for an index that is no function of HSIC sums."""
+        return "" if self.index.kernel_estimator is None else self.index.kernel_estimator.estimator
+
+    # --- multiplications and additions, a symmetric product at half the price -----------------------------------------
+
+    @property
+    def by_features(self) -> float:
+        """Products of features of all pairs, for each example."""
+        squares = sum(p * p for p in self.rows) / 2
+        if self.columns is None:
+            return sum(self.rows) ** 2 / 2 + squares
+        return sum(self.rows) * sum(self.columns) + squares + sum(q * q for q in self.columns) / 2
+
+    @property
+    def by_examples(self) -> float:
+        """Gram matrices of all layers and products of them, for each pair of examples."""
+        return self.width / 2 + self.pairs / 2
+
+    @property
+    def tall(self) -> bool:
+        """Products of features cost less than Gram matrices."""
+        return self.n is None or self.by_features <= self.n * self.by_examples
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be done, and why.
+
+    Attributes
+    ----------
+    index : str
+        The spec.
+    source : {"memory", "batches", "chunks"}
+        Where the examples are.
+    statistic : type
+        The kind of `simkit.statistics.statistic.Statistic`.
+    options : dict
+        Of its `of`.
+    form : str
+        What the work consists of.
+    reason : str
+        Why.
+    bytes : int
+        Memory that is taken at one time, besides the layers.
+    operations : float or None
+        Multiplications and additions; None where they depend on the index alone or on how many batches come.
+    """
+
+    index: str
+    source: Source
+    statistic: type[Statistic]
+    options: Mapping[str, Any] = field(repr=False)
+    form: str
+    reason: str
+    bytes: int
+    operations: float | None
+
+    def __str__(self) -> str:
+        work = "as many as the index takes" if self.operations is None else f"{self.operations:.1e} multiply-adds"
+        return "\n".join(
+            (
+                self.index,
+                f"  route       {self.form}, from {_FROM[self.source]} ({self.statistic.__name__})",
+                f"  because     {self.reason}",
+                f"  memory      {in_words(self.bytes)} besides the layers",
+                f"  operations  {work}",
+            )
+        )
+
+
+_FROM = {"memory": "arrays in memory", "batches": "batches", "chunks": "chunks of Dask arrays"}
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One line of the table."""
+
+    source: Source
+    needs: str
+    when: Callable[[Question], bool]
+    statistic: type[Statistic]
+    form: str
+    reason: str
+    bytes: Callable[[Question], float]
+    operations: Callable[[Question], float | None]
+    options: Callable[[Question], dict[str, Any]] = lambda q: {}
+
+
+def _always(q: Question) -> bool:
+    return True
+
+
+def _of_index(q: Question) -> int:
+    return q.index.bytes_needed(q.n or 0, q.rows, q.columns, q.itemsize)
+
+
+def _features(q: Question) -> float:
+    return float((q.n or 0) * q.width * q.itemsize)
+
+
+def _scatter(q: Question) -> float:
+    return 3 * 8 * q.width**2
+
+
+def _per_example(q: Question) -> float:
+    return 16.0 * (q.n or 0) * q.layers
+
+
+def _products(q: Question) -> float | None:
+    return None if q.n is None else q.n * q.width**2 / 2
+
+
+def _grams(q: Question) -> float:
+    n = q.n or 0
+    return n * n * q.by_examples
+
+
+_SUMS, _MOMENTS, _ALL = "hsic sums", "moments", "examples"
+
+_TABLE: tuple[_Row, ...] = (
+    # --- arrays in memory ---------------------------------------------------------------------------------------------
+    _Row(
+        "memory", _SUMS, lambda q: q.blocks,
+        KernelSums, "Gram matrices in blocks", "tiles= asks for it",
+        _features, _grams,
+    ),
+    _Row(
+        "memory", _SUMS, lambda q: q.linear and q.tall,
+        Layers, "products of features", "for the linear kernel they cost less than Gram matrices at this n",
+        _features, lambda q: (q.n or 0) * q.by_features, lambda q: {"tall": True},
+    ),
+    _Row(
+        "memory", _SUMS, lambda q: q.whole or q.lazy,
+        Layers, "whole Gram matrices", "gradients, permutations or values that cannot be looked at yet need them",
+        _of_index, _grams, lambda q: {"tall": False},
+    ),
+    _Row(
+        "memory", _SUMS, lambda q: not _is_declared(q),
+        Layers, "whole Gram matrices", "the kernel does not declare what it is fitted to, as blocks would have to know",
+        _of_index, _grams, lambda q: {"tall": False},
+    ),
+    _Row(
+        "memory", _SUMS, lambda q: (q.n or 0) <= _SMALL and _of_index(q) < WORTH_ASKING,
+        Layers, "whole Gram matrices", "they are small",
+        _of_index, _grams, lambda q: {"tall": False},
+    ),
+    _Row(
+        "memory", _SUMS, _always,
+        KernelSums, "Gram matrices in blocks", "blocks that are multiplied and dropped take less time and memory than whole ones",
+        _features, _grams,
+    ),
+    _Row(
+        "memory", _MOMENTS, _always,
+        Layers, "the layers themselves", "they are here",
+        lambda q: max(_of_index(q), _features(q)), _products,
+    ),
+    _Row(
+        "memory", _ALL, _always,
+        Layers, "the layers themselves", "the index needs all examples",
+        _of_index, lambda q: None,
+    ),
+    # --- batches ------------------------------------------------------------------------------------------------------
+    _Row(
+        "batches", _SUMS, lambda q: q.estimator == "minibatch",
+        MinibatchHSIC, "unbiased HSIC of each batch", "estimator=minibatch is a mean over batches",
+        lambda q: 0.0, lambda q: None, lambda q: {"kernel": q.index.kernel_estimator.kernel},
+    ),
+    _Row(
+        "batches", _SUMS, lambda q: q.linear,
+        Moments, "second moments", "the linear kernel depends on nothing else",
+        _scatter, _products, lambda q: {"third_order": q.estimator != "biased"},
+    ),
+    _Row(
+        "batches", _MOMENTS, _always,
+        Roots, "a root of the scatter matrix", "the index depends on small singular values, which second moments lose",
+        _scatter, _products,
+    ),
+    # --- chunks of Dask arrays ----------------------------------------------------------------------------------------
+    _Row(
+        "chunks", _SUMS, lambda q: q.linear and (q.n or 0) > q.width,
+        Moments, "second moments", "the linear kernel depends on nothing else",
+        _scatter, _products, lambda q: {"third_order": q.estimator != "biased"},
+    ),
+    _Row(
+        "chunks", _SUMS, lambda q: (q.n or 0) > _SMALL,
+        KernelSums, "tiles of the Gram matrices", "all pairs of examples are compared, in memory that grows with n only",
+        _per_example, _grams,
+    ),
+    _Row(
+        "chunks", _SUMS, _always,
+        Layers, "the layers themselves", f"up to {_SMALL} examples they are brought together in one task",
+        lambda q: _features(q) + _of_index(q), _grams, lambda q: {"tall": q.tall},
+    ),
+    _Row(
+        "chunks", _MOMENTS, _always,
+        Roots, "a root of the scatter matrix", "the index depends on small singular values, which second moments lose",
+        _scatter, _products,
+    ),
+)  # fmt: skip
+
+
+def plan(question: Question) -> Plan:
+    """The first row of the table that fits.
+
+    Raises
+    ------
+    NeedsAllExamplesError
+        None fits: the index cannot be computed from what there is; the message says what can be done.
+    """
+    q = question
+    if q.source == "chunks" and q.needs == _SUMS and not q.linear:
+        q.index.kernel_estimator.kernel.declared_needs()  # the same error however few the examples are
+    for row in _TABLE:
+        if row.source == q.source and row.needs == q.needs and row.when(q):
+            size, work = int(row.bytes(q)), row.operations(q)
+            return Plan(str(q.index), q.source, row.statistic, row.options(q), row.form, row.reason, size, work)
+    raise NeedsAllExamplesError(_refusal(q))
+
+
+def _is_declared(q: Question) -> bool:
+    try:
+        q.index.kernel_estimator.kernel.declared_needs()
+    except NeedsAllExamplesError:
+        return False
+    return True
+
+
+def _refusal(q: Question) -> str:
+    if q.needs == _ALL:
+        return (
+            f"{q.index} needs all examples at once, so it cannot be computed from batches or chunks: use simkit.compare on "
+            "arrays in memory, or an index of moments or HSIC sums (`simkit indexes` lists what each needs)."
+        )
+    return (
+        f"{q.index} compares all pairs of examples by the kernel {q.index.kernel_estimator.kernel}, also those of different "
+        'batches, so one pass over batches is not enough. Use arrays in memory, in blocks (tiles="exact"), or Dask arrays '
+        "(all pairs, tile by tile), the linear kernel, or estimator=minibatch (pairs within a batch only)."
+    )
