@@ -24,7 +24,6 @@ def run(tmp_path):
             cwd=tmp_path,
             capture_output=True,
             text=True,
-            timeout=110,
             check=False,
             env=os.environ | {"PYTHONIOENCODING": "utf-8"} | (env or {}),
         )

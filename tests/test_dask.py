@@ -460,7 +460,6 @@ def test_a_hard_limit_of_memory(n, p, chunk, index, limit):
         [sys.executable, "-c", LIMITED, *map(str, (n, p, chunk, index, limit))],
         capture_output=True,
         text=True,
-        timeout=100,
         check=False,
         env={"OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2", "PATH": ""},
     )

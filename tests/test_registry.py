@@ -215,7 +215,6 @@ def python(folder, code, **environment):
         capture_output=True,
         text=True,
         check=True,
-        timeout=100,
         env=os.environ | environment,
     )
     return done.stdout.strip()
@@ -243,16 +242,14 @@ def test_nothing_loads_from_the_current_directory(tmp_path):
     """
     for path in ("", str(tmp_path)):
         script = f"import sys; sys.path.insert(0, {path!r})\n{textwrap.dedent(code)}"
-        done = subprocess.run(
-            [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=100, cwd=tmp_path
-        )
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=tmp_path)
         assert done.stdout.startswith("False\n'doubled' of here-by-chance may not load: it lies in the current directory")
         assert "imported" not in done.stdout
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     done = subprocess.run(
         [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n{textwrap.dedent(code)}"],
-        capture_output=True, text=True, check=True, timeout=100, cwd=elsewhere,
+        capture_output=True, text=True, check=True, cwd=elsewhere,
     )  # fmt: skip
     assert done.stdout.startswith("True\nimported by_chance")
 

@@ -300,7 +300,6 @@ def test_parametrize(tmp_path):
         capture_output=True,
         text=True,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parent), "COLUMNS": "200"},
-        timeout=100,
         check=False,
     )
     lines = done.stdout
