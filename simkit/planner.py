@@ -330,6 +330,6 @@ def _refusal(q: Question) -> str:
         )
     return (
         f"{q.index} compares all pairs of examples by the kernel {kernel_estimator_of(q.index).kernel}, also those of "
-        'different batches, so one pass over batches is not enough. Use arrays in memory, in blocks (tiles="exact"), or Dask '
-        "arrays (all pairs, tile by tile), the linear kernel, or estimator=minibatch (pairs within a batch only)."
+        'different batches, so one pass over batches is not enough. Use arrays in memory, in blocks (tiles="exact"), or '
+        "Dask arrays (all pairs, tile by tile), the linear kernel, or estimator=minibatch (pairs within a batch only)."
     )

@@ -34,10 +34,10 @@ LAYERS = {
 
 # Who may name an array library: import it, look for it by name, or say where an index runs.
 ROOMS = {
-    "torch": ("arrays", "demo.train", "formats.torch_file", "forks", "linalg", "properties", "refusals", "testing", "torch"),
-    "jax": ("arrays", "linalg", "properties", "refusals", "testing"),
+    "torch": ("arrays", "demo.train", "formats.torch_file", "linalg", "properties", "testing", "torch"),
+    "jax": ("arrays", "linalg", "properties", "testing"),
     "cupy": ("arrays", "linalg", "properties", "testing"),
-    "dask": ("arrays", "chunks", "properties", "scale", "testing"),
+    "dask": ("arrays", "guard", "properties", "scale", "testing"),
     "distributed": ("scale",),
 }
 
