@@ -8,12 +8,16 @@ absent, are left out when tests are collected; see conftest.py.
 from __future__ import annotations
 
 import importlib
+import os
 from dataclasses import dataclass
 from enum import Enum
 from functools import cache
 from typing import Any
 
 import numpy as np
+
+PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "quick")
+THOROUGH = PROFILE == "thorough"  # all cases are made, also where a library compiles for a second
 
 
 class Library(Enum):

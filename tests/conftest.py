@@ -6,7 +6,9 @@ libraries only: ``@pytest.mark.backends("torch", "jax")``. The tests of a librar
 tests are collected, and the summary says so in one line for each.
 
 ``HYPOTHESIS_PROFILE=thorough pytest`` draws many random examples and runs every case on JAX; the default draws the same few each
-time, and of the cases of one test takes every other one to JAX.
+time, and takes to JAX only the cases of a test that bring another value of one of its parameters (and of more than three values
+every other one): of shapes times indexes, the first shape with many indexes, and the other shapes with the first index. So what is
+tested for several shapes or indexes is better a parameter than a loop. Each index is on JAX in test_facts.py in any case.
 
 Most of the time goes into JAX, which compiles each operation anew for each shape and precision: a case on JAX takes about a
 second, on other libraries some milliseconds. So it compiles with few optimizations and by the cheaper of XLA's two code
@@ -21,7 +23,7 @@ well; tests set no shorter ones of their own, unless taking no longer is what th
 from __future__ import annotations
 
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from importlib import metadata
 from typing import Any
 
@@ -41,7 +43,7 @@ except metadata.PackageNotFoundError:
 import numpy as np
 import pytest
 import threadpoolctl
-from backends import Backend, Library, make, why_absent
+from backends import PROFILE, THOROUGH, Backend, Library, make, why_absent
 from hypothesis import HealthCheck, settings
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # one process per core already; NumPy may have been loaded before this file
@@ -53,7 +55,6 @@ settings.register_profile(
     "quick", max_examples=20, deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.register_profile("thorough", max_examples=1000, deadline=None, print_blob=True)
-PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "quick")
 settings.load_profile(PROFILE)
 
 LEFT_OUT = pytest.StashKey[dict[str, str]]()  # library -> how many of its tests are left out, and why
@@ -78,11 +79,25 @@ def library_of(item: pytest.Item) -> Library | None:
     return item.callspec.params.get("backend") if isinstance(item, pytest.Function) and hasattr(item, "callspec") else None
 
 
+def brings_another_value(met: dict[str, set[int]], parameters: dict[str, Any]) -> bool:
+    """Whether a case has a value of a parameter that no case of its test had before: of more than three, every other one.
+
+    `met` holds the values so far, by their identity, as not all can be hashed; it is brought up to date.
+    """
+    brings = False
+    for name, value in parameters.items():
+        values = met.setdefault(name, set())
+        if id(value) not in values:
+            brings |= len(values) < 3 or len(values) % 2 == 0
+            values.add(id(value))
+    return brings
+
+
 @pytest.hookimpl(trylast=True)  # after -k and -m, so that what they leave is counted
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what cannot run here and, but for the thorough profile, every other case on JAX; each test keeps its first."""
+    """Leave out what cannot run here and, but for the thorough profile, most cases on JAX; each test keeps its first."""
     absent: Counter[Library] = Counter()
-    cases: Counter[tuple[str, str]] = Counter()
+    met: defaultdict[tuple[str, str], dict[str, set[int]]] = defaultdict(dict)
     kept, left_out = [], []
     for item in items:
         library = library_of(item)
@@ -90,10 +105,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if library is not None and why_absent(library):
             absent[library] += 1
             leave = True
-        elif library is Library.JAX and PROFILE != "thorough":
-            test = str(item.path), item.originalname
-            leave = cases[test] % 2 == 1
-            cases[test] += 1
+        elif library is Library.JAX and not THOROUGH:
+            leave = not brings_another_value(met[str(item.path), item.originalname], item.callspec.params)
         (left_out if leave else kept).append(item)
     if left_out:
         config.hook.pytest_deselected(items=left_out)

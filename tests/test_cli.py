@@ -1,7 +1,8 @@
-"""The command line as a user meets it: in a process of its own."""
+"""The command line as a user meets it: in a process of its own, but for the demo."""
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
@@ -157,13 +158,26 @@ def test_kernels(run):
     assert "exp(-|x - y|^2 / (2 sigma^2))" in " ".join(run("kernels").stdout.split()) or "rbf" in run("kernels").stdout
 
 
-def test_demo(run, tmp_path):
-    done = run("demo")
-    assert "cka" in done.stdout
-    assert "simkit-demo.png" in done.stdout
+def test_demo(run, tmp_path, monkeypatch, capsys):
+    """In this process, so that the table and the JSON are of indexes computed once, which takes them ten seconds."""
+    module, app = importlib.import_module("simkit.cli.demo"), importlib.import_module("simkit.cli.app")
+    results = {}
+
+    def once(networks, spec, compute=module.layer_accuracy):
+        if spec not in results:
+            results[spec] = compute(networks, spec)
+        return results[spec]
+
+    monkeypatch.setattr(module, "layer_accuracy", once)
+    monkeypatch.chdir(tmp_path)
+    assert app.run(["demo"]) == 0
+    text = capsys.readouterr().out
+    assert "cka" in text
+    assert "simkit-demo.png" in text
     assert (tmp_path / "simkit-demo.png").read_bytes().startswith(b"\x89PNG")
     assert "exists" in run("demo", code=2).stderr
-    record = json.loads(run("demo", "--output", "other.png", "--json").stdout)
+    assert app.run(["demo", "--output", "other.png", "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
     assert record["accuracy"]["cka"] > 0.8 > 0.3 > record["accuracy"]["cca"]
     assert record["failed"] == {}
 

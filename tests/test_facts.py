@@ -6,6 +6,7 @@ What the kit looks at, and that it catches what is wrong, is in test_testing.py.
 from __future__ import annotations
 
 import pytest
+from backends import THOROUGH
 from data import OWN_INDEXES, OWN_KERNELS
 from hypothesis import given
 from hypothesis import strategies as st
@@ -46,15 +47,16 @@ SPECS = [
 ]
 COMPILED = ["rsa(comparison=whitened_cosine)", "rsa(comparison=kendall)", "cka(kernel=rbf)"]  # other code than the default
 KERNELS = [*map(str, OWN_KERNELS), "rbf(sigma=1.5)", "laplacian(fraction=0.3)", "polynomial(coef0=0)"]
+COSTLY = {  # about a second each
+    "compiled_by_torch": "compiles as the default",
+    "gradient_in_jax": "is in test_gradients.py",
+}
 PROMISES = ["invariances", "symmetry", "in_range", "identity", "metric"]
 
 
 @pytest.mark.parametrize("spec", SPECS)
 def test_index(spec):
-    skip = (
-        {} if spec in (*DEFAULTS, *COMPILED) else {"compiled_by_torch": "takes a second each, and compiles as the default"}
-    )
-    check_index(spec, skip=skip)
+    check_index(spec, skip={} if THOROUGH or spec in (*DEFAULTS, *COMPILED) else COSTLY)
 
 
 @pytest.mark.parametrize("spec", KERNELS)

@@ -666,21 +666,24 @@ def test_noise_ceiling_of_cka():
 
 
 @pytest.mark.filterwarnings("ignore::simkit.errors.InferenceWarning")  # 20 resamples
-def test_on_every_array_library(backend):
+@pytest.mark.parametrize(
+    ("function", "parameters", "index"),
+    [
+        *((bootstrap, {"resamples": 20, "rng": 0, "method": "basic"}, i) for i in ("cka", "cka(estimator=unbiased)")),
+        *((permutation_test, {"permutations": 20, "rng": 0}, i) for i in ("cka", "procrustes", "rsa")),
+        *((jackknife, {}, i) for i in ("cka", "procrustes", "rsa")),
+        *((interval, {"subsamples": 20}, i) for i in ("cka", "procrustes", "rsa")),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_on_every_array_library(backend, function, parameters, index):
     X, Y = pair(30, 3, 4)
     x, y = backend.asarray(X), backend.asarray(Y)
-    for function, parameters in (
-        (bootstrap, {"resamples": 20, "rng": 0, "method": "basic"}),
-        (permutation_test, {"permutations": 20, "rng": 0}),
-        (jackknife, {}),
-        (interval, {"subsamples": 20}),
-    ):
-        for index in ("cka", "cka(estimator=unbiased)") if function is bootstrap else ("cka", "procrustes", "rsa"):
-            expected, result = function(X, Y, index, **parameters), function(x, y, index, **parameters)
-            assert isinstance(result.distribution, np.ndarray)
-            np.testing.assert_allclose(result.distribution, expected.distribution, rtol=1e-8, atol=1e-10)
-            half = function(backend.asarray(X, dtype="float32"), backend.asarray(Y, dtype="float32"), index, **parameters)
-            assert half.score == pytest.approx(expected.score, rel=1e-4)
+    expected, result = function(X, Y, index, **parameters), function(x, y, index, **parameters)
+    assert isinstance(result.distribution, np.ndarray)
+    np.testing.assert_allclose(result.distribution, expected.distribution, rtol=1e-8, atol=1e-10)
+    half = function(backend.asarray(X, dtype="float32"), backend.asarray(Y, dtype="float32"), index, **parameters)
+    assert half.score == pytest.approx(expected.score, rel=1e-4)
 
 
 def test_seeds():

@@ -352,13 +352,13 @@ def test_ridge_of_features_of_any_size(size):
             assert score == pytest.approx(float(RidgePredictivity(alpha=0)(X, Y)), rel=1e-9)
 
 
-@pytest.mark.parametrize("library", ["torch", "jax"])
+@pytest.mark.backends("torch", "jax")
 @pytest.mark.parametrize("alpha", [0, 1e-20, 1e-3, 10.0, (0, 0.1, 10.0)], ids=str)
 @pytest.mark.parametrize("kind", HARD)
-def test_ridge_gradients_with_dead_and_equal_units(kind, alpha, library):
+def test_ridge_gradients_with_dead_and_equal_units(backend, kind, alpha):
     """Along directions that keep the rank: features mixed, and in full rank any."""
-    module = pytest.importorskip(library)
-    find = gradient_in_torch if library == "torch" else gradient_in_jax
+    module = pytest.importorskip(backend.name)
+    find = gradient_in_torch if backend.name == "torch" else gradient_in_jax
     X, Y = hard(kind)
     index = RidgePredictivity(alpha=alpha, folds=4, measure="r2", summary="mean")
     gradients = find(module, index, X, Y)

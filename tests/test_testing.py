@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import wrong
+from backends import THOROUGH
 
 import simkit
 from simkit.errors import UnknownNameError, UnsupportedError
@@ -192,13 +193,18 @@ def test_every_check_says_what_it_expects():
 
 @pytest.mark.parametrize("name", INDEXES)
 def test_wrong_indexes(name):
-    skip = {} if "compiled_by_torch" in INDEXES[name] else {"compiled_by_torch": "takes a second"}
-    caught(examine_index(getattr(wrong, name), skip=skip), only_here(INDEXES[name]))
+    caught(examine_index(getattr(wrong, name), skip=compiling(index_checks(), INDEXES[name])), only_here(INDEXES[name]))
 
 
 @pytest.mark.parametrize("name", KERNELS)
 def test_wrong_kernels(name):
-    caught(examine_kernel(getattr(wrong, name)), only_here(KERNELS[name]))
+    caught(examine_kernel(getattr(wrong, name), skip=compiling(kernel_checks(), KERNELS[name])), only_here(KERNELS[name]))
+
+
+def compiling(checks, expected):
+    """The checks that compile for about a second each, and that are not expected to catch something."""
+    costly = {"on_jax", "gradient_in_jax", "compiled_by_torch"} & set(checks) - set(expected)
+    return {} if THOROUGH else dict.fromkeys(costly, "compiles")
 
 
 def caught(report, expected):

@@ -136,28 +136,32 @@ def draws(m, count, seed=0):
 
 
 @pytest.mark.parametrize("groups", GROUPS.values(), ids=GROUPS)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("spec", FAMILY)
-def test_weights_are_the_definition(backend, spec, groups):
-    index = get_index(spec)
-    for X, Y in (pair(*shape) for shape in SHAPES):
-        unit = range(9) if groups is None else groups
-        weights = draws(max(unit) + 1, 4)
-        found = resampled(index, X, Y, weights, groups, backend)
-        definition = [expected(index, X, Y, w, unit) for w in weights]
-        np.testing.assert_allclose(found, definition, rtol=1e-7, atol=1e-12)
-        assert found[0] == pytest.approx(float(simkit.compare(X, Y, index)), rel=1e-9)
+def test_weights_are_the_definition(backend, spec, shape, groups):
+    index, (X, Y) = get_index(spec), pair(*shape)
+    unit = range(9) if groups is None else groups
+    weights = draws(max(unit) + 1, 4)
+    found = resampled(index, X, Y, weights, groups, backend)
+    definition = [expected(index, X, Y, w, unit) for w in weights]
+    np.testing.assert_allclose(found, definition, rtol=1e-7, atol=1e-12)
+    assert found[0] == pytest.approx(float(simkit.compare(X, Y, index)), rel=1e-9)
 
 
 @pytest.mark.parametrize("spec", FAMILY)
-def test_weights_of_0_and_1_leave_out(backend, spec):
+@pytest.mark.parametrize("shape", [(12, 3, 4), (12, 30, 20)], ids=str)
+@pytest.mark.parametrize(
+    "unit",
+    [None, np.arange(12) // 2, np.array([3, 0, 1, 2, 0, 3, 3, 1, 2, 2, 0, 0])],
+    ids=["examples", "pairs", "uneven groups"],
+)
+def test_weights_of_0_and_1_leave_out(backend, spec, shape, unit):
     """The score of the examples that are left, whatever the groups."""
-    index = get_index(spec)
-    for X, Y in (pair(12, 3, 4), pair(12, 30, 20)):
-        for unit in (None, np.arange(12) // 2, np.array([3, 0, 1, 2, 0, 3, 3, 1, 2, 2, 0, 0])):
-            m = 12 if unit is None else unit.max() + 1
-            kept = [np.arange(12) != u if unit is None else unit != u for u in range(m)]
-            found = resampled(index, X, Y, 1 - np.eye(m), unit, backend)
-            np.testing.assert_allclose(found, [simkit.compare(X[k], Y[k], index) for k in kept], rtol=1e-8)
+    index, (X, Y) = get_index(spec), pair(*shape)
+    m = 12 if unit is None else unit.max() + 1
+    kept = [np.arange(12) != u if unit is None else unit != u for u in range(m)]
+    found = resampled(index, X, Y, 1 - np.eye(m), unit, backend)
+    np.testing.assert_allclose(found, [simkit.compare(X[k], Y[k], index) for k in kept], rtol=1e-8)
 
 
 @pytest.mark.parametrize("spec", FAMILY)

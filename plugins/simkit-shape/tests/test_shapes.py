@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 
 import numpy as np
 import pytest
@@ -25,18 +26,26 @@ METRICS = [
 ]
 
 
+THOROUGH = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
+DEFAULTS = ["shape_metric", "bures", "riemannian", "stochastic_shape"]
+
+
+@simkit.testing.parametrize(*DEFAULTS)
+def test_conformance(check):
+    check()
+
+
 @simkit.testing.parametrize(
-    *METRICS,
+    *(spec for spec in METRICS if spec not in DEFAULTS),
     "shape_metric(alpha=0)",
     "shape_metric(alpha=0, form=netrep)",
     "shape_metric(angular=False, form=netrep)",
-    "bures",
     "bures(summary=distance)",
     "riemannian(shrinkage=0.5)",
-    "stochastic_shape",
     "stochastic_shape(repeats=3, noise=0.5)",
+    skip={} if THOROUGH else {"compiled_by_torch": "compiles as the default, for seconds"},
 )
-def test_conformance(check):
+def test_conformance_of_variants(check):
     check()
 
 

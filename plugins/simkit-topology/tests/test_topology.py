@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 
 import numpy as np
 import pytest
@@ -16,8 +17,17 @@ from simkit.errors import SpecError
 from simkit.representation import Representation
 
 
-@simkit.testing.parametrize("rtd", "rtd(examples=15, draws=2)", "rtd_lite", "imd", "imd(k=3, vectors=4)", "imd(form=code)")
+@simkit.testing.parametrize("rtd", "rtd_lite", "imd")
 def test_conformance(check):
+    check()
+
+
+THOROUGH = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
+AS_THE_DEFAULT = {} if THOROUGH else {"compiled_by_torch": "compiles as the default, for seconds"}
+
+
+@simkit.testing.parametrize("rtd(examples=15, draws=2)", "imd(k=3, vectors=4)", "imd(form=code)", skip=AS_THE_DEFAULT)
+def test_conformance_of_variants(check):
     check()
 
 
