@@ -16,7 +16,8 @@ from simkit.errors import AccuracyWarning, ConstantInputWarning, SpecError
 from simkit.indexes import RSA
 from simkit.representation import Representation
 
-SHAPES = [(12, 6, 9), (9, 20, 4)]
+N = 14  # in all tests on JAX, which compiles for each number of examples
+SHAPES = [(N, 6, 9), (N, 20, 4)]
 DISSIMILARITIES = ("correlation", "euclidean", "squared_euclidean", "cosine", "mahalanobis")
 COMPARISONS = ("pearson", "spearman", "kendall", "cosine", "whitened_cosine")
 
@@ -85,7 +86,7 @@ def test_dissimilarities_in_their_units(dissimilarity):
 def test_ties(backend, comparison):
     """Features of few whole numbers: many dissimilarities are equal, and the library must see that they are."""
     rng = np.random.default_rng(5)
-    X, Y = (rng.integers(0, 3, (14, 4)).astype(float) for _ in range(2))
+    X, Y = (rng.integers(0, 3, (N, 4)).astype(float) for _ in range(2))
     assert len(np.unique(rdm(X, "squared_euclidean"))) < 20
     for dissimilarity in ("euclidean", "squared_euclidean"):
         expected = COMPARE[comparison](rdm(X, dissimilarity), rdm(Y, dissimilarity))
@@ -101,11 +102,11 @@ def test_ties(backend, comparison):
 def test_an_outlier_blurs_nobody_else(backend, kind, dissimilarity, comparison):
     """Wherever it is, the dissimilarities of the others keep their order, and their ties."""
     rng = np.random.default_rng(2)
-    X, Y = pair(20, 5, 4) if kind == "ordinary" else [rng.integers(0, 3, (20, 4)).astype(float) for _ in range(2)]
+    X, Y = pair(N, 5, 4) if kind == "ordinary" else [rng.integers(0, 3, (N, 4)).astype(float) for _ in range(2)]
     X[0] = 1e8 * (X[0] + 1)
     expected = COMPARE[comparison](rdm(X, dissimilarity), rdm(Y, dissimilarity))
-    for row in (0, 7, 19):
-        order = np.roll(np.arange(20), row)
+    for row in (0, 7, N - 1):
+        order = np.roll(np.arange(N), row)
         score = RSA(dissimilarity, comparison)(backend.asarray(X[order]), backend.asarray(Y[order]))
         assert float(score) == pytest.approx(expected, rel=1e-7 if comparison == "pearson" else 1e-12)
 
@@ -114,11 +115,11 @@ def test_an_outlier_blurs_nobody_else(backend, kind, dissimilarity, comparison):
 @pytest.mark.parametrize("dissimilarity", ["euclidean", "squared_euclidean", "cosine"])
 def test_ties_survive_rotation_and_scale(backend, dissimilarity, comparison):
     rng = np.random.default_rng(3)
-    X, Y = ((rng.random((25, p)) < 0.5).astype(float) for p in (6, 5))
+    X, Y = ((rng.random((N, p)) < 0.5).astype(float) for p in (6, 5))
     X[:, 0] = Y[:, 0] = 1
     X[4] *= 1e8
     rotation = np.linalg.qr(rng.standard_normal((6, 6)))[0]
-    order = rng.permutation(25)
+    order = rng.permutation(N)
     index = RSA(dissimilarity, comparison)
     expected = float(index(X, Y))
     for moved, other in ((X @ rotation, Y), (2.7 * X, Y), (X[order] @ rotation, Y[order])):
@@ -140,6 +141,7 @@ def test_equal_directions_are_no_order(comparison):
 def test_repeated_examples_tie(backend, dissimilarity, comparison):
     """As in a bootstrap: equal dissimilarities are computed with unequal rounding, which must not be ranked."""
     rows = np.array([0, 0, 1, 2, 3, 3, 3, 4, 5, 6, 7, 8, 9, 9])
+    assert len(rows) == N
     X, Y = (layer[rows] for layer in pair(10, 3, 4))
     expected = COMPARE[comparison](*(np.round(rdm(layer, dissimilarity), 9) for layer in (X, Y)))
     index = RSA(dissimilarity, comparison)
@@ -178,7 +180,7 @@ def test_features_are_taken_as_given():
 @pytest.mark.parametrize("comparison", ["pearson", "spearman"])
 def test_equal_dissimilarities_are_no_order(backend, comparison):
     """p >= n - 1: all Mahalanobis distances are the same; rounding must not be ranked."""
-    X, Y = (backend.asarray(layer) for layer in pair(8, 20, 30))
+    X, Y = (backend.asarray(layer) for layer in pair(N, 20, 30))
     with pytest.warns(ConstantInputWarning):
         assert np.isnan(float(simkit.compare(X, Y, "rsa", dissimilarity="mahalanobis", comparison=comparison)))
 
