@@ -15,9 +15,9 @@ import simkit
 from simkit.checkpoint import Format, _checksum
 from simkit.errors import CheckpointError, InvalidArrayError, UnknownNameError
 from simkit.fields import text_array
+from simkit.kernels import Linear
 from simkit.scale.projection import RandomProjection
 from simkit.scale.stream import Stream
-from simkit.kernels import Linear
 from simkit.statistics.layers import Layers
 from simkit.statistics.minibatch import MinibatchHSIC
 from simkit.statistics.moments import Moments
@@ -273,7 +273,9 @@ def test_streams_of_earlier_versions_are_refused(kind, version, tmp_path):
     KINDS[kind][0]().save(path)
     arrays = {**members(path), "simkit_stream": np.array(version)}
     np.savez(path, **(sign(arrays) if version == 3 else {name: x for name, x in arrays.items() if name != "sha256"}))
-    with pytest.raises(CheckpointError, match=rf"saved\.npz was written by an earlier simkit, in format {version}, .* again"):
+    with pytest.raises(
+        CheckpointError, match=rf"saved\.npz was written by an earlier simkit, in format {version}, .* again"
+    ):
         Stream.load(path)
 
 
@@ -339,7 +341,7 @@ def test_contradictions_of_the_minibatch_estimator(tmp_path, change, match):
 
 
 STATISTICS = {
-    "moments": lambda layers: Moments.of(layers),
+    "moments": Moments.of,
     "third order": lambda layers: Moments.of(layers, third_order=True),
     "root": Roots.of,
     "minibatch": lambda layers: MinibatchHSIC.of(layers, kernel=Linear(), rows=["x"], columns=["x", "y"]),

@@ -135,7 +135,9 @@ def test_coroutines():
         await asyncio.gather(feed(PARTS[::3]), feed(PARTS[1::3]), feed(PARTS[2::3]))
         return await asyncio.to_thread(stream.compute)
 
-    assert float(asyncio.run(everything())["x", "y"]) == pytest.approx(float(stream_of("cca").compute()["x", "y"]), rel=1e-12)
+    assert float(asyncio.run(everything())["x", "y"]) == pytest.approx(
+        float(stream_of("cca").compute()["x", "y"]), rel=1e-12
+    )
 
 
 # --- processes ----------------------------------------------------------------------------------------------------------

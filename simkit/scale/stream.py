@@ -255,7 +255,10 @@ class Stream:
         """
         first, second = sorted((self._lock.here, other._lock.here), key=id)  # one order for all threads
         with first, second:
-            pairs: dict[str, tuple[Any, Any]] = {"index": (self.index, other.index), "projection": (self.projection, other.projection)}
+            pairs: dict[str, tuple[Any, Any]] = {
+                "index": (self.index, other.index),
+                "projection": (self.projection, other.projection),
+            }
             if self._sides is not None and other._sides is not None:
                 pairs |= {"layers": (self._sides, other._sides), "widths": (self._widths, other._widths)}
             for what, (ours, theirs) in pairs.items():

@@ -86,7 +86,7 @@ class Statistic(ABC):
         """
 
     def extended(self, layers: Mapping[str, Array], values: ValueCheck, **options: Any) -> Self:
-        """The statistic with the examples of one more batch, as `of` takes it; the arrays of this one may be written over."""
+        """The statistic with one more batch, as `of` takes it; the arrays of this one may be written over."""
         return self.merged([self, self.of(layers, values, **options)], reuse=True)
 
     @classmethod
