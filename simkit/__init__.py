@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from simkit.activations import examples
     from simkit.comparison import compare, explain, pairwise
     from simkit.errors import ConstantInputWarning, SimkitError
     from simkit.index import Index
@@ -32,6 +33,7 @@ _HOME = {
     "SimkitError": "simkit.errors",
     "bootstrap": "simkit.inference",
     "compare": "simkit.comparison",
+    "examples": "simkit.activations",
     "explain": "simkit.comparison",
     "get_index": "simkit.registry",
     "get_kernel": "simkit.registry",
@@ -46,7 +48,7 @@ _HOME = {
     "register_kernel": "simkit.registry",
     "stream": "simkit.scale.stream",
 }
-_ROOMS = ("analysis", "demo", "indexes", "inference", "kernels", "testing")
+_FOLDERS = ("analysis", "demo", "indexes", "inference", "kernels", "testing")
 
 __all__ = [
     "ConstantInputWarning",
@@ -56,6 +58,7 @@ __all__ = [
     "SimkitError",
     "bootstrap",
     "compare",
+    "examples",
     "explain",
     "get_index",
     "get_kernel",
@@ -77,10 +80,10 @@ def __getattr__(name: str) -> Any:
         value = getattr(importlib.import_module(_HOME[name]), name)
         globals()[name] = value
         return value
-    if name in _ROOMS:
+    if name in _FOLDERS:
         return importlib.import_module(f"simkit.{name}")
     raise AttributeError(f"module 'simkit' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, *_ROOMS})
+    return sorted([*__all__, *_FOLDERS])

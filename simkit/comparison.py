@@ -11,6 +11,7 @@ from simkit.arrays import (
     Array,
     as_examples,
     as_matrix,
+    check_labels,
     check_same_examples,
     check_same_framework,
     in_one_precision,
@@ -21,7 +22,6 @@ from simkit.arrays import (
 )
 from simkit.errors import InvalidArrayError
 from simkit.feasibility import check_fits
-from simkit.labels import check_labels
 from simkit.matrix import SimilarityMatrix
 from simkit.memory import available_to
 from simkit.planner import Plan, Question, Source, plan
@@ -31,6 +31,7 @@ from simkit.scale import blocks
 from simkit.scoring import in_silence, scores
 from simkit.sides import Sides, are_layers
 from simkit.spec import check_choice
+from simkit.statistics.hsic_sums import kernel_estimator_of
 from simkit.statistics.kernel_sums import KernelSums
 from simkit.statistics.layers import Layers
 from simkit.statistics.statistic import Statistic
@@ -38,7 +39,7 @@ from simkit.statistics.values import ValueCheck
 
 if TYPE_CHECKING:
     from simkit.index import Index
-    from simkit.statistics.tiles import Bandwidth
+    from simkit.statistics.median_distance import Bandwidth
 
 __all__ = ["compare", "explain", "pairwise"]
 
@@ -209,8 +210,8 @@ def explain(
     Raises
     ------
     SimkitError
-        As `compare`, of what can be said without reading values: among others `NeedsAllExamplesError`, if the index cannot be
-        computed from batches or chunks, and `TooLargeError`, if it cannot fit.
+        As `compare`, of what can be said without reading values: among others `NeedsAllExamplesError`, if the index cannot
+        be computed from batches or chunks, and `TooLargeError`, if it cannot fit.
 
     Examples
     --------
@@ -282,8 +283,9 @@ def _scores(
         values = ValueCheck.assumed(layers, rounding)
     else:
         values, _ = ValueCheck.of(layers, rounding=rounding, finite=check_finite)
-    with track(len(layers) + len(sides.rows), index, False if question.lazy else progress) as advance:
-        statistic = _statistic(index, chosen, layers, values, tiles or "exact", advance)
+    steps = 2 * len(layers) if chosen.statistic is KernelSums else len(layers) + len(sides.rows)
+    with track(steps, index, False if question.lazy else progress) as advance:
+        statistic = _statistic(chosen, layers, values, tiles or "exact", advance)
         return scores(index, statistic, sides)
 
 
@@ -303,7 +305,6 @@ def _question(index: Index[Any], sides: Sides, layers: Mapping[str, Array], sour
 
 
 def _statistic(
-    index: Index[Any],
     chosen: Plan,
     layers: Mapping[str, Array],
     values: ValueCheck,
@@ -313,6 +314,6 @@ def _statistic(
     """What the plan says, of arrays in memory."""
     if chosen.statistic is not KernelSums:
         return Layers(values, layers, advance=advance, **chosen.options)
-    assert index.kernel_estimator is not None  # the plan has asked
     with in_silence(values.first[0]):
-        return blocks.kernel_sums(index.kernel_estimator.kernel, layers, values, bandwidth=bandwidth)
+        kernel = kernel_estimator_of(chosen.index).kernel
+        return blocks.kernel_sums(kernel, layers, values, bandwidth=bandwidth, advance=advance)

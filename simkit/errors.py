@@ -23,6 +23,7 @@ __all__ = [
     "SpecError",
     "TooLargeError",
     "UnknownNameError",
+    "UnsupportedError",
 ]
 
 
@@ -60,6 +61,10 @@ class PluginError(SimkitError, RuntimeError):
 
 class NeedsAllExamplesError(SimkitError, ValueError):
     """The index needs all examples at once, so it cannot be computed from a stream or from chunks."""
+
+
+class UnsupportedError(SimkitError, TypeError):
+    """An index does not run on this array library, or not inside a transformation such as ``jax.jit``."""
 
 
 class CheckpointError(SimkitError, ValueError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -28,6 +29,7 @@ def text_array(texts: Sequence[str]) -> np.ndarray:
     return array
 
 
+@dataclass(frozen=True)
 class Fields:
     """Named arrays that must be of certain shapes and types.
 
@@ -38,6 +40,10 @@ class Fields:
         What they are from, for messages.
     remedy : str
         What to do if they are not as they must be.
+    prefix : str
+        What the names of all fields begin with.
+    taken : set of str
+        Whole names of what has been taken already; shared by the parts that `below` gives.
 
     Raises
     ------
@@ -45,16 +51,11 @@ class Fields:
         By all methods: a field is missing, or is not what is asked for.
     """
 
-    def __init__(
-        self,
-        arrays: Mapping[str, np.ndarray],
-        source: str = "The saved state",
-        remedy: str = "Take an earlier copy, or gather the state again.",
-    ) -> None:
-        self.source, self.remedy = source, remedy
-        self._arrays = dict(arrays)
-        self._prefix = ""
-        self._taken: set[str] = set()
+    arrays: Mapping[str, np.ndarray]
+    source: str = "The saved state"
+    remedy: str = "Take an earlier copy, or gather the state again."
+    prefix: str = ""
+    taken: set[str] = field(default_factory=set)
 
     @classmethod
     def of(cls, arrays: Mapping[str, np.ndarray] | Fields) -> Fields:
@@ -62,13 +63,11 @@ class Fields:
         return arrays if isinstance(arrays, Fields) else cls(arrays)
 
     def __contains__(self, name: str) -> bool:
-        return self._prefix + name in self._arrays
+        return self.prefix + name in self.arrays
 
     def below(self, prefix: str) -> Fields:
         """The fields whose names begin with `prefix`, without it."""
-        part = Fields.__new__(Fields)
-        part.__dict__ |= self.__dict__ | {"_prefix": self._prefix + prefix}
-        return part
+        return replace(self, prefix=self.prefix + prefix)
 
     def wrong(self, why: str) -> CheckpointError:
         """The error to raise if the fields contradict each other."""
@@ -76,7 +75,7 @@ class Fields:
 
     def finish(self) -> None:
         """Raise if there are fields that have not been taken."""
-        left = sorted(self._arrays.keys() - self._taken)
+        left = sorted(self.arrays.keys() - self.taken)
         if left:
             raise self.wrong(f"it has fields that do not belong there, {', '.join(map(repr, left))}")
 
@@ -86,14 +85,14 @@ class Fields:
         """One string; one of `choices`, if there are any."""
         value = str(self._taken_as(name, "U", ()))
         if choices and value not in choices:
-            raise self.wrong(f"{self._prefix + name!r} is {value!r}; expected {', '.join(map(repr, choices))}")
+            raise self.wrong(f"{self.prefix + name!r} is {value!r}; expected {', '.join(map(repr, choices))}")
         return value
 
     def texts(self, name: str, *, length: int | None = None, distinct: bool = False) -> tuple[str, ...]:
         """Strings."""
         values = tuple(map(str, self._taken_as(name, "U", (length,))))
         if distinct and len(set(values)) < len(values):
-            raise self.wrong(f"{self._prefix + name!r} has equal entries, {values}")
+            raise self.wrong(f"{self.prefix + name!r} has equal entries, {values}")
         return values
 
     def flag(self, name: str) -> bool:
@@ -121,11 +120,11 @@ class Fields:
         return self._taken_as(name, kinds, tuple(shape))
 
     def _taken_as(self, name: str, kinds: str, shape: tuple[int | None, ...]) -> np.ndarray:
-        whole = self._prefix + name
-        if whole not in self._arrays:
+        whole = self.prefix + name
+        if whole not in self.arrays:
             raise CheckpointError(f"{self.source} lacks {whole!r}: it is damaged or was changed. {self.remedy}")
-        self._taken.add(whole)
-        value = np.asarray(self._arrays[whole])
+        self.taken.add(whole)
+        value = np.asarray(self.arrays[whole])
         fits = value.ndim == len(shape) and all(want in (None, got) for want, got in zip(shape, value.shape, strict=True))
         if not fits or value.dtype.kind not in kinds:
             expected = str(tuple("any" if size is None else size for size in shape)).replace("'", "")
@@ -137,7 +136,7 @@ class Fields:
 
     def _not_negative(self, name: str, values: tuple[int, ...]) -> tuple[int, ...]:
         if any(value < 0 for value in values):
-            raise self.wrong(f"{self._prefix + name!r} is negative")
+            raise self.wrong(f"{self.prefix + name!r} is negative")
         return values
 
 

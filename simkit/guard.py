@@ -19,10 +19,12 @@ from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 import array_api_compat
+import numpy as np
 
-from simkit.arrays import Array, is_compiling, namespace_of, unwritable
-from simkit.errors import PluginError, SimkitError
-from simkit.properties import problems_of
+from simkit.arrays import Array, is_compiling, is_traced, namespace_of, unwritable
+from simkit.discovery import distribution_of
+from simkit.errors import PluginError, SimkitError, UnsupportedError
+from simkit.properties import CAPABILITIES, problems_of
 from simkit.representation import Representation
 from simkit.spec import Specified
 from simkit.text import shortened, shown
@@ -81,6 +83,19 @@ def _no_scores(given: tuple[Any, ...], found: Any) -> str | None:
     return _unlike(found, (len(given[0]), len(given[1])), ("real floating", "integral")) if len(given) > 1 else None
 
 
+def _no_scores_of_each(given: tuple[Any, ...], found: Any) -> str | None:
+    if found is None or len(given) < 2:
+        return None
+    many = int(given[2].shape[0]) if len(given) > 2 else (np.shape(found) or (0,))[0]
+    return _unlike(found, (many, len(given[0]), len(given[1])), ("real floating",))
+
+
+def _no_sums(given: tuple[Any, ...], found: Any) -> str | None:
+    if found is None or (isinstance(found, tuple) and len(found) == 2 and _no_kernel((), found[0]) is None):
+        return None
+    return f"is {shown(found)}; expected None or simkit.statistics.hsic_sums.KernelEstimator(kernel, estimator)"
+
+
 def _no_facts(given: tuple[Any, ...], found: Any) -> str | None:
     problems = shortened("; ".join(problems_of(found)), 500)
     return f"cannot be used: {problems}" if problems else None
@@ -116,7 +131,9 @@ _RULES: dict[str, dict[str, _Rule]] = {
         "prepare": _Rule(_no_state, protects=True),
         "score": _Rule(_no_score),
         "scores": _Rule(_no_scores),
-        **dict.fromkeys(("from_sums", "leave_one_out", "pool", "resampled", "rescaled"), _Rule()),
+        "kernel_estimator": _Rule(_no_sums),
+        **dict.fromkeys(("leave_one_out", "resampled"), _Rule(_no_scores_of_each)),
+        **dict.fromkeys(("from_sums", "is_unbiased", "permuted", "bytes_resampled", "pool", "rescaled"), _Rule()),
     },
     "kernel": {
         "invariances": _Rule(_no_invariances),
@@ -131,37 +148,40 @@ _RULES: dict[str, dict[str, _Rule]] = {
 # --- calling it -----------------------------------------------------------------------------------------------------------
 
 
-def guard(cls: type, kind: str) -> None:
-    """Wrap the methods of an index or a kernel that are not simkit's own."""
-    for name in _RULES[kind] if is_outside(cls) else ():
+def guard(cls: type[Specified]) -> None:
+    """Wrap the methods of an index or a kernel that are not simkit's own; for a class that is being made."""
+    for name in _RULES[cls.kind] if is_outside(cls) else ():
         owner = next((base for base in cls.__mro__ if name in vars(base)), None)
         if owner is None or not is_outside(owner):
             continue
+        if owner is not cls and issubclass(owner, Specified):  # wrapped when that class was made
+            continue
         found = vars(owner)[name]
         function = found.fget if isinstance(found, property) else found
-        if not inspect.isfunction(function) or hasattr(function, "_is_guarded"):
+        if not inspect.isfunction(function):
             continue
-        guarded = _guarded(function, kind, name)
+        guarded = _guarded(function, name)
         setattr(cls, name, found.getter(guarded) if isinstance(found, property) else guarded)
 
 
-def _guarded(function: Callable[..., Any], kind: str, name: str) -> Callable[..., Any]:
+def _guarded(function: Callable[..., Any], name: str) -> Callable[..., Any]:
     @functools.wraps(function)
     def call(self: Any, *given: Any, **options: Any) -> Any:
         # Nothing else here: with a class of a notebook, these lines travel to the workers of a cluster as their code.
-        return _called_with(function, (kind, name), self, given, options)
+        return _called_with(function, name, self, given, options)
 
-    call._is_guarded = True  # type: ignore[attr-defined]
     return call
 
 
 def _called_with(
-    function: Callable[..., Any], what: tuple[str, str], thing: Any, given: tuple[Any, ...], options: dict[str, Any]
+    function: Callable[..., Any], name: str, thing: Specified, given: tuple[Any, ...], options: dict[str, Any]
 ) -> Any:
     if _is_bare():
         return function(thing, *given, **options)
-    kind, name = what
-    rule = _RULES[kind][name]
+    rule = _RULES[thing.kind][name]
+    if rule.protects and given:
+        x = given[0]
+        _check_supported(thing, x.features if isinstance(x, Representation) else x)
     try:
         handed, options = _protected(given, options) if rule.protects else (given, options)
         found = function(thing, *handed, **options)
@@ -169,9 +189,9 @@ def _called_with(
     except (SimkitError, Warning, MemoryError):  # a warning that somebody has made an error
         raise
     except (Exception, SystemExit) as error:
-        raise PluginError(_told(thing, kind, name, error)) from error
+        raise PluginError(_told(thing, name, error)) from error
     if problem:
-        raise PluginError(f"The {_called(thing, kind)} is at fault: {name} {problem}.")
+        raise PluginError(f"The {_called(thing)} is at fault: {name} {problem}.")
     return found
 
 
@@ -194,37 +214,50 @@ def _unwritable(value: Any) -> Any:
     return unwritable(value) if array_api_compat.is_array_api_obj(value) else value
 
 
+def _check_supported(thing: Any, x: Array) -> None:
+    """Raise `UnsupportedError` if an index or kernel from outside declares that it does not run on arrays such as `x`."""
+    supported = thing.facts.capabilities if thing.kind == "index" else thing.capabilities
+    library = namespace_of(x).__name__.removeprefix("array_api_compat.").partition(".")[0]
+    if library not in ("numpy", "dask") and (library if library in CAPABILITIES else "array_api_strict") not in supported:
+        raise UnsupportedError(
+            f"The {_called(thing)} does not run on arrays of {library}, as it declares. Convert them to NumPy arrays."
+        )
+    if is_traced(x) and not supported & {"jit", "vmap"}:
+        raise UnsupportedError(
+            f"The {_called(thing)} does not run inside of jax.jit, jax.vmap, jax.grad and torch.func.vmap, as it "
+            "declares. Call it outside of them, on one pair of arrays at a time."
+        )
+
+
 # --- who it was -----------------------------------------------------------------------------------------------------------
 
 
-def check_declared(thing: Any, kind: str) -> None:
+def check_declared(thing: Specified) -> None:
     """Raise `PluginError` if what an index or kernel from outside declares of itself cannot be read or cannot be used."""
     if is_outside(type(thing)) and not _is_bare():
-        name = "facts" if kind == "index" else "invariances"
-        _called_with(operator.attrgetter(name), (kind, name), thing, (), {})
+        name = "facts" if thing.kind == "index" else "invariances"
+        _called_with(operator.attrgetter(name), name, thing, (), {})
 
 
-def in_library(index: Any, scores: Array, like: Array) -> Array:
+def in_library(index: Specified, scores: Array, like: Array) -> Array:
     """The scores; `PluginError` if an index from outside returned them in another array library than that of the layers."""
     if is_outside(type(index)) and not _is_bare() and namespace_of(scores) is not namespace_of(like):
         found, wanted = (f"{type(x).__module__}.{type(x).__name__}" for x in (scores, like))
-        raise PluginError(f"The {_called(index, 'index')} is at fault: score returned a {found}; the layers are {wanted}.")
+        raise PluginError(f"The {_called(index)} is at fault: score returned a {found}; the layers are {wanted}.")
     return scores
 
 
-def _called(thing: Any, kind: str) -> str:
+def _called(thing: Specified) -> str:
     """An index or kernel with the place that it comes from."""
-    from simkit.registry import distribution_of
-
     cls = type(thing)
     place = f"{cls.__module__}:{cls.__qualname__}"
     origin = distribution_of(cls)
-    name = shown(getattr(cls, "name", cls.__name__))
-    return f"{kind} {name} of {' '.join(origin)} ({place})" if origin else f"{kind} {name} ({place})"
+    what = f"{cls.kind} {shown(cls.name or cls.__name__)}"
+    return f"{what} of {' '.join(origin)} ({place})" if origin else f"{what} ({place})"
 
 
-def _told(thing: Any, kind: str, name: str, error: BaseException) -> str:
+def _told(thing: Specified, name: str, error: BaseException) -> str:
     hint = ""
     if isinstance(error, ValueError) and "read-only" in str(error):
         hint = " It wrote into an array that it was given, which is the caller's: let it take a copy first."
-    return f"The {_called(thing, kind)} failed in {name}: {type(error).__name__}: {shortened(str(error), 300)}{hint}"
+    return f"The {_called(thing)} failed in {name}: {type(error).__name__}: {shortened(str(error), 300)}{hint}"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
 from simkit.arrays import Array, namespace_of
+from simkit.comparison import compare
 from simkit.guard import guard
 from simkit.properties import Facts
 from simkit.representation import Representation
@@ -38,13 +39,13 @@ class Index(Specified, ABC, Generic[State]):
         Why a score may be infinite, to be read after "is infinite: ".
     """
 
-    name: ClassVar[str]
+    kind: ClassVar[str] = "index"
     reference: ClassVar[str] = ""
     infinite: ClassVar[str] = "terms of it overflow."
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        guard(cls, "index")
+        guard(cls)
 
     @property
     @abstractmethod
@@ -115,6 +116,72 @@ class Index(Specified, ABC, Generic[State]):
         del scale
         return score
 
+    # --- what an index may do besides -------------------------------------------------------------------------------------
+    # Each has a default that is right for every index, None for "there is no quicker way". `simkit.testing` compares what an
+    # index overrides with the slow way; docs/plugins.md tells plugin authors which of them pay.
+
+    @property
+    def is_unbiased(self) -> bool:
+        """Whether the score aims at the population's value whatever n is, up to the order 1 / n."""
+        return False
+
+    def permuted(self, state: State, order: Array) -> State | None:
+        """The state of the same layer with its examples in another order; None to prepare the layer anew.
+
+        Parameters
+        ----------
+        state : state
+            From `prepare`; it stays as it is.
+        order : array of n integers
+            The example that comes to each place.
+        """
+        del state, order
+        return None
+
+    def leave_one_out(self, xs: Sequence[State], ys: Sequence[State]) -> Array | None:
+        """Scores of all pairs without each example in turn, shape (n, len(xs), len(ys)), in the time of a few scores.
+
+        Whatever an index fits to the examples, such as a bandwidth, stays that of all of them. None where there is no
+        quicker way than to leave the examples out.
+        """
+        del xs, ys
+        return None
+
+    def resampled(
+        self, xs: Sequence[State], ys: Sequence[State], weights: Array, members: Array | None = None
+    ) -> Array | None:
+        """Scores of all pairs in B resamples, shape (B, len(xs), len(ys)), in which copies count as weights.
+
+        A unit is an example, or the examples with one number in `members`, and no pair of copies counts as a pair of
+        examples. Weights of 0 and 1 give the scores of the units with 1. Whatever an index fits to the examples stays that
+        of all of them. nan for a resample of fewer different examples than the score needs. None where copies cannot be
+        told from examples.
+
+        Parameters
+        ----------
+        xs, ys : sequence of states
+            Prepared layers of n examples.
+        weights : array, shape (B, m)
+            How often each unit was drawn, in the accumulation precision of the layers (float64 where the device has it).
+        members : array of n integers, optional
+            The unit of each example, from 0 to m - 1; by default each example is one.
+        """
+        del xs, ys, weights, members
+        return None
+
+    def bytes_resampled(self, n: int, layers: int) -> int:
+        """Bytes that `resampled` takes, for n examples of so many layers, besides what it is given."""
+        del n, layers
+        return 0
+
+    def pool(self, states: Sequence[State]) -> State | None:
+        """The state of the layer that is most similar to all of `states` together, for `simkit.inference.noise_ceiling`.
+
+        None for the pool of the features: those of all layers side by side, scaled so that each layer weighs the same.
+        """
+        del states
+        return None
+
     def __call__(
         self,
         X: Any,
@@ -128,6 +195,4 @@ class Index(Specified, ABC, Generic[State]):
 
         The parameters, the returned value and the errors are those of `simkit.compare`.
         """
-        from simkit.comparison import compare
-
         return compare(X, Y, self, check_finite=check_finite, flatten=flatten, ids=ids)

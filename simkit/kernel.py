@@ -10,10 +10,10 @@ from simkit.arrays import Array, namespace_of
 from simkit.errors import NeedsAllExamplesError
 from simkit.guard import guard
 from simkit.linalg import distances, median_of_pairs
-from simkit.properties import Invariance
+from simkit.properties import Capability, Invariance, capabilities
 from simkit.spec import Specified
 
-__all__ = ["FitNeeds", "Kernel", "declared_needs"]
+__all__ = ["FitNeeds", "Kernel"]
 
 FitNeeds: TypeAlias = Literal["nothing", "median distance", "all examples"]
 
@@ -37,6 +37,8 @@ class Kernel(Specified, ABC):
         Scaling the examples only multiplies K by a constant, so normalised indexes ignore scale.
     differentiable : bool
         Gradients with respect to the examples exist almost everywhere and flow through `fit` and ``__call__``.
+    without : frozenset of str
+        What does not work besides, as in `simkit.properties.Facts`; an index of the kernel does not work there either.
     fit_needs : {"nothing", "median distance", "all examples"}
         What the hyperparameters that `fit` fills in are found from; a property where a parameter decides it. A class that
         overrides `fit` declares it as well, since tiles and Dask arrays go by it:
@@ -54,20 +56,26 @@ class Kernel(Specified, ABC):
     because what is left of its values after centring may be much smaller than they are.
     """
 
-    name: ClassVar[str]
+    kind: ClassVar[str] = "kernel"
     reference: ClassVar[str] = ""
     homogeneous: ClassVar[bool] = False
     differentiable: ClassVar[bool] = True
+    without: ClassVar[frozenset[Capability]] = frozenset()
     fit_needs: ClassVar[FitNeeds] = "nothing"
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        guard(cls, "kernel")
+        guard(cls)
 
     @property
     @abstractmethod
     def invariances(self) -> frozenset[Invariance]:
         """What may be done to the features of one layer without changing its centred Gram matrix HKH."""
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """Where the kernel runs besides NumPy, and inside which transformations: all that is not declared to be missing."""
+        return capabilities(self.without, differentiable=self.differentiable)
 
     def fit(self, X: Array) -> Self:
         """Return the kernel with the hyperparameters that depend on `X` (n, p) filled in; `self` if there are none."""
@@ -95,6 +103,27 @@ class Kernel(Specified, ABC):
             "the class must define it."
         )
 
+    def declared_needs(self) -> FitNeeds:
+        """`fit_needs`, if it is about the `fit` that this kernel has; producers that do not hold a layer ask this.
+
+        Raises
+        ------
+        NeedsAllExamplesError
+            `fit` is overridden below the class that declares ``fit_needs``, so that the declaration is about another `fit`.
+        """
+        order = type(self).__mro__
+        fits, says = (next(k for k, cls in enumerate(order) if name in vars(cls)) for name in ("fit", "fit_needs"))
+        needs = self.fit_needs
+        if fits < says or needs not in get_args(FitNeeds):
+            found = "does not declare what it needs" if fits < says else f"declares fit_needs = {needs!r}"
+            raise NeedsAllExamplesError(
+                f"{order[fits].__name__} has a fit of its own and {found}, so the kernel cannot be fitted without "
+                'all examples in memory. Set fit_needs = "all examples" in that class if fit must see all examples of a '
+                'layer at once, "median distance" if it follows the median distance between examples (define with_median '
+                'instead of fit then), or "nothing" if it returns the kernel as it is.'
+            )
+        return needs
+
     @abstractmethod
     def __call__(self, X: Array, Y: Array) -> Array:
         """Kernel values of all pairs of rows.
@@ -110,25 +139,3 @@ class Kernel(Specified, ABC):
         array, shape (n, m)
             In the namespace, dtype and device of `X`.
         """
-
-
-def declared_needs(kernel: Kernel) -> FitNeeds:
-    """What the kernel's `fit` needs to know of a layer, if its class says so.
-
-    Raises
-    ------
-    NeedsAllExamplesError
-        `fit` is overridden below the class that declares ``fit_needs``, so that the declaration is about another `fit`.
-    """
-    order = type(kernel).__mro__
-    fits, says = (next(k for k, cls in enumerate(order) if name in vars(cls)) for name in ("fit", "fit_needs"))
-    needs = kernel.fit_needs
-    if fits < says or needs not in get_args(FitNeeds):
-        found = "does not declare what it needs" if fits < says else f"declares fit_needs = {needs!r}"
-        raise NeedsAllExamplesError(
-            f"{order[fits].__name__} has a fit of its own and {found}, so the kernel cannot be fitted without all examples "
-            'in memory. Set fit_needs = "all examples" in that class if fit must see all examples of a layer at once, '
-            '"median distance" if it follows the median distance between examples (define with_median instead of fit then), '
-            'or "nothing" if it returns the kernel as it is.'
-        )
-    return needs

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from simkit.errors import NeedsAllExamplesError
-from simkit.kernel import declared_needs
 from simkit.kernels.linear import is_linear
 from simkit.memory import WORTH_ASKING, in_words
+from simkit.statistics.hsic_sums import kernel_estimator_of
 from simkit.statistics.kernel_sums import KernelSums
 from simkit.statistics.layers import Layers
 from simkit.statistics.minibatch import MinibatchHSIC
@@ -28,7 +28,7 @@ __all__ = ["Plan", "Question", "Source", "plan"]
 
 Source: TypeAlias = Literal["memory", "batches", "chunks"]
 
-# Examples up to which whole Gram matrices take less time than blocks of them, if all fit into the memory that is always there.
+# Examples up to which whole Gram matrices take no more time than blocks of them, if they fit into what is always there.
 _SMALL = 2048
 
 
@@ -241,7 +241,7 @@ _TABLE: tuple[_Row, ...] = (
     ),
     _Row(
         "memory", _SUMS, _always,
-        KernelSums, "Gram matrices in blocks", "blocks that are multiplied and dropped take less time and memory than whole ones",
+        KernelSums, "Gram matrices in blocks", "blocks, multiplied and dropped, take less time and memory than whole ones",
         _features, _grams,
     ),
     _Row(
@@ -258,7 +258,7 @@ _TABLE: tuple[_Row, ...] = (
     _Row(
         "batches", _SUMS, lambda q: q.estimator == "minibatch",
         MinibatchHSIC, "unbiased HSIC of each batch", "estimator=minibatch is a mean over batches",
-        lambda q: 0.0, lambda q: None, lambda q: {"kernel": q.index.kernel_estimator.kernel},
+        lambda q: 0.0, lambda q: None, lambda q: {"kernel": kernel_estimator_of(q.index).kernel},
     ),
     _Row(
         "batches", _SUMS, lambda q: q.linear,
@@ -304,7 +304,9 @@ def plan(question: Question) -> Plan:
     """
     q = question
     if q.source == "chunks" and q.needs == _SUMS and not q.linear:
-        declared_needs(q.index.kernel_estimator.kernel)  # the same error however few the examples are
+        kernel_estimator_of(q.index).kernel.declared_needs()  # the same error however few the examples are
+    if q.blocks and q.needs != _SUMS:
+        raise NeedsAllExamplesError(f"{q.index} is not a function of HSIC sums, so it cannot be computed over tiles.")
     for row in _TABLE:
         if row.source == q.source and row.needs == q.needs and row.when(q):
             size, work = int(row.bytes(q)), row.operations(q)
@@ -314,7 +316,7 @@ def plan(question: Question) -> Plan:
 
 def _is_declared(q: Question) -> bool:
     try:
-        declared_needs(q.index.kernel_estimator.kernel)
+        kernel_estimator_of(q.index).kernel.declared_needs()
     except NeedsAllExamplesError:
         return False
     return True
@@ -327,7 +329,7 @@ def _refusal(q: Question) -> str:
             "arrays in memory, or an index of moments or HSIC sums (`simkit indexes` lists what each needs)."
         )
     return (
-        f"{q.index} compares all pairs of examples by the kernel {q.index.kernel_estimator.kernel}, also those of different "
-        'batches, so one pass over batches is not enough. Use arrays in memory, in blocks (tiles="exact"), or Dask arrays '
-        "(all pairs, tile by tile), the linear kernel, or estimator=minibatch (pairs within a batch only)."
+        f"{q.index} compares all pairs of examples by the kernel {kernel_estimator_of(q.index).kernel}, also those of "
+        'different batches, so one pass over batches is not enough. Use arrays in memory, in blocks (tiles="exact"), or '
+        "Dask arrays (all pairs, tile by tile), the linear kernel, or estimator=minibatch (pairs within a batch only)."
     )

@@ -10,6 +10,7 @@ import numpy as np
 
 from simkit.errors import SimkitError
 from simkit.files import whole_file
+from simkit.registry import get_index
 from simkit.text import escaped, printable, shortened
 
 if TYPE_CHECKING:
@@ -129,8 +130,6 @@ def heatmap(
 
 def _limits(spec: str, values: np.ndarray) -> tuple[float, float]:
     """0 to 1 for indexes that live there (or in [-1, 1]), wider where the data are; the range of the data for others."""
-    from simkit.registry import get_index
-
     finite = values[np.isfinite(values)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
     try:

@@ -6,10 +6,25 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
-__all__ = ["Facts", "Invariance", "Invariances", "Statistic", "implied", "problems_of"]
+__all__ = [
+    "CAPABILITIES",
+    "Capability",
+    "Facts",
+    "Invariance",
+    "Invariances",
+    "Statistic",
+    "capabilities",
+    "implied",
+    "problems_of",
+    "problems_of_without",
+]
 
 Invariance: TypeAlias = Literal["translation", "permutation", "isotropic_scaling", "orthogonal", "invertible_linear"]
 Statistic: TypeAlias = Literal["moments", "hsic sums", "examples"]
+Capability: TypeAlias = Literal["torch", "jax", "cupy", "array_api_strict", "jit", "compile", "vmap", "gradients"]
+CAPABILITIES: tuple[Capability, ...] = get_args(Capability)
+
+_NOT_ON_THE_HOST: frozenset[Capability] = frozenset({"jit", "compile", "vmap"})
 
 _IMPLIES: dict[str, tuple[Invariance, ...]] = {
     "invertible_linear": ("orthogonal", "isotropic_scaling", "permutation"),
@@ -32,6 +47,12 @@ class Invariances(NamedTuple):
     def both(cls, *facts: Invariance) -> Invariances:
         """The same invariances for both arguments, with what follows from them."""
         return cls(implied(*facts), implied(*facts))
+
+
+def capabilities(without: frozenset[Capability], *, differentiable: bool, host: bool = False) -> frozenset[Capability]:
+    """All capabilities but those that are declared to be missing; see `Facts`."""
+    missing = without | (_NOT_ON_THE_HOST if host else frozenset())
+    return frozenset(CAPABILITIES) - missing - (frozenset() if differentiable else {"gradients"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +89,10 @@ class Facts:
     exchangeable : bool
         The order of the examples, or of their groups, does not matter, as long as it is the same in both layers. False where
         examples are dealt into folds by their position.
+    without : frozenset of str
+        What does not work besides: array libraries (``"torch"``, ``"jax"``, ``"cupy"``, and ``"array_api_strict"`` for all
+        others that follow the standard) and transformations (``"jit"`` of JAX, ``"compile"`` of PyTorch as one graph,
+        ``"vmap"``, ``"gradients"``). NumPy always works. `host` takes away ``"jit"``, ``"compile"`` and ``"vmap"``.
     """
 
     symmetric: bool
@@ -82,6 +107,12 @@ class Facts:
     host: bool = False
     generic: str = ""
     exchangeable: bool = True
+    without: frozenset[Capability] = frozenset()
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """Where the index runs besides NumPy, and inside which transformations: all that is not declared to be missing."""
+        return capabilities(self.without, differentiable=self.differentiable, host=self.host)
 
 
 def problems_of(declared: Any) -> Iterator[str]:
@@ -94,6 +125,7 @@ def problems_of(declared: Any) -> Iterator[str]:
     for name in ("symmetric", "metric", "differentiable", "host", "exchangeable"):
         if not isinstance(getattr(declared, name), bool):
             yield f"{name} is {getattr(declared, name)!r}; expected True or False"
+    yield from problems_of_without(declared.without)
     if not isinstance(declared.generic, str):
         yield f"generic is {declared.generic!r}; expected a condition in words, or an empty string"
     if not _is_interval(declared.range):
@@ -108,6 +140,12 @@ def problems_of(declared: Any) -> Iterator[str]:
         yield f"group is {declared.group!r}; expected a whole number of at least 1 that divides min_examples"
     if not isinstance(declared.invariances, Invariances):
         yield f"invariances is {declared.invariances!r}; expected simkit.properties.Invariances"
+
+
+def problems_of_without(without: Any) -> Iterator[str]:
+    """What keeps a declaration of what does not work, of an index or a kernel, from being used."""
+    if not isinstance(without, frozenset) or not without <= set(CAPABILITIES):
+        yield f"without is {without!r}; expected a frozenset of some of {', '.join(map(repr, CAPABILITIES))}"
 
 
 def _is_interval(bounds: Any) -> bool:

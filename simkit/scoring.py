@@ -1,8 +1,8 @@
 """The one way out: from a statistic and an index to scores that say what is undefined, in the precision of the layers.
 
-Whoever makes a statistic, in memory, from batches, from chunks or in many processes, asks here for the scores. Layers that do
-not vary or are not finite have none (nan), and the index is not asked for any, since linear algebra libraries answer nan with
-exceptions. What else is no finite number is said once, with the reason.
+Whoever makes a statistic, in memory, from batches, from chunks or in many processes, asks here for the scores. Layers that
+do not vary or are not finite have none (nan), and the index is not asked for any, since linear algebra libraries answer nan
+with exceptions. What else is no finite number is said once, with the reason.
 """
 
 from __future__ import annotations

@@ -17,12 +17,13 @@ import warnings
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Literal, TypeAlias, TypeVar
 
 from simkit.errors import PluginError, SimkitError, SpecError
 from simkit.text import shortened, shown
 
 __all__ = [
+    "Kind",
     "Spec",
     "Specified",
     "build",
@@ -44,7 +45,11 @@ _LONGEST = 10_000  # characters; the parser of Python takes its time, and memory
 _LARGEST = 1024  # bits of a whole number, as many as a float holds
 _DUBIOUS = re.compile(r"\\|\d(?:and|else|for|if|in|is|not|or)\b")  # what Python's parser warns about
 
+_MOVED = ("maps", "channels")  # options of what compares, before there was `simkit.examples`
+
 T = TypeVar("T")
+
+Kind: TypeAlias = Literal["index", "kernel"]
 
 
 @dataclass(frozen=True)
@@ -152,21 +157,32 @@ def _literal(value: Any, text: str) -> Any:
 
 def _write(value: Any) -> str:
     if isinstance(value, str):
-        plain = value.isidentifier() and not keyword.iskeyword(value) and unicodedata.is_normalized("NFKC", value)
+        normal = value.isascii() or unicodedata.is_normalized("NFKC", value)  # torch.compile cannot trace the latter
+        plain = value.isidentifier() and not keyword.iskeyword(value) and normal
         return value if plain else repr(value)
     if isinstance(value, float) and math.isinf(value):
         return "1e999" if value > 0 else "-1e999"  # inf would be read as a word
     return str(value) if isinstance(value, Specified) else repr(value)
 
 
+@dataclass(frozen=True)
 class Specified:
-    """Something with a registered `name` whose ``str`` is its spec string: the name and every parameter off its default."""
+    """Something with a registered `name` whose ``str`` is its spec string: the name and every parameter off its default.
 
-    name: ClassVar[str]
+    Attributes
+    ----------
+    kind : {"index", "kernel"}
+        Whose names it is registered among; the two base classes say so.
+    name : str
+        The registered name; empty if the class does not give one.
+    """
+
+    kind: ClassVar[str] = ""
+    name: ClassVar[str] = ""
 
     def __str__(self) -> str:
         given = []
-        for item in fields(self):  # type: ignore[arg-type]
+        for item in fields(self):
             # Not by identity: a class that came back from cloudpickle has a MISSING of its own.
             default = item.default_factory() if callable(item.default_factory) else item.default
             value = getattr(self, item.name)
@@ -192,6 +208,11 @@ def check_parameters(cls: type, name: str, parameters: Iterable[str]) -> None:
     """Raise `SpecError` for a parameter that `cls` does not have."""
     known = [item.name for item in fields(cls) if item.init]
     for parameter in parameters:
+        if parameter in _MOVED and parameter not in known:
+            raise SpecError(
+                f"{name} has no parameter {parameter!r}. Maps and tokens are made into matrices first: what was "
+                "maps='mean' is simkit.examples(X, 'mean', channels='first'), and the rule 'spatial' is called 'positions'."
+            )
         if parameter not in known:
             takes = f"it takes {', '.join(known)}" if known else "it takes none"
             raise SpecError(f"{name} has no parameter {shown(parameter)}; {takes}.{close_matches(parameter, known)}")

@@ -1,8 +1,8 @@
 """The array libraries that the tests run on: one name each, one small class for all.
 
 Following array-api-extra, read-only NumPy arrays are a library of their own (they catch code that writes to its input), and
-array-api-strict runs with everything off that depends on data. A library that is not installed, or whose device is absent,
-is skipped with the reason.
+array-api-strict runs with everything off that depends on data. The tests of a library that is not installed, or whose device is
+absent, are left out when tests are collected; see conftest.py.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from __future__ import annotations
 import importlib
 from dataclasses import dataclass
 from enum import Enum
+from functools import cache
 from typing import Any
 
 import numpy as np
-import pytest
 
 
 class Library(Enum):
@@ -73,20 +73,27 @@ class Backend:
         return self.name
 
 
-def make(library: Library) -> Backend:
-    """The backend of a library; skips the test if there is none here."""
+@cache
+def why_absent(library: Library) -> str | None:
+    """What keeps tests from running on a library here: it is not installed, or its device is missing. ``None``: nothing."""
     name = library.value.partition(":")[0]
     try:
         module = importlib.import_module(name)
     except ImportError as error:
-        pytest.skip(f"{name} is not installed: {error}")
+        return f"{name} is not installed: {error}"
     if library is Library.TORCH_CUDA and not module.cuda.is_available():
-        pytest.skip("PyTorch sees no CUDA device")
+        return "PyTorch sees no CUDA device"
     if library is Library.CUPY:
         try:
             module.cuda.runtime.getDeviceCount()
         except module.cuda.runtime.CUDARuntimeError as error:
-            pytest.skip(f"CuPy sees no CUDA device: {error}")
+            return f"CuPy sees no CUDA device: {error}"
+    return None
+
+
+def make(library: Library) -> Backend:
+    """The backend of a library that is not absent."""
+    module = importlib.import_module(library.value.partition(":")[0])
     if library is Library.ARRAY_API_STRICT:
         module.set_array_api_strict_flags(boolean_indexing=False, data_dependent_shapes=False)
     if library is Library.JAX:

@@ -11,6 +11,11 @@ OWN_INDEXES = [entry for entry in simkit.list_indexes() if entry.distribution ==
 OWN_KERNELS = [entry for entry in simkit.list_kernels() if entry.distribution == "simkit-similarity"]
 
 
+def able(capability, specs):
+    """Those of some specs of indexes that declare a capability, such as "jit"."""
+    return [spec for spec in map(str, specs) if capability in simkit.get_index(spec).facts.capabilities]
+
+
 def pair(n, p1, p2, seed=0, *, shared=3, noise=0.7, offset=0.5, dtype=np.float64):
     """Two layers that see the same latent variables through different weights."""
     rng = np.random.default_rng([seed, n, p1, p2])

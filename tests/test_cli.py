@@ -24,7 +24,6 @@ def run(tmp_path):
             cwd=tmp_path,
             capture_output=True,
             text=True,
-            timeout=110,
             check=False,
             env=os.environ | {"PYTHONIOENCODING": "utf-8"} | (env or {}),
         )
@@ -84,8 +83,8 @@ def test_maps(run, tmp_path):
     maps = np.random.default_rng(0).standard_normal((9, 4, 4, 2))
     np.save(tmp_path / "maps.npy", maps)
     assert "no silent default" in run("compare", "maps.npy", "maps.npy", code=2).stderr
-    assert float(run("compare", "maps.npy", "maps.npy", "--maps", "mean", "--channels", "last").stdout) == pytest.approx(1)
-    assert float(run("compare", "maps.npy", "maps.npy", "--flatten").stdout) == pytest.approx(1)
+    assert float(run("compare", "maps.npy", "maps.npy", "--examples", "mean:last").stdout) == pytest.approx(1)
+    assert float(run("compare", "maps.npy", "maps.npy", "--examples", "flatten").stdout) == pytest.approx(1)
 
 
 @pytest.mark.parametrize(

@@ -24,8 +24,6 @@ import dask  # noqa: E402
 
 from simkit.scale.dask import compute  # noqa: E402
 
-pytestmark = pytest.mark.timeout(90)
-
 
 @pytest.fixture(scope="module")
 def cluster():
@@ -320,7 +318,6 @@ def test_the_command_line_on_a_cluster(cluster, tmp_path, pair):
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=60,
         check=False,
     )
     assert done.returncode == 0, done.stderr

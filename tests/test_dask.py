@@ -15,7 +15,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import simkit
-from simkit.errors import ConstantInputWarning, InvalidArrayError, MixedArraysError, NeedsAllExamplesError, SpecError
+from simkit.errors import (
+    ConstantInputWarning,
+    InvalidArrayError,
+    MixedArraysError,
+    NeedsAllExamplesError,
+    SimkitError,
+    SpecError,
+)
 from simkit.scale.nystroem import nystroem_approximation
 
 da = pytest.importorskip("dask.array")
@@ -23,6 +30,7 @@ import dask  # noqa: E402
 
 import simkit.scale.dask as lazily  # noqa: E402
 from simkit.scale import kernels  # noqa: E402
+from simkit.statistics import median_distance  # noqa: E402
 
 LINEAR = [
     "cka",
@@ -169,6 +177,7 @@ def small_tiles(monkeypatch):
     monkeypatch.setattr("simkit.planner._SMALL", 10)
     monkeypatch.setattr(kernels, "_ROWS", 16)
     monkeypatch.setattr(kernels, "_SIDE", 7)
+    monkeypatch.setattr(kernels, "SIDE", 7)
     monkeypatch.setattr(kernels, "_FAN", 3)
 
 
@@ -201,20 +210,36 @@ def test_mixed_precision_over_tiles(small_tiles, pair):
     assert float(lazy) == pytest.approx(float(simkit.compare(x, y, index)), rel=1e-6)
 
 
-def test_the_median_is_exact(small_tiles, rng):
-    """Bits 16 at a time, against a sort of all distances; few pairs, so that the two middle ones are far apart."""
+@pytest.mark.parametrize("collected", [2**21, 200])
+def test_the_median_is_exact(small_tiles, rng, collected, monkeypatch):
+    """By counting, against a sort of all distances; also where they are too many to be collected at once."""
+    monkeypatch.setattr(median_distance, "_MOST", 300)
+    monkeypatch.setattr(median_distance, "_FEWEST", 30)
+    monkeypatch.setattr(median_distance, "_COLLECTED", collected)
     for n in (11, 12, 13, 40):
         x = rng.standard_normal((n, 2)) * rng.choice([1e-3, 1, 1e3], size=(n, 1))
+        y = x[:, :1]
         i, j = np.triu_indices(n, 1)
-        truth = np.median(np.linalg.norm(x[i] - x[j], axis=1))
-        brackets = kernels._all_brackets([[x]], n)
-        for _ in range(4):
-            brackets = kernels._narrowed(brackets, kernels._counted([x], [x], True, brackets))
-        assert float(brackets[0].median(x)) == pytest.approx(truth, rel=1e-9)
+        grams = []
+        for z in (x, y):
+            sigma = float(np.median(np.linalg.norm(z[i] - z[j], axis=1)))
+            grams.append(simkit.get_kernel("rbf", sigma=sigma)(z, z))
+        h = np.eye(n) - 1 / n
+        expected = np.sum((h @ grams[0] @ h) * grams[1]) / (n - 1) ** 2
+        found = simkit.compare(da.from_array(x), da.from_array(y), "hsic(kernel=rbf)").compute(scheduler="synchronous")
+        assert float(found) == pytest.approx(expected, rel=1e-8)
+
+
+def test_a_median_that_is_not_found_in_time(small_tiles, rng, monkeypatch):
+    monkeypatch.setattr(median_distance, "_COLLECTED", 1)
+    monkeypatch.setattr(kernels, "_PASSES", 1)
+    x = da.from_array(rng.standard_normal((60, 5)))
+    with pytest.raises(SimkitError, match=r"not found in 1 passes.*simkit\.bandwidth"):
+        simkit.compare(x, x[:, :3], "cka(kernel=rbf)").compute(scheduler="synchronous")
 
 
 def test_a_sampled_median(small_tiles, pair, monkeypatch):
-    monkeypatch.setattr(kernels, "_PAIRS", 1500)  # of 1770
+    monkeypatch.setattr(kernels, "PAIRS", 1500)  # of 1770
     x, y = map(da.from_array, pair)
     index = "cka(kernel=rbf(fraction=0.5))"
     exact = simkit.compare(x, y, index)
@@ -225,7 +250,7 @@ def test_a_sampled_median(small_tiles, pair, monkeypatch):
     assert len({exact.name, sampled.name, other.name}) == 3
     assert 0 < abs(float(sampled) - float(exact)) < 0.03
     assert float(sampled) != float(other)
-    monkeypatch.setattr(kernels, "_PAIRS", 1770)  # no fewer than there are: each once
+    monkeypatch.setattr(kernels, "PAIRS", 1770)  # no fewer than there are: each once
     with dask.config.set({"simkit.bandwidth": "sample"}):
         assert float(simkit.compare(x, y, index)) == pytest.approx(float(simkit.compare(*pair, index)), rel=1e-10)
     with dask.config.set({"simkit.bandwidth": "guess"}), pytest.raises(SpecError, match="simkit.bandwidth is 'guess'"):
@@ -435,7 +460,6 @@ def test_a_hard_limit_of_memory(n, p, chunk, index, limit):
         [sys.executable, "-c", LIMITED, *map(str, (n, p, chunk, index, limit))],
         capture_output=True,
         text=True,
-        timeout=100,
         check=False,
         env={"OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2", "PATH": ""},
     )
@@ -461,6 +485,8 @@ def test_dask_knows_how_large_a_state_is(rng, spec):
     states = dask.get(graph, keys)
     sizes = [sizeof(state) for state in states]
     floats = 120 * 120 if "rbf" not in spec else 2 * 2 * 6000  # the scatter matrix; row sums and diagonals of two layers
-    assert 8 * floats < max(sizes) < 8 * floats * 2 + 8 * 6000 * 120
+    # The data; or the distances of two layers among which the median is.
+    others = 6000 * 120 if "rbf" not in spec else 2 * median_distance._COLLECTED // 2
+    assert 8 * floats < max(sizes) < 8 * floats * 2 + 8 * others
     if "rbf" not in spec:
         assert sum(size > 8 * floats for size in sizes) >= 3  # of two chunks and of both together

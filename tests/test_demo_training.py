@@ -43,16 +43,15 @@ def test_shapes_and_determinism(tmp_path):
     np.testing.assert_array_equal(script.units(layers["avgpool"]), layers["avgpool"].numpy().astype(np.float16))
 
 
-@pytest.mark.timeout(600)  # two threads of training wait for each other where cores are busy
-def test_bundled_files_are_what_the_script_makes(tmp_path):
-    """Trained again, another build of PyTorch may drift, but the network must represent the digits alike."""
+def test_bundled_files_are_what_the_script_makes(tmp_path, monkeypatch):
+    """Trained again, another build of PyTorch or another order of sums may drift, but must represent the digits alike."""
     torch = pytest.importorskip("torch")
     pytest.importorskip("sklearn")
     import simkit
     from simkit import demo
 
+    monkeypatch.setattr(script, "THREADS", 1)  # two wait for each other, spinning, where cores are busy
     threads = torch.get_num_threads()
-    torch.set_num_threads(2)
     try:
         accuracies = script.record(tmp_path, seeds=(0,))
     finally:

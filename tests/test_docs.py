@@ -7,6 +7,7 @@ import re
 import textwrap
 from pathlib import Path
 
+import capabilities
 import numpy as np
 import pytest
 from data import pair
@@ -48,6 +49,12 @@ def test_specs_and_commands_exist(page):
             simkit.get_index(spec)
 
 
+def test_where_an_index_runs_is_what_the_indexes_declare():
+    page = capabilities.PAGE.read_text(encoding="utf-8")
+    assert capabilities.with_table(page) == page, "python tests/capabilities.py writes the table"
+    assert capabilities.table() in page
+
+
 def test_streams(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     x, y = pair(200, 6, 5)
@@ -75,6 +82,14 @@ def test_streams(tmp_path, monkeypatch):
         expected.update(space["layers_of_a"](rows), space["layers_of_b"](rows))
     found = Stream.load("pass.npz").compute()
     np.testing.assert_allclose(found.to_numpy(), expected.compute().to_numpy(), rtol=1e-10)
+
+
+def test_activations():
+    (block,) = blocks("activations.md")
+    space = {}
+    run(block, space)
+    assert [x.shape for x in space["one_rule"].values()] == [(100, 288), (100, 192), (100, 10)]
+    assert [x.shape for x in space["by_layer"].values()] == [(100, 8), (100, 16), (100, 10)]
 
 
 def test_scale(tmp_path, monkeypatch):

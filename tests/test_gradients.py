@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from data import OWN_KERNELS, pair
+from data import OWN_INDEXES, OWN_KERNELS, able, pair
 
 import simkit
 
-SPECS = [
+VARIANTS = [
     *(f"cka(kernel={k}, estimator={e})" for k in OWN_KERNELS for e in ("biased", "unbiased", "lange")),
     *(f"hsic(estimator={e})" for e in ("biased", "unbiased", "lange")),
     "hsic(kernel=rbf)",
@@ -29,10 +29,11 @@ SPECS = [
 ]
 
 
-@pytest.mark.parametrize("spec", SPECS)
+@pytest.mark.parametrize("spec", dict.fromkeys([*able("gradients", OWN_INDEXES), *VARIANTS]))
 def test_gradcheck(spec):
     torch = pytest.importorskip("torch")
-    x, y = (torch.tensor(a, requires_grad=True) for a in pair(12, 3, 4))
+    n = max(12, simkit.get_index(spec).facts.min_examples)
+    x, y = (torch.tensor(a, requires_grad=True) for a in pair(n, 3, 4))
     assert torch.autograd.gradcheck(lambda a, b: simkit.compare(a, b, spec), (x, y), fast_mode=True)
 
 
@@ -64,7 +65,7 @@ def test_duplicated_columns_have_finite_gradients(spec):
     assert torch.isfinite(y.grad).all()
 
 
-@pytest.mark.parametrize("spec", SPECS)
+@pytest.mark.parametrize("spec", VARIANTS)
 def test_jax_compiles_and_differentiates(spec):
     jax = pytest.importorskip("jax")
     x, y = map(jax.numpy.asarray, pair(12, 3, 4))

@@ -190,13 +190,11 @@ print((peak() - before) // 1024)
 """
 
 
-@pytest.mark.timeout(110)
+@pytest.mark.timeout(600)
 def test_no_file_takes_much_memory():
     call = [sys.executable, "-c", IN_LITTLE_MEMORY]
     paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])
-    done = subprocess.run(
-        call, capture_output=True, text=True, timeout=100, check=True, env=os.environ | {"PYTHONPATH": paths}
-    )
+    done = subprocess.run(call, capture_output=True, text=True, check=True, env=os.environ | {"PYTHONPATH": paths})
     assert int(done.stdout) < 300  # MiB above the libraries; a file declares up to 10^30 bytes
 
 

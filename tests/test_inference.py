@@ -88,7 +88,7 @@ def test_most_indexes_have_a_fast_path():
     ):
         index = get_index(spec)
         state = index.prepare(simkit.index.Representation(layers(spec)[0]))
-        assert hasattr(state, "permuted"), spec
+        assert index.permuted(state, np.arange(24)[::-1]) is not None, spec
 
 
 @pytest.mark.parametrize("alternative", ["greater", "less", "two-sided"])
@@ -244,8 +244,8 @@ REFUSED = ("rsa", "mutual_knn(k=3)", "cknna(k=3)", "jaccard(k=3)", "ridge_predic
 def by_weights(X, Y, spec):
     """The score of a sample of rows, copies counted as weights; tests/test_weighted_sums.py has the definition."""
     index = get_index(spec)
-    states = [index.prepare(simkit.index.Representation(layer, X.shape[1] + Y.shape[1])) for layer in (X, Y)]
-    return lambda rows: index.resampled(*states, np.bincount(rows, minlength=len(X))[None, :].astype(float))[0]
+    x, y = ([index.prepare(simkit.index.Representation(layer))] for layer in (X, Y))
+    return lambda rows: index.resampled(x, y, np.bincount(rows, minlength=len(X))[None, :].astype(float))[0, 0, 0]
 
 
 @pytest.mark.parametrize("method", ["percentile", "basic", "bca"])
@@ -284,9 +284,9 @@ def test_groups_are_drawn_together(spec):
         expected = [simkit.compare(X[r], Y[r], spec) for r in rows]
     else:
         index = get_index(spec)
-        states = [index.prepare(simkit.index.Representation(layer, 7)) for layer in (X, Y)]
+        x, y = ([index.prepare(simkit.index.Representation(layer))] for layer in (X, Y))
         weights = np.array([np.bincount(draw, minlength=96) for draw in draws], dtype=float)
-        expected = index.resampled(*states, weights, groups)
+        expected = index.resampled(x, y, weights, groups)[:, 0, 0]
     np.testing.assert_allclose(result.distribution, expected, rtol=1e-9)
     assert result.groups == 96
 
@@ -370,7 +370,7 @@ def test_an_interval_that_misses_its_score_says_so():
 
 def test_resamples_without_a_score_are_left_out():
     X, Y = pair(6, 2, 2)
-    with pytest.warns(ConstantInputWarning, match="resamples is undefined"):
+    with pytest.warns(ConstantInputWarning, match="resamples of X and Y is undefined"):
         result = bootstrap(X, Y, "cka(estimator=unbiased)", method="percentile", resamples=200, rng=0)
     assert np.isnan(result.distribution).any()
     assert np.isfinite(result.interval).all()
@@ -725,7 +725,7 @@ def test_gradients_are_not_tracked():
 @pytest.mark.parametrize("function", [bootstrap, permutation_test, jackknife, interval])
 def test_bad_input(function):
     X, Y = pair(20, 3, 4)
-    with pytest.raises(InvalidArrayError, match="constant"), pytest.warns(ConstantInputWarning):
+    with pytest.raises(InvalidArrayError, match="constant"):
         function(np.ones((20, 3)), Y)
     with pytest.raises(InvalidArrayError, match="nan or inf"):
         function(np.where(X > 1, np.nan, X), Y)
@@ -764,4 +764,92 @@ def test_bad_parameters():
         lambda: noise_ceiling([X, Y[1:]]),
     ):
         with pytest.raises(InvalidArrayError):
+            call()
+
+
+# --- many layers at once ---------------------------------------------------------------------------------------------------
+
+ROWS = {"a": pair(40, 4, 3)[0], "b": pair(40, 4, 3, seed=1)[0] + pair(40, 4, 3)[0]}
+COLUMNS = {"c": pair(40, 4, 3)[1], "d": pair(40, 4, 6)[1], "e": pair(40, 4, 5, seed=1)[1]}
+OF_LAYERS = {
+    "interval": lambda *a: interval(*a, subsamples=10),
+    "groups": lambda *a: interval(*a, groups=np.arange(40) // 4),
+    "jackknife": jackknife,
+    "bootstrap": lambda *a: bootstrap(*a, resamples=60, rng=3),
+    "permutation test": lambda *a: permutation_test(*a, permutations=20, rng=3),
+}
+
+
+@pytest.mark.filterwarnings("ignore::simkit.errors.InferenceWarning")  # few resamples
+@pytest.mark.parametrize("spec", ["cka", "cka(kernel=rbf, estimator=unbiased)", "hsic", "procrustes", "mutual_knn(k=5)"])
+@pytest.mark.parametrize("name", OF_LAYERS)
+def test_all_pairs_are_the_pairs(name, spec):
+    """The same examples are drawn, left out or permuted for all pairs, as for each of them alone."""
+    if name == "bootstrap" and spec.startswith(("procrustes", "mutual_knn")):
+        pytest.skip("refused for so few examples")
+    together = OF_LAYERS[name](ROWS, COLUMNS, spec)
+    assert (together.rows, together.columns, together.score.shape) == (("a", "b"), ("c", "d", "e"), (2, 3))
+    assert together.distribution.shape[1:] == (2, 3)
+    assert len(str(together).splitlines()) == 6
+    for row, X in ROWS.items():
+        for column, Y in COLUMNS.items():
+            alone, found = OF_LAYERS[name](X, Y, spec), together[row, column]
+            np.testing.assert_allclose(found.distribution, alone.distribution, rtol=1e-9, atol=1e-12)
+            for item in dataclasses.fields(alone):
+                if item.name != "distribution":
+                    expected = getattr(alone, item.name)
+                    value = getattr(found, item.name)
+                    assert type(value) is type(expected)
+                    if not isinstance(expected, float | tuple) or item.name in ("rows", "columns"):
+                        assert value == expected
+                    else:
+                        assert value == pytest.approx(expected, rel=1e-6, abs=1e-12)
+            assert f"{row}, {column}: {found}" in str(together)
+
+
+def test_layers_and_themselves():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # that a layer is like itself is no news
+        found = interval(ROWS, ROWS, "cka")
+    assert found.score == pytest.approx(np.asarray(simkit.pairwise(ROWS, index="cka")))
+    np.testing.assert_allclose(found.standard_error, found.standard_error.T, atol=1e-12)
+    assert found["a", "a"].interval == pytest.approx((1, 1))
+    assert found.interval.low[0, 1] < found.score[0, 1] < found.interval.high[0, 1]
+    with pytest.raises(KeyError, match="there are the rows a, b"):
+        found["a", "x"]
+
+
+def test_many_layers_are_weighted_pair_by_pair(monkeypatch):
+    expected = bootstrap(ROWS, COLUMNS, resamples=30, method="percentile", rng=0)
+    monkeypatch.setattr("simkit.inference.scorer.MEMORY", get_index("cka").bytes_resampled(40, 3))
+    found = bootstrap(ROWS, COLUMNS, resamples=30, method="percentile", rng=0)
+    np.testing.assert_allclose(found.distribution, expected.distribution, rtol=1e-12)
+    monkeypatch.setattr("simkit.inference.scorer.MEMORY", get_index("cka").bytes_resampled(40, 1))
+    with pytest.raises(InferenceError, match="n x n matrices"):
+        bootstrap(ROWS, COLUMNS, resamples=30)
+
+
+def test_a_layer_that_is_constant_in_a_subsample():
+    """Its scores are undefined, those of the other layers are not."""
+    spike = np.zeros((40, 1))
+    spike[7] = 1.0
+    layers = {"spike": spike, "a": ROWS["a"]}
+    found = jackknife(layers, COLUMNS, "procrustes")
+    assert np.isnan(found.distribution[7, 0]).all()
+    assert np.isfinite(np.delete(found.distribution, 7, axis=0)).all()
+    assert np.isfinite(found.distribution[:, 1]).all()
+    with_itself = jackknife(layers, layers, "procrustes").distribution
+    np.testing.assert_array_equal(np.isnan(with_itself[7]), [[True, True], [True, False]])
+    assert with_itself[7, 1, 1] == pytest.approx(1)
+
+
+def test_bad_layers():
+    for call, message in (
+        (lambda: interval(ROWS, COLUMNS["c"]), "X is several layers and Y is not"),
+        (lambda: interval(ROWS["a"], COLUMNS), "Y is several layers and X is not"),
+        (lambda: permutation_test(ROWS, {}), "B is empty"),
+        (lambda: jackknife(ROWS, {"c": COLUMNS["c"][1:]}), r"B\['c'\] .*40 and 39 examples"),
+        (lambda: bootstrap({"a": np.ones((40, 2))}, COLUMNS), r"A\['a'\] is constant"),
+    ):
+        with pytest.raises(InvalidArrayError, match=message):
             call()

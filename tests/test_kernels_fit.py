@@ -15,7 +15,7 @@ import simkit
 from simkit.errors import NeedsAllExamplesError
 from simkit.kernels import RBF, Laplacian
 from simkit.linalg import root, squared_distances
-from simkit.statistics import tiles
+from simkit.scale import blocks
 
 
 @dataclass(frozen=True)
@@ -98,9 +98,9 @@ def by_definition(gram, *layers):
 def dask_tiles(monkeypatch):
     """Dask arrays of which even 60 examples are cut into blocks of 17."""
     da = pytest.importorskip("dask.array")
-    from simkit.scale import dask, kernels
+    from simkit.scale import kernels
 
-    monkeypatch.setattr(dask, "_SMALL", 10)
+    monkeypatch.setattr("simkit.planner._SMALL", 10)
     monkeypatch.setattr(kernels, "_ROWS", 17)
     return lambda x: da.from_array(x, chunks=(20, -1))
 
@@ -108,7 +108,7 @@ def dask_tiles(monkeypatch):
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_every_producer_fits_alike(name, dtype, dask_tiles, monkeypatch):
-    monkeypatch.setattr(tiles, "_SIDE", 7)
+    monkeypatch.setattr(blocks, "_SIDE", 7)
     kernel, gram = CASES[name]
     X, Y = (x.astype(dtype) for x in pair(60, 5, 4))
     expected = by_definition(gram, X.astype(float), Y.astype(float))

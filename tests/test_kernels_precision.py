@@ -164,9 +164,9 @@ def cka(X, Y, kernel, estimator="biased", batches=((0, N),)):
 def lazily(monkeypatch):
     """Dask arrays that are cut into tiles."""
     da = pytest.importorskip("dask.array")
-    from simkit.scale import dask, kernels
+    from simkit.scale import kernels
 
-    monkeypatch.setattr(dask, "_SMALL", 10)
+    monkeypatch.setattr("simkit.planner._SMALL", 10)
     monkeypatch.setattr(kernels, "_ROWS", 50)
     return lambda x: da.from_array(x, chunks=(40, -1))
 

@@ -10,8 +10,8 @@ from data import pair
 
 import simkit
 from simkit.analysis import shared_subspace, within_class
+from simkit.arrays.labels import labels_of
 from simkit.errors import InvalidArrayError
-from simkit.labels import labels_of
 
 pd = pytest.importorskip("pandas")
 xr = pytest.importorskip("xarray")

@@ -119,7 +119,9 @@ def test_inference_is_refused_too(little):
 def test_what_grows_with_the_product_of_the_widths_is_refused(spec, little):
     wide = np.random.default_rng(0).standard_normal((5, 400))
     little(10**6)
-    with pytest.raises(TooLargeError, match=r"Compare narrower layers, such as convolution maps averaged .*simkit\.examples"):
+    with pytest.raises(
+        TooLargeError, match=r"Compare narrower layers, such as convolution maps averaged .*simkit\.examples"
+    ):
         simkit.compare(wide, wide, spec)
     maps = wide.reshape(5, 40, 5, 2)
     assert np.isfinite(simkit.compare(*[simkit.examples(maps, "mean", channels="first")] * 2, spec))
@@ -149,7 +151,9 @@ def test_states_of_chunks_that_do_not_fit_are_refused():
     layers = [da.zeros((10**6, 4096), chunks=(1000, 4096), dtype="float32") for _ in range(32)]
     for spec in ("cka", "cka(estimator=unbiased)", "cca"):
         for ask in (simkit.pairwise, simkit.explain):
-            with pytest.raises(TooLargeError, match=r"32 layers of 1000000 examples of Dask arrays.*412\.3 GB.*What") as raised:
+            with pytest.raises(
+                TooLargeError, match=r"32 layers of 1000000 examples of Dask arrays.*412\.3 GB.*What"
+            ) as raised:
                 ask(layers, None, spec)
         few = re.search(r"(\d+) layers a side at once", str(raised.value))
         if few:

@@ -223,7 +223,9 @@ def test_plain_arrays_and_back(backend):
     read = Moments.from_arrays(half.to_arrays(), like=data["x"])
     assert type(read.scatter) is type(data["x"])
     whole = Moments.merged([read, Moments.of({name: x[25:, :] for name, x in data.items()}, third_order=True)], reuse=True)
-    found, expected = (scored("cka(estimator=unbiased)", m, ["x"], ["y"]) for m in (whole, Moments.of(data, third_order=True)))
+    found, expected = (
+        scored("cka(estimator=unbiased)", m, ["x"], ["y"]) for m in (whole, Moments.of(data, third_order=True))
+    )
     np.testing.assert_allclose(backend.to_numpy(found), backend.to_numpy(expected), rtol=1e-12)
     here = pickle.loads(pickle.dumps(Moments.from_arrays(half.to_arrays())))
     assert_moments(here, {name: x[:25] for name, x in layers().items()})

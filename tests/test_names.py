@@ -225,7 +225,7 @@ def test_arguments(run, name):
 
 @by_name
 def test_what_plugins_say(run, name, monkeypatch):
-    from simkit.registry import Entry, indexes, kernels
+    from simkit import discovery
 
     class Point:
         value = f"module{name}:Class"
@@ -234,9 +234,8 @@ def test_what_plugins_say(run, name, monkeypatch):
         def load(self):
             raise RuntimeError(name)
 
-    entry = Entry(name or "x", simkit.Kernel, distribution=f"dist{name}", version=f"1{name}", point=Point())
-    monkeypatch.setattr(kernels, "_entries", {str(entry): [entry]})
-    monkeypatch.setattr(indexes, "_entries", {})
+    entry = discovery.Entry("kernel", name or "x", Point(), f"dist{name}", f"1{name}")
+    monkeypatch.setattr(discovery, "installed", lambda kind: {entry.name: (entry,)} if kind == "kernel" else {})
     for command in ("kernels", "plugins"):
         code, out, err = run(command)
         assert (code, err) == (0, "")

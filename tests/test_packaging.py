@@ -31,8 +31,8 @@ def test_extras():
 
 
 def test_every_public_name_is_there():
-    assert set(simkit.__all__) <= set(dir(simkit))
-    for name in (*simkit.__all__, "indexes", "kernels"):
+    assert dir(simkit) == sorted({*simkit.__all__, "analysis", "demo", "indexes", "inference", "kernels", "testing"})
+    for name in dir(simkit):
         assert getattr(simkit, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'compair'"):
         simkit.compair

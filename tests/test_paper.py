@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import pickle
 import re
+from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -33,7 +35,7 @@ TINY = Size(
     residual=14,
     architectures=(("plain10", "plain18"), ("plain10", "resnet8")),
     widths=(8, 16),
-    grid=2,
+    grid=1,
     draws=1,
     train_draws=1,
     growing=(50, 100),
@@ -51,9 +53,33 @@ def shapes(network, size=32, channels=3):
         return {name: tuple(y.shape[1:]) for name, y in representations(network, torch.zeros(2, channels, size, size))}
 
 
+TRAINING, TESTING = 350, 200  # images
+
+
+def few_images(task, folder=None):
+    """The first images of a task: still more than any layer has units."""
+    images = load(task, folder)
+    parts = {name: getattr(images, name) for name in vars(images) if name != "classes"}
+    kept = {name: part if part is None else part[: TRAINING if "train" in name else TESTING] for name, part in parts.items()}
+    return replace(images, **kept)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def study_of_few_images():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("benchmarks.paper.study.load", few_images)
+        yield
+
+
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
     return Study(Cache(tmp_path_factory.mktemp("cache")), TINY)
+
+
+@pytest.fixture(scope="module")
+def report_of(study):
+    """Makes an experiment, once."""
+    return cache(lambda name: experiment(name, study))
 
 
 # Appendix E.
@@ -337,8 +363,8 @@ def test_the_cache_is_not_in_the_repository():
 def test_layers_have_all_channels_and_no_logits(study):
     layers = study.layers(study.recipe("width8"))
     assert list(layers) == [*(f"conv{i}" for i in range(1, 9)), "avgpool"]
-    assert layers["conv1"].shape == (400, 8 * TINY.grid**2)
-    assert layers["avgpool"].shape == (400, 8)
+    assert layers["conv1"].shape == (TESTING, 8 * TINY.grid**2)
+    assert layers["avgpool"].shape == (TESTING, 8)
 
 
 @pytest.mark.parametrize("index", ["cka", "linear_regression"])
@@ -370,8 +396,8 @@ def test_averages_and_errors():
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_experiment(study, tmp_path, name):
-    report = experiment(name, study)
+def test_experiment(report_of, tmp_path, name):
+    report = report_of(name)
     write(report, tmp_path)
     assert report.name == name
     assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
@@ -384,8 +410,8 @@ def test_experiment(study, tmp_path, name):
             assert np.isfinite(value).all(), key
 
 
-def test_table2_counts_what_layer_accuracy_counts(study):
-    report = experiment("table2", study)
+def test_table2_counts_what_layer_accuracy_counts(report_of, study):
+    report = report_of("table2")
     group = study.tiny10s()
     for index, symmetrise in (("cka", False), ("pwcca", True)):
         direct = layer_accuracy(group.layers, index, symmetrise=symmetrise)

@@ -11,14 +11,13 @@ import pytest
 import wrong
 
 import simkit
-from simkit import registry
+from simkit import discovery, loading, registry
 from simkit.analysis import layer_accuracy
 from simkit.errors import ConstantInputWarning, InvalidArrayError, PluginError
 from simkit.guard import bare
 from simkit.inference import noise_ceiling
 from simkit.kernels import Linear
 from simkit.properties import Facts, Invariances
-from simkit.statistics.tiles import score_tiles
 
 X, Y = (np.random.default_rng(seed).standard_normal((24, p)) for seed, p in ((1, 3), (2, 4)))
 BOTH = {"x": X, "y": Y}
@@ -94,7 +93,7 @@ FAULTS = {
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
 @pytest.mark.parametrize(("methods", "message"), FAULTS.values(), ids=FAULTS)
 def test_faults_of_an_index(monkeypatch, way, methods, message):
-    monkeypatch.setattr(registry, "distribution_of", lambda cls: ("my-plugin", "1.2"))
+    monkeypatch.setattr("simkit.guard.distribution_of", lambda cls: ("my-plugin", "1.2"))
     with pytest.raises(PluginError, match=message) as caught:
         way(index(**methods))
     told = str(caught.value)
@@ -109,6 +108,30 @@ def test_faults_of_scores():
             simkit.pairwise(BOTH, index=index(scores=lambda self, xs, ys, advance=None, r=returned: r))
     with pytest.raises(PluginError, match="failed in scores: ZeroDivisionError"):
         simkit.pairwise(BOTH, index=index(scores=raising(ZeroDivisionError())))
+
+
+BESIDES = {
+    "permuted": ({"permuted": raising(KeyError("order"))}, "permutation test", "failed in permuted: KeyError: 'order'"),
+    "leave_one_out": ({"leave_one_out": raising(KeyError("i"))}, "jackknife", "failed in leave_one_out: KeyError: 'i'"),
+    "leave_one_out of one pair": (
+        {"leave_one_out": lambda self, xs, ys: np.zeros(len(X))},
+        "jackknife",
+        r"leave_one_out returned an array of shape \(\d+,\); expected an array of shape \(\d+, 1, 1\)",
+    ),
+    "resampled": ({"resampled": lambda self, xs, ys, w, members=None: [0.5]}, "jackknife", "resampled returned .*, a list"),
+    "pool": ({"pool": raising(ZeroDivisionError("none"))}, "noise ceiling", "failed in pool: ZeroDivisionError: none"),
+    "kernel_estimator": (
+        {"kernel_estimator": property(lambda self: "linear"), "facts": wrong.changed(statistic="hsic sums")},
+        "compare",
+        "kernel_estimator is 'linear'; expected None or",
+    ),
+}
+
+
+@pytest.mark.parametrize(("methods", "way", "message"), BESIDES.values(), ids=BESIDES)
+def test_faults_of_what_an_index_does_besides(methods, way, message):
+    with pytest.raises(PluginError, match=message):
+        WAYS[way](index(**methods))
 
 
 def declared(**changes):
@@ -166,12 +189,15 @@ class Point:
         raise self.error
 
 
+def installed(monkeypatch, **entries):
+    """As if these were the entries that are installed, by kind."""
+    monkeypatch.setattr(discovery, "installed", lambda kind: entries.get(kind, {}))
+
+
 def test_who_it_was_in_a_distribution(monkeypatch):
     twice = np.hstack([X, X])  # which it cannot invert
-    entry = registry.Entry(
-        "mine", simkit.Index, distribution="simkit-mine", version="1.2", point=Point(f"{wrong.__name__}:X")
-    )
-    monkeypatch.setattr(registry.indexes, "_entries", registry.indexes.entries() | {"mine": [entry]})
+    entry = registry.Entry("index", "mine", Point(f"{wrong.__name__}:X"), "simkit-mine", "1.2")
+    installed(monkeypatch, index=registry.indexes.entries() | {"mine": (entry,)})
     with pytest.raises(
         PluginError, match=r"index 'congruence' of simkit-mine 1\.2 \(wrong:Inverting\) failed in prepare: \w+Error"
     ):
@@ -205,19 +231,19 @@ def test_methods_of_a_mixin_count_too():
 
 
 def test_our_own_are_not_wrapped():
-    for name in simkit.list_indexes():
-        if name.distribution == registry.OWN:
+    for entry in (same[0] for same in registry.indexes.entries().values()):
+        if entry.distribution == discovery.OWN:
             for method in ("prepare", "score", "scores"):
-                assert not hasattr(getattr(name.load(), method), "_is_guarded")
-    for name in simkit.list_kernels():
-        if name.distribution == registry.OWN:
-            assert not hasattr(name.load().__call__, "_is_guarded")
+                assert not hasattr(getattr(loading.load(entry), method), "__wrapped__")
+    for entry in (same[0] for same in registry.kernels.entries().values()):
+        if entry.distribution == discovery.OWN:
+            assert not hasattr(loading.load(entry).__call__, "__wrapped__")
 
     @dataclass(frozen=True)
     class Derived(simkit.indexes.CKA):
         name: ClassVar[str] = "derived"
 
-    assert not hasattr(Derived.prepare, "_is_guarded")
+    assert not hasattr(Derived.prepare, "__wrapped__")
     assert simkit.compare(X, Y, Derived) == simkit.compare(X, Y)
 
 
@@ -235,14 +261,14 @@ def kernel(**methods):
 
 
 def by_tiles(kernel):
-    return score_tiles(simkit.get_index("cka", kernel=kernel), BOTH, ["x"], ["y"])
+    return simkit.compare(*BOTH.values(), "cka", kernel=kernel, tiles="exact")
 
 
 def dask_kernel_sums(kernel):
     da = pytest.importorskip("dask.array")
     from simkit.scale.kernels import kernel_sums
 
-    return kernel_sums(kernel, {"x": da.from_array(X, chunks=(8, 3))}, check_finite=True).compute()
+    return kernel_sums(kernel, {"x": da.from_array(X, chunks=(8, 3))}, rounding={"x": 0.0}, check_finite=True).compute()
 
 
 KERNEL_WAYS = {
@@ -270,7 +296,7 @@ KERNEL_FAULTS = {
 @pytest.mark.parametrize("way", KERNEL_WAYS.values(), ids=KERNEL_WAYS)
 @pytest.mark.parametrize(("methods", "message"), KERNEL_FAULTS.values(), ids=KERNEL_FAULTS)
 def test_faults_of_a_kernel(monkeypatch, way, methods, message):
-    monkeypatch.setattr(registry, "distribution_of", lambda cls: ("my-plugin", "1.2"))
+    monkeypatch.setattr("simkit.guard.distribution_of", lambda cls: ("my-plugin", "1.2"))
     with pytest.raises(PluginError, match=message) as caught:
         way(kernel(**methods))
     assert "kernel 'gauss' of my-plugin 1.2 (my_plugin.kernels:here.<locals>.Mine)" in str(caught.value)
@@ -410,9 +436,9 @@ def test_a_failing_import_does_not_end_a_listing(monkeypatch, capsys, error):
     from simkit.cli.app import run
 
     point = Point("my_plugin:Mine", error)
-    entry = registry.Entry("mine", simkit.Kernel, distribution="my-plugin", version="1.2", point=point)
+    entry = registry.Entry("kernel", "mine", point, "my-plugin", "1.2")
     linear = registry.kernels.entries()["linear"]
-    monkeypatch.setattr(registry.kernels, "_entries", {"linear": linear, "mine": [entry]})
+    installed(monkeypatch, kernel={"linear": linear, "mine": (entry,)})
     message = rf"kernel 'mine' of my-plugin 1.2 \(my_plugin:Mine\): {type(error).__name__}"
     with pytest.raises(PluginError, match=message):
         simkit.get_kernel("mine")

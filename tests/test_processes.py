@@ -169,7 +169,7 @@ def test_children_go_on_with_what_they_are_given(method, library):
     stream.compute()
     simkit.pairwise(layers, index=spec)  # the parent has used its threads
     with multiprocessing.get_context(method).Pool(1) as pool:
-        streamed, in_memory, n = pool.apply_async(go_on, (stream, layers, spec)).get(timeout=60)
+        streamed, in_memory, n = pool.apply_async(go_on, (stream, layers, spec)).get(timeout=300)
     assert (stream.n, n) == (4 * SIZE, len(X))
     expected = float(simkit.compare(X, Y, spec))
     assert streamed == pytest.approx(expected, rel=1e-9)
@@ -192,7 +192,7 @@ def test_a_forked_process_is_warned_of_threads_that_it_does_not_have(threads):
     torch.set_num_threads(threads)
     try:
         with multiprocessing.get_context("fork").Pool(1) as pool:
-            found = [pool.apply_async(count_warnings, (x,)).get(timeout=60) for x in (X, torch.from_numpy(X))]
+            found = [pool.apply_async(count_warnings, (x,)).get(timeout=300) for x in (X, torch.from_numpy(X))]
     finally:
         torch.set_num_threads(before)
     assert found[0] == []

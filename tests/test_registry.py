@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import subprocess
 import sys
 import textwrap
@@ -122,6 +123,9 @@ def test_listing():
     assert "cka" in names
     (cka,) = (entry for entry in names if entry == "cka")
     assert (cka.distribution, cka.version) == ("simkit-similarity", simkit.__version__)
+    assert cka.entry.spec == "simkit-similarity:cka"
+    assert str(cka.entry) == cka
+    assert pickle.loads(pickle.dumps(names)) == names
     assert "cosine rbf" in " ".join(kernel for kernel in simkit.list_kernels() if kernel in ("cosine", "rbf"))
 
 
@@ -154,7 +158,7 @@ def test_register_for_this_session():
 
 def test_what_cannot_be_registered():
     class NotFrozen(simkit.indexes.CKA):
-        pass
+        depth: int = 2
 
     @dataclass(frozen=True)
     class Taken(simkit.indexes.CKA):
@@ -164,8 +168,12 @@ def test_what_cannot_be_registered():
     class Unfinished(simkit.Index):
         name = "unfinished"
 
-    with pytest.raises(PluginError, match="not a subclass"):
+    with pytest.raises(PluginError, match="not a subclass of simkit.Index"):
         simkit.register_index(dict)
+    with pytest.raises(PluginError, match="not a subclass of simkit.Kernel"):
+        simkit.register_kernel(simkit.indexes.CKA)
+    with pytest.raises(PluginError, match="not a frozen dataclass, so depth cannot be set"):
+        simkit.register_index(NotFrozen, name="not_frozen")
     with pytest.raises(PluginError, match="already offered by simkit-similarity"):
         simkit.register_index(Taken)
     with pytest.raises(PluginError, match="does not define facts, prepare, score"):
@@ -207,7 +215,6 @@ def python(folder, code, **environment):
         capture_output=True,
         text=True,
         check=True,
-        timeout=100,
         env=os.environ | environment,
     )
     return done.stdout.strip()
@@ -235,16 +242,14 @@ def test_nothing_loads_from_the_current_directory(tmp_path):
     """
     for path in ("", str(tmp_path)):
         script = f"import sys; sys.path.insert(0, {path!r})\n{textwrap.dedent(code)}"
-        done = subprocess.run(
-            [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=100, cwd=tmp_path
-        )
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=tmp_path)
         assert done.stdout.startswith("False\n'doubled' of here-by-chance may not load: it lies in the current directory")
         assert "imported" not in done.stdout
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     done = subprocess.run(
         [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n{textwrap.dedent(code)}"],
-        capture_output=True, text=True, check=True, timeout=100, cwd=elsewhere,
+        capture_output=True, text=True, check=True, cwd=elsewhere,
     )  # fmt: skip
     assert done.stdout.startswith("True\nimported by_chance")
 

@@ -407,6 +407,6 @@ def test_no_scheduler_there(tmp_path, layers):
     write_npy(tmp_path, layers)
     program = "from simkit.cli import main; main()"
     call = [sys.executable, "-c", program, "compare", "a.npy", "a.npy", "--scheduler", "tcp://127.0.0.1:9"]
-    done = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "No Dask scheduler answers at tcp://127.0.0.1:9" in done.stderr

@@ -126,7 +126,7 @@ def test_a_torch_dataloader_of_graphs_and_changing_memory():
     assert float(found) == pytest.approx(float(expected), rel=1e-5)
 
 
-def test_convolution_maps_follow_the_same_rules():
+def test_activations_of_more_axes():
     maps = X.reshape(90, 2, 3, 1)
     with pytest.raises(InvalidArrayError, match=r"X of batch 0.*no silent default"):
         simkit.stream().update(maps, Y)
@@ -134,10 +134,13 @@ def test_convolution_maps_follow_the_same_rules():
     stream.update(maps[:40], Y[:40])
     stream.update(maps[40:], Y[40:])
     assert stream.compute() == pytest.approx(float(simkit.compare(X, Y)))
-    pooled = simkit.stream(maps="spatial", channels="first")
-    pooled.update({"a": maps, "b": maps + maps**2})
-    expected = simkit.pairwise({"a": maps, "b": maps + maps**2}, maps="spatial", channels="first")
-    np.testing.assert_allclose(pooled.compute().values, expected.values, rtol=1e-12)
+    layers = {"a": maps, "b": maps + maps**2}
+    positions = simkit.stream()
+    for part in (slice(0, 40), slice(40, 90)):
+        batch = {name: x[part] for name, x in layers.items()}
+        positions.update(simkit.examples(batch, "positions", channels="first"))
+    expected = simkit.pairwise(simkit.examples(layers, "positions", channels="first"))
+    np.testing.assert_allclose(positions.compute().values, expected.values, rtol=1e-12)
 
 
 # --- merging and files --------------------------------------------------------------------------------------------------

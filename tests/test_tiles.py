@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import tracemalloc
-from functools import reduce
 
 import definitions
 import numpy as np
@@ -17,9 +16,13 @@ from hypothesis import strategies as st
 import simkit
 from simkit.errors import ConstantInputWarning, InvalidArrayError, NeedsAllExamplesError, SpecError
 from simkit.kernels import RBF
-from simkit.statistics import tiles as module
+from simkit.scale import blocks
+from simkit.statistics import kernel_sums
+from simkit.statistics import median_distance as median_module
 from simkit.statistics.hsic_sums import estimate
-from simkit.statistics.tiles import KernelSums, Tiles, few_of, fitted, levels_of, median_distance, score_tiles, tile
+from simkit.statistics.kernel_sums import BlockSums, FittedKernel, KernelSums, block_pairs, few_of, sums_over
+from simkit.statistics.median_distance import Counts, Search, counts_over, fitted, median_distance
+from simkit.statistics.values import ValueCheck
 
 SPECS = [
     "cka(kernel=rbf(fraction=0.4))",
@@ -36,8 +39,14 @@ SPECS = [
 @pytest.fixture
 def small_blocks(monkeypatch):
     """Blocks of 7 x 7, so that a few examples make many of them."""
-    monkeypatch.setattr(module, "_SIDE", 7)
-    monkeypatch.setattr(module, "_SHORT", 20)
+    monkeypatch.setattr(blocks, "_SIDE", 7)
+    monkeypatch.setattr(median_module, "SIDE", 7)
+    monkeypatch.setattr(kernel_sums, "_SHORT", 20)
+
+
+def score_tiles(index, data, rows, columns):
+    sides = ({name: data[name] for name in names} for names in (rows, columns))
+    return simkit.pairwise(*sides, index, tiles="exact").values
 
 
 def layers(n=40):
@@ -82,20 +91,26 @@ def test_tiles_of_any_blocks_merge_in_any_order(cuts, order):
     """What a cluster does: tiles i <= j of uneven blocks, merged as they come."""
     data = [layers()[name] - layers()[name].mean(axis=0) for name in ("x", "y")]
     kernels = [RBF(sigma=1.5), RBF(sigma=2.5)]
-    levels = [0.5 * levels_of(k, x, few_of(x)) for k, x in zip(kernels, data, strict=True)]  # any numbers will do
+    # Any numbers will do.
+    offsets = [0.5 * FittedKernel.of(k, few_of(x)).offsets(x) for k, x in zip(kernels, data, strict=True)]
     edges = [0, *sorted(cuts), 40]
-    blocks = list(itertools.pairwise(edges))
+    chunks = list(itertools.pairwise(edges))
     found = []
-    for i, (a, b) in enumerate(blocks):
-        for j, (c, d) in enumerate(blocks):
+    for i, (a, b) in enumerate(chunks):
+        for j, (c, d) in enumerate(chunks):
             if i <= j:
                 ys = None if i == j else [x[c:d] for x in data]
-                sides = [g[a:b] for g in levels], [g[c:d] for g in levels]
-                found.append(tile([x[a:b] for x in data], ys, kernels, sides, (a, c)))
+                sides = [g[a:b] for g in offsets], [g[c:d] for g in offsets]
+                parts = block_pairs(b - a, None if i == j else d - c, 7)
+                found.append(sums_over(parts, [x[a:b] for x in data], ys, kernels, sides, start=(a, c)))
     order.shuffle(found)
-    sums = KernelSums.of(reduce(Tiles.merge, found), [np.asarray(1.0)] * 2, [0.0] * 2)
+    half = len(found) // 2  # a tree of merges
+    merged = BlockSums.merged([BlockSums.merged(part) for part in (found[:half], found[half:]) if part])
+    sums = KernelSums.finished(
+        ValueCheck.of(dict(zip("xy", data, strict=True)))[0], ("x", "y"), merged, [np.asarray(1.0)] * 2, [0.0] * 2
+    )
     K, L = (
-        definitions.rbf(x, sigma=k.sigma) - g[:, None] - g[None, :] for x, k, g in zip(data, kernels, levels, strict=True)
+        definitions.rbf(x, sigma=k.sigma) - g[:, None] - g[None, :] for x, k, g in zip(data, kernels, offsets, strict=True)
     )
     grams = [K, L]
     off = [gram - np.diag(np.diag(gram)) for gram in grams]
@@ -105,7 +120,7 @@ def test_tiles_of_any_blocks_merge_in_any_order(cuts, order):
         for b in range(2):
             np.testing.assert_allclose(sums.inner[a, b], np.sum(off[a] * off[b]), rtol=1e-11)
     for estimator, by_definition in definitions.HSIC.items():
-        for of_pair, a, b in zip(sums.sums([0], [1], estimator), (0, 0, 1), (1, 0, 1), strict=True):
+        for of_pair, a, b in zip(sums.sums("x", "y", estimator), (0, 0, 1), (1, 0, 1), strict=True):
             expected = by_definition(grams[a], grams[b])
             np.testing.assert_allclose(estimate(of_pair, estimator)[0, 0], expected, rtol=1e-10)
 
@@ -146,8 +161,9 @@ def test_a_constant_layer_is_undefined():
 @pytest.mark.parametrize("collect", [2**21, 20, 1])
 def test_the_median_is_exact(n, collect, small_blocks, monkeypatch):
     """Odd and even numbers of pairs; however little may be collected, and so however many passes it takes."""
-    monkeypatch.setattr(module, "_COLLECT", collect)
-    monkeypatch.setattr(module, "_BINS", 8)
+    monkeypatch.setattr(median_module, "_COLLECTED", collect)
+    monkeypatch.setattr(median_module, "_MOST", 400)
+    monkeypatch.setattr(median_module, "_FEWEST", 20)
     X = pair(n, 5, 4, seed=n)[0]
     median = median_distance(X)
     np.testing.assert_allclose(median.value, definitions.median_distance(X), rtol=1e-12)
@@ -158,8 +174,7 @@ def test_the_median_is_exact(n, collect, small_blocks, monkeypatch):
     "values", [[0.0], [0.0, 1.0], [0.0] * 9 + [1.0], [0.0] * 6 + [1.0] * 3, [0.0, 1.0, 1.0 + 1e-15, 5.0]]
 )
 def test_the_median_of_many_equal_distances(values, small_blocks, monkeypatch):
-    monkeypatch.setattr(module, "_COLLECT", 5)
-    monkeypatch.setattr(module, "_BINS", 8)
+    monkeypatch.setattr(median_module, "_COLLECTED", 5)
     X = np.array([values[i % len(values)] for i in range(40)])[:, None]
     if len(values) == 9:
         X = X[:9]  # 18 of 36 distances are 0, the others 1
@@ -167,13 +182,22 @@ def test_the_median_of_many_equal_distances(values, small_blocks, monkeypatch):
 
 
 def test_a_bracket_that_misses_the_median_is_widened(small_blocks):
-    import array_api_compat.numpy as xp
-
     X = pair(41, 5, 4)[0]
     squares = sorted(definitions.distances(X)[np.triu_indices(41, 1)] ** 2)
-    for bracket in ((0.0, 1e-9), (1e9, 2e9), (squares[409], squares[410])):
-        found = module._selected(X, (409, 410), bracket, xp)
-        np.testing.assert_allclose(found, squares[409:411], rtol=1e-12)
+    for low, high in ((0.0, 1e-9), (1e9, 2e9), (squares[409], squares[410]), (squares[409] - 1e-9, squares[409] + 1e-9)):
+        search = Search(820, low, high)
+        for _ in range(10):
+            if search.found is None:
+                search = search.after(counts_over(block_pairs(41, None, 7), X, None, search))
+        np.testing.assert_allclose(search.found, squares[409:411], rtol=1e-12)
+
+
+def test_distances_that_are_nan_have_no_median():
+    X = pair(30, 5, 4)[0]
+    X[:16] = np.nan  # most pairs
+    assert np.isnan(median_distance(X).value)
+    assert np.isfinite(median_distance(X[16:]).value)
+    assert np.isnan(Search.of(435).after(Counts(0, 0, [], np.inf)).median(X[0, 0]))
 
 
 @pytest.mark.parametrize("method", ["exact", "sample"])
@@ -270,3 +294,34 @@ def test_tiles_are_for_kernels_in_memory():
     da = pytest.importorskip("dask.array")
     with pytest.raises(InvalidArrayError, match="tile by tile anyway"):
         simkit.compare(da.from_array(data["x"]), da.from_array(data["y"]), "cka(kernel=rbf)", tiles="exact")
+
+
+# --- as a statistic -------------------------------------------------------------------------------------------------------
+
+
+def sums_of(data, spec="rbf"):
+    return blocks.kernel_sums(simkit.get_kernel(spec), data, ValueCheck.of(data)[0])
+
+
+def test_kernel_sums_are_written_to_plain_arrays_and_read_again():
+    data = layers() | {"flat": np.ones((40, 2))}
+    sums, index = sums_of(data), simkit.get_index("cka(kernel=rbf, estimator=unbiased)")
+    assert (sums.names, sums.defined) == (("x", "y", "z", "flat"), ("x", "y", "z"))
+    expected = sums.scores(index, ["x", "z"], ["y"])
+    for other in (KernelSums.from_arrays(sums.to_arrays()), sums.without_arrays().with_arrays(sums.arrays, data["x"])):
+        np.testing.assert_array_equal(other.scores(index, ["x", "z"], ["y"]), expected)
+    assert sums_of({"flat": data["flat"]}).defined == ()
+
+
+def test_kernel_sums_of_all_examples_are_not_those_of_batches():
+    sums = sums_of(layers())
+    assert KernelSums.merged([sums]) is sums
+    with pytest.raises(NeedsAllExamplesError, match="tiles='exact'"):
+        KernelSums.merged([sums, sums])
+    with pytest.raises(NeedsAllExamplesError, match="tiles='exact'"):
+        KernelSums.of(layers(), sums.values)
+
+
+def test_layers_out_of_range_are_named():
+    data = layers()
+    assert sums_of(data | {"x": data["x"] * 1e30}, "linear").out_of_range(np.float32) == ["x"]

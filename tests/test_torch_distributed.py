@@ -48,7 +48,7 @@ def in_processes(work, tmp_path, size=2, survivors=None):
     ]
     for each in processes:
         each.start()
-    found = dict(results.get(timeout=90) for _ in range(survivors or size))
+    found = dict(results.get(timeout=300) for _ in range(survivors or size))
     for each in processes:
         each.join(30)
     codes = [each.exitcode for each in processes]

@@ -6,13 +6,14 @@ import contextlib
 
 import numpy as np
 import pytest
-from data import OWN_INDEXES, pair
+from data import OWN_INDEXES, able, pair
 
 import simkit
 
 MORE = ["cka(kernel=rbf)", "cka(kernel=cosine)", "cka(estimator=unbiased)", "cca(summary=rho)", "procrustes(alpha=0.5)"]
-SPECS = [str(entry) for entry in OWN_INDEXES if not simkit.get_index(str(entry)).facts.host] + MORE
-GRADIENTS = [spec for spec in SPECS if simkit.get_index(spec).facts.differentiable]
+SPECS = [*OWN_INDEXES, *MORE]
+JIT, VMAP = able("jit", SPECS), able("vmap", SPECS)
+GRADIENTS = able("gradients", VMAP)
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def torch():
     return pytest.importorskip("torch")
 
 
-@pytest.mark.parametrize("spec", SPECS)
+@pytest.mark.parametrize("spec", JIT)
 def test_jit_with_a_layer_closed_over(jax, layers, spec):
     x, y = map(jax.numpy.asarray, layers)
     expected = float(simkit.compare(*layers, spec))
@@ -43,7 +44,7 @@ def test_jit_with_a_layer_closed_over(jax, layers, spec):
     assert float(unchecked(x)) == pytest.approx(expected, rel=1e-9)
 
 
-@pytest.mark.parametrize("spec", SPECS)
+@pytest.mark.parametrize("spec", JIT)
 def test_jit_of_all_pairs(jax, layers, spec):
     x, y = map(jax.numpy.asarray, layers)
     matrix = jax.jit(lambda a: simkit.pairwise({"a": a, "b": y}, {"b": y}, spec).values)(x)
@@ -58,7 +59,7 @@ def test_what_is_not_traced_is_still_checked(jax, layers):
         simkit.compare(x, jax.numpy.asarray(layers[1]))
 
 
-@pytest.mark.parametrize("spec", SPECS)
+@pytest.mark.parametrize("spec", VMAP)
 def test_vmap(torch, layers, spec):
     X, Y = layers
     many = torch.tensor(np.stack([X, X + Y[:, :1], X**2]))
@@ -86,8 +87,8 @@ def test_vmap_of_gradients(torch, layers, spec):
 
 
 @pytest.mark.parametrize("spec", ["cka", "cka(estimator=unbiased)", "cka(kernel=rbf)", "hsic", "procrustes", "cca"])
-def test_compile_as_one_graph(torch, layers, spec):
-    """aot_eager traces value and gradient as every backend does, and needs no C++ compiler."""
+def test_compile_with_gradients(torch, layers, spec):
+    """That each index makes one graph where it says so is in test_facts.py. aot_eager traces value and gradient as every backend does, and needs no C++ compiler."""
     torch._dynamo.reset()
     x, y = (torch.tensor(layer, dtype=torch.float32, requires_grad=True) for layer in layers)
     index = simkit.get_index(spec)

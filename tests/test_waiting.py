@@ -23,8 +23,6 @@ import dask  # noqa: E402
 from simkit.scale.dask import compute  # noqa: E402
 from simkit.scale.waiting import _Watch  # noqa: E402
 
-pytestmark = pytest.mark.timeout(60)
-
 X = np.random.default_rng(0).standard_normal((60, 4))
 SCORE = float(simkit.compare(X, X[:, :2] + X[:, 2:]))
 

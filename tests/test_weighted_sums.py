@@ -120,7 +120,8 @@ def expected(index, X, Y, w, unit):
 def resampled(index, X, Y, weights, unit, backend):
     states = [index.prepare(Representation(backend.asarray(z), tall=len(X) >= X.shape[1] + Y.shape[1])) for z in (X, Y)]
     members = None if unit is None else backend.asarray(np.asarray(unit, dtype=np.int64), dtype="int64")
-    return to_numpy(index.resampled(*states, backend.asarray(np.asarray(weights, dtype=np.float64)), members))
+    weights = backend.asarray(np.asarray(weights, dtype=np.float64))
+    return to_numpy(index.resampled([states[0]], [states[1]], weights, members))[:, 0, 0]
 
 
 def draws(m, count, seed=0):

@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from simkit.arrays import detach, is_dask, namespace_of
+from simkit.arrays import detach, is_dask, namespace_of, to_numpy
 from simkit.index import Index
+from simkit.indexes import CKA
 from simkit.kernel import Kernel
 from simkit.kernels import RBF
 from simkit.linalg import root, squared_distances
-from simkit.properties import Facts, Invariances, implied
+from simkit.properties import CAPABILITIES, Facts, Invariances, implied
 
 COUNTER = itertools.count()
 
@@ -53,7 +54,21 @@ class Congruence(Index[Any]):
 
 def changed(**facts: Any) -> property:
     """The facts of `Congruence`, with some replaced."""
-    return property(lambda self: replace(Congruence.facts.fget(self), **facts))
+    right = Congruence().facts
+    return property(lambda self: replace(right, **facts))
+
+
+@dataclass(frozen=True)
+class OfNumPyAlone(Congruence):
+    """Runs on NumPy arrays, and says so. Nothing is wrong with it."""
+
+    facts = changed(without=frozenset(CAPABILITIES), differentiable=False)
+
+    def prepare(self, representation):
+        return np.ascontiguousarray(to_numpy(representation.unit))
+
+    def score(self, x, y):
+        return np.sum((x.T @ y) ** 2) / np.sqrt(np.sum((x.T @ x) ** 2) * np.sum((y.T @ y) ** 2))
 
 
 @dataclass(frozen=True)
@@ -358,7 +373,29 @@ class Contradicting(Congruence):
         metric=1,
         host=True,
         min_examples=1,
+        without=frozenset({"gpu"}),
     )
+
+
+@dataclass(frozen=True)
+class FalselyOnTheHost(Congruence):
+    """Says that it computes in SciPy, and does not."""
+
+    facts = changed(host=True, differentiable=False)
+
+
+@dataclass(frozen=True)
+class FalselyWithoutTorch(Congruence):
+    """Says that it does not run on an array library, and does."""
+
+    facts = changed(without=frozenset({"torch"}))
+
+
+@dataclass(frozen=True)
+class HalfCutInSilence(HalfCut):
+    """Says that it has no gradient, and gives one that is wrong."""
+
+    facts = changed(differentiable=False)
 
 
 @dataclass(frozen=True)
@@ -375,6 +412,54 @@ class Fussy(Congruence):
     def __call__(self, X, Y, **options):
         assert X.shape[1] == Y.shape[1]
         return super().__call__(X, Y, **options)
+
+
+@dataclass(frozen=True)
+class Backwards(Congruence):
+    """Puts examples where they came from, and in the state that it was given."""
+
+    def permuted(self, state, order):
+        state[order, :] = state.copy()
+        return state
+
+
+@dataclass(frozen=True)
+class LeavesOutTheNext(CKA):
+    """Is one example late."""
+
+    name = "leaves_out_the_next"
+
+    def leave_one_out(self, xs, ys):
+        return np.roll(super().leave_one_out(xs, ys), 1, axis=0)
+
+
+@dataclass(frozen=True)
+class OneOfAll(CKA):
+    """Leaves examples out of the first pair only."""
+
+    name = "one_of_all"
+
+    def leave_one_out(self, xs, ys):
+        return super().leave_one_out(xs[:1], ys[:1])
+
+
+@dataclass(frozen=True)
+class RowsOfGram(CKA):
+    """Looks at more than the HSICs, for which weights stand."""
+
+    estimator: str = "unbiased"
+    name = "rows_of_gram"
+
+    def from_sums(self, xy, xx, yy):
+        return super().from_sums(xy, xx, yy) + xy.rows / (1 + abs(xx.inner))
+
+
+@dataclass(frozen=True)
+class PoolsTheFirst(Congruence):
+    """Takes the first layer for the pool."""
+
+    def pool(self, states):
+        return states[0] + 0.1
 
 
 @dataclass(frozen=True)
@@ -613,6 +698,13 @@ class KernelRandom(Gauss):
 
     def __call__(self, X, Y):
         return super().__call__(X, Y) * (1 - 1e-13 * next(COUNTER))
+
+
+@dataclass(frozen=True)
+class KernelFalselyWithout(Gauss):
+    """Says that it does not run where it does."""
+
+    without = frozenset({"torch", "jit"})
 
 
 @dataclass(frozen=True)

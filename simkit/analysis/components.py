@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from simkit.arrays import Channels, Maps, as_examples, as_matrix, is_constant, is_lazy, namespace_of, to_numpy
+from simkit.arrays import as_examples, as_matrix, is_constant, is_lazy, namespace_of, to_numpy
 from simkit.errors import InvalidArrayError, NeedsAllExamplesError
 from simkit.linalg import compact
 from simkit.representation import Representation
@@ -37,8 +37,6 @@ def principal_components(
     k: int = 2,
     *,
     flatten: bool = False,
-    maps: Maps | None = None,
-    channels: Channels | None = None,
 ) -> PrincipalComponents:
     """Principal components of the examples of a layer.
 
@@ -48,7 +46,7 @@ def principal_components(
         Of any framework.
     k : int
         Number of components, at most min(n - 1, p).
-    flatten, maps, channels
+    flatten
         As in `simkit.compare`.
 
     Returns
@@ -66,7 +64,7 @@ def principal_components(
     Pearson 1901; Kornblith et al. 2019, Figure 1.
     """
     check_number("principal_components", "k", k, at_least=1)
-    x = as_matrix(X, "X", flatten=flatten, maps=maps, channels=channels)
+    x = as_matrix(X, "X", flatten=flatten)
     if is_lazy(x):
         raise NeedsAllExamplesError("X is lazy; principal components of examples need its values: pass X.compute().")
     as_examples(x, "X")

@@ -98,7 +98,7 @@ def layer_accuracy(
     symmetrise : bool
         Use S + S' for an asymmetric index.
     **parameters
-        Parameters of the index, or of the door (``flatten``, ``maps``).
+        Parameters of the index; and ``flatten`` and ``check_finite``, as in `simkit.compare`.
 
     Returns
     -------
@@ -117,7 +117,7 @@ def layer_accuracy(
             raise InvalidArrayError(
                 f"Network {i} has the layers {', '.join(network)}, network 0 {', '.join(layers)}; they must be the same."
             )
-    door = {key: parameters.pop(key) for key in ("flatten", "maps", "channels", "check_finite") if key in parameters}
+    options = {key: parameters.pop(key) for key in ("flatten", "check_finite") if key in parameters}
     chosen = get_index(index, **parameters)
     m = len(networks)
     scores: dict[tuple[int, int], np.ndarray] = {}
@@ -126,7 +126,7 @@ def layer_accuracy(
         if chosen.facts.symmetric and b < a:
             scores[a, b] = scores[b, a].T
             continue
-        matrix = pairwise(networks[a], networks[b], chosen, **door)
+        matrix = pairwise(networks[a], networks[b], chosen, **options)
         scores[a, b], n = matrix.to_numpy(), matrix.n
     hits = np.zeros((m, m, len(layers)))
     for (a, b), forth in scores.items():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from simkit.arrays import Channels, Maps, as_pair, is_constant, is_lazy, namespace_of, rounding_of, to_numpy
+from simkit.arrays import as_pair, is_constant, is_lazy, namespace_of, rounding_of, to_numpy
 from simkit.errors import InvalidArrayError, NeedsAllExamplesError
 from simkit.linalg import compact
 from simkit.representation import Representation
@@ -90,9 +90,7 @@ class SharedSubspace:
         return f"linear CKA {self.cka:.4g} shared by {self.effective_rank:.3g} of {len(self.eigenvalues)} directions"
 
 
-def shared_subspace(
-    X: Any, Y: Any, *, flatten: bool = False, maps: Maps | None = None, channels: Channels | None = None
-) -> SharedSubspace:
+def shared_subspace(X: Any, Y: Any, *, flatten: bool = False) -> SharedSubspace:
     """How alike XX' and YY' act on the eigenvectors of XX' (section 6.4, Figure 8), and how many directions they share.
 
     Linear CKA is one number, sum_i lambda_i u_i'YY'u_i / (|XX'| |YY'|) over the eigenvectors u_i of XX' (equation 14). Here
@@ -102,7 +100,7 @@ def shared_subspace(
     ----------
     X, Y : array, shapes (n, p1) and (n, p2)
         As in `simkit.compare`; columns are centred. Swapping them gives another view of the same CKA.
-    flatten, maps, channels
+    flatten
         As in `simkit.compare`.
 
     Returns
@@ -127,7 +125,7 @@ def shared_subspace(
     >>> print(shared_subspace(X, X[:, :3] @ np.diag([1, 1, 0])))
     linear CKA 0.9216 shared by 1.97 of 5 directions
     """
-    x, y = as_pair(X, Y, min_examples=2, flatten=flatten, maps=maps, channels=channels)
+    x, y = as_pair(X, Y, min_examples=2, flatten=flatten)
     for layer, name in ((x, "X"), (y, "Y")):
         if is_lazy(layer):
             raise NeedsAllExamplesError(f"{name} is lazy; the shared subspace needs its values: pass {name}.compute().")

@@ -12,11 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from simkit.arrays import as_matrix, check_one_rule, is_lazy, namespace_of, placement, to_numpy
+from simkit.arrays import as_matrix, check_labels, is_lazy, take_rows, to_numpy
 from simkit.comparison import compare, pairwise
 from simkit.errors import InvalidArrayError, NeedsAllExamplesError
 from simkit.index import Index
-from simkit.labels import check_labels
 from simkit.matrix import SimilarityMatrix
 from simkit.registry import get_index
 
@@ -57,7 +56,13 @@ class WithinClass:
 
 
 def within_class(
-    X: Any, Y: Any, labels: Any, index: str | Index[Any] | type[Index[Any]] = "cka", **parameters: Any
+    X: Any,
+    Y: Any,
+    labels: Any,
+    index: str | Index[Any] | type[Index[Any]] = "cka",
+    *,
+    flatten: bool = False,
+    **parameters: Any,
 ) -> WithinClass:
     """Similarity of two layers, or of all pairs of layers, among the examples of each class.
 
@@ -68,8 +73,10 @@ def within_class(
     labels : sequence of n labels
     index : str or Index
         As in `simkit.compare`.
+    flatten : bool
+        As in `simkit.compare`.
     **parameters
-        Parameters of the index, or of the door (``flatten``, ``maps``, ``channels``).
+        Parameters of the index.
 
     Returns
     -------
@@ -86,18 +93,16 @@ def within_class(
     ----------
     Kornblith et al. 2019, appendix F.7.
     """
-    door: dict[str, Any] = {key: parameters.pop(key) for key in ("flatten", "maps", "channels") if key in parameters}
     chosen = get_index(index, **parameters)
     many = isinstance(X, Mapping)
-    sides = [_matrices(side, name, door) for side, name in ((X, "X"), (Y, "Y")) if side is not None]
+    sides = [_matrices(side, name, flatten) for side, name in ((X, "X"), (Y, "Y")) if side is not None]
     given = [_by_message(side, name) for side, name in ((X, "X"), (Y, "Y")) if side is not None]
-    check_one_rule({name: x for side in given for name, x in side.items()}, door.get("maps"))
     check_labels(*given)
     first = next(iter(sides[0].values()))
     members = _members(labels, first.shape[0], chosen)
 
     def of(rows: np.ndarray | None) -> Any:
-        parts = [{name: x if rows is None else _rows(x, rows) for name, x in side.items()} for side in sides]
+        parts = [{name: x if rows is None else take_rows(x, rows) for name, x in side.items()} for side in sides]
         if many:
             return pairwise(parts[0], parts[1] if len(parts) > 1 else None, chosen)
         return float(compare(parts[0]["X"], parts[1]["Y"], chosen))
@@ -109,9 +114,9 @@ def within_class(
     return WithinClass(str(chosen), tuple(members), tuple(map(len, members.values())), scores, of(None))
 
 
-def _matrices(side: Any, name: str, door: dict[str, Any]) -> dict[str, Any]:
+def _matrices(side: Any, name: str, flatten: bool) -> dict[str, Any]:
     named = dict(side) if isinstance(side, Mapping) else {name: side}
-    layers = {label: as_matrix(x, label, **door) for label, x in named.items()}
+    layers = {label: as_matrix(x, label, flatten=flatten) for label, x in named.items()}
     for label, x in layers.items():
         if is_lazy(x):
             raise NeedsAllExamplesError(f"{label} is lazy; classes are picked out of arrays in memory: pass .compute().")
@@ -121,11 +126,6 @@ def _matrices(side: Any, name: str, door: dict[str, Any]) -> dict[str, Any]:
 def _by_message(side: Any, name: str) -> dict[str, Any]:
     """The layers of a side as they were given, by what messages call them."""
     return {f"{name}[{key!r}]": x for key, x in side.items()} if isinstance(side, Mapping) else {name: side}
-
-
-def _rows(x: Any, rows: np.ndarray) -> Any:
-    xp = namespace_of(x)
-    return xp.take(x, xp.asarray(rows, **placement(x)), axis=0)
 
 
 def _members(labels: Any, n: int, index: Index[Any]) -> dict[Any, np.ndarray]:

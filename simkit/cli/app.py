@@ -10,17 +10,25 @@ import os
 import sys
 import traceback
 import warnings
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import typer
 
 import simkit
+from simkit.cli.compare import compare
 from simkit.cli.console import one_line
+from simkit.cli.demo import demo
+from simkit.cli.listing import indexes, kernels
+from simkit.cli.new_plugin import new_plugin
+from simkit.cli.plugins import plugins
+from simkit.cli.sanity import sanity
+from simkit.cli.significance import significance
+from simkit.cli.subspace import subspace
 from simkit.cli.wording import in_options
 from simkit.errors import SimkitError
 from simkit.text import printable, shortened
 
-__all__ = ["Json", "MaxBytes", "app", "run"]
+__all__ = ["app", "run"]
 
 _TRACEBACK = "--traceback"
 _CLOSED = 141  # what a program returns that SIGPIPE ended
@@ -34,11 +42,15 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
-MaxBytes = Annotated[
-    Optional[int],  # noqa: UP045
-    typer.Option(help="Refuse files that declare more than this; by default more than the memory.", show_default=False),
-]
+app.command()(compare)
+app.command()(demo)
+app.command()(indexes)
+app.command()(kernels)
+app.command()(new_plugin)
+app.command()(plugins)
+app.command()(sanity)
+app.command("test")(significance)
+app.command()(subspace)
 
 
 def run(arguments: list[str] | None = None) -> int:
@@ -64,9 +76,6 @@ def run(arguments: list[str] | None = None) -> int:
 
 def _invoke(arguments: list[str]) -> int:
     """Run a command; unlike Typer's own way, it lets every exception pass."""
-    # each adds its commands to `app`
-    from simkit.cli import compare, demo, listing, new_plugin, plugins, sanity, significance, subspace  # noqa: F401
-
     command = typer.main.get_command(app)
     try:
         with command.make_context("simkit", arguments) as context:

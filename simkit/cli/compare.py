@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import sys
 from dataclasses import replace
@@ -14,16 +13,18 @@ import typer
 
 import simkit
 from simkit.arrays import is_dask
-from simkit.cli.app import Json, MaxBytes, app
 from simkit.cli.console import print_json, print_matrix, say
+from simkit.cli.examples import Examples, matrices
+from simkit.cli.options import Json, MaxBytes
+from simkit.cli.reading import convert_to_one_library
 from simkit.io import Activations, as_record, check_writable, read_activations, write_matrix
 from simkit.matrix import SimilarityMatrix
+from simkit.scale.cluster import connected
 
 _READABLE = 100  # layers a side up to which a matrix that goes into a file is shown, too
 _LARGE = {".zarr", ".h5", ".hdf5", ".parquet"}  # formats that are read in chunks unasked
 
 
-@app.command()
 def compare(  # noqa: PLR0917  (Typer passes by name)
     context: typer.Context,
     a: Annotated[
@@ -35,14 +36,7 @@ def compare(  # noqa: PLR0917  (Typer passes by name)
         Optional[Path],  # noqa: UP045
         typer.Option("--output", "-o", help="Write .csv, .json, .npz or .png.", show_default=False),
     ] = None,
-    maps: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="Rule for convolution maps: flatten, mean or spatial.", show_default=False),
-    ] = None,
-    channels: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="Channel axis of maps: first or last.", show_default=False),
-    ] = None,
+    examples: Examples = None,
     chunks: Annotated[
         Optional[int],  # noqa: UP045
         typer.Option(help="Read this many examples at a time; by default everything, but not of .zarr, .h5, .parquet."),
@@ -63,7 +57,6 @@ def compare(  # noqa: PLR0917  (Typer passes by name)
     timeout: Annotated[
         float, typer.Option(help="Seconds after which a cluster on which nothing can work is given up.")
     ] = 600.0,
-    flatten: Annotated[bool, typer.Option("--flatten", help="Short for --maps flatten.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the output file if it exists.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -72,7 +65,7 @@ def compare(  # noqa: PLR0917  (Typer passes by name)
         check_writable(output, force=force)
     chosen = simkit.get_index(index)
     if scheduler is not None:
-        context.with_resource(_cluster(scheduler))
+        context.with_resource(connected(scheduler))
     in_chunks = (
         chunks is not None or scheduler is not None or not {a.suffix.lower(), (b or a).suffix.lower()}.isdisjoint(_LARGE)
     )
@@ -87,11 +80,13 @@ def compare(  # noqa: PLR0917  (Typer passes by name)
     second = first if b is None else read(b)
     if b is None and first.single:
         raise ValueError(f"{a} holds one array, and there is nothing to compare it with; give a second file.")
-    check_one_framework(first, second)
-    door: dict[str, Any] = {"maps": maps, "channels": channels, "flatten": flatten}
+    convert_to_one_library(first, second)
+    sides = [(a, first.layers)] if b is None else [(a, first.layers), (b, second.layers)]
+    found = matrices(examples, sides)
+    rows, columns = found[0], found[1] if b is not None else None
     if first.single and second.single:
-        (x,), (y,) = first.layers.values(), second.layers.values()
-        value = float(_computed(simkit.compare(x, y, chosen, **door), timeout))
+        (x,), (y,) = rows.values(), (columns or rows).values()
+        value = float(_computed(simkit.compare(x, y, chosen), timeout))
         n = int(x.shape[0])
         if output is not None:
             matrix = SimilarityMatrix(_one(value), (a.stem,), ((b or a).stem,), str(chosen), n)
@@ -101,7 +96,7 @@ def compare(  # noqa: PLR0917  (Typer passes by name)
         else:
             print(f"{value:.6g}")
         return
-    matrix = simkit.pairwise(first.layers, None if b is None else second.layers, chosen, **door)
+    matrix = simkit.pairwise(rows, columns, chosen)
     matrix = replace(matrix, values=_computed(matrix.values, timeout))
     if output is not None:
         write_matrix(matrix, output, force=force)
@@ -154,29 +149,3 @@ def _computed(values: Any, timeout: float) -> Any:
     from simkit.scale.dask import compute
 
     return compute(values, progress=sys.stderr.isatty(), timeout=timeout)[0]
-
-
-def _cluster(address: str) -> Any:
-    """A client of a Dask cluster, for a ``with`` statement."""
-    try:
-        from distributed import Client
-    except ImportError:
-        raise ImportError('--scheduler needs Dask: pip install "simkit-similarity[dask]"') from None
-    # What fails is said once, by simkit.
-    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
-    try:
-        return Client(address, timeout="5s")
-    except OSError as error:
-        raise OSError(f"No Dask scheduler answers at {address}: {error}") from None
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"--scheduler {address} is not an address, such as tcp://head:8786: {error}") from None
-
-
-def check_one_framework(first: Activations, second: Activations) -> None:
-    """A .npy and a .pt file may be compared: both are on the host, so tensors become NumPy arrays."""
-    kinds = {type(x).__module__.split(".")[0] for side in (first, second) for x in side.layers.values()}
-    if len(kinds) > 1:
-        for side in (first, second):
-            for name, x in side.layers.items():
-                if type(x).__module__.startswith("torch"):
-                    side.layers[name] = x.float().numpy() if str(x.dtype) == "torch.bfloat16" else x.numpy()

@@ -11,12 +11,12 @@ from rich.table import Table
 import simkit
 from simkit import demo as bundled
 from simkit.analysis import LayerAccuracy, layer_accuracy
-from simkit.cli.app import Json, app
 from simkit.cli.console import console, print_json, say, tell
+from simkit.cli.options import Json
+from simkit.discovery import OWN
 from simkit.errors import SimkitError
 from simkit.io import check_writable
 from simkit.progress import track
-from simkit.registry import OWN
 
 # Table 2 of the paper: ten Tiny-10 networks on CIFAR-10, n = 10000.
 PAPER = {
@@ -32,7 +32,6 @@ PAPER = {
 LEFT_OUT = {"soft_match": "its linear programs take minutes at these widths"}
 
 
-@app.command()
 def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="Where to write the heatmap (.png).")] = Path(
         "simkit-demo.png"

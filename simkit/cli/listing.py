@@ -9,10 +9,13 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from simkit.cli.app import Json, app
 from simkit.cli.console import console, print_json, tell
+from simkit.cli.options import Json
+from simkit.discovery import Entry
 from simkit.errors import SimkitError
-from simkit.registry import Entry, Registry, get_index, get_kernel
+from simkit.loading import error_of
+from simkit.properties import CAPABILITIES
+from simkit.registry import Registry, get_index, get_kernel
 from simkit.registry import indexes as index_registry
 from simkit.registry import kernels as kernel_registry
 
@@ -30,11 +33,12 @@ def describe_kernel(entry: Entry) -> dict[str, Any]:
 
 
 def _described(entry: Entry, facts_of: Callable[[str], dict[str, Any]]) -> dict[str, Any]:
-    row: dict[str, Any] = {"name": str(entry), "distribution": entry.distribution, "version": entry.version, "error": None}
-    if entry.error:
-        return row | {"error": entry.error}
+    row: dict[str, Any] = {"name": entry.name, "distribution": entry.distribution, "version": entry.version, "error": None}
+    error = error_of(entry)
+    if error:
+        return row | {"error": error}
     try:
-        return row | facts_of(f"{entry.distribution}:{entry}" if entry.point is not None else str(entry))
+        return row | facts_of(entry.spec)
     except SimkitError as error:
         return row | {"error": str(error)}
     except Exception as error:  # a plugin may fail in any way it likes
@@ -54,16 +58,18 @@ def _facts_of_index(spec: str) -> dict[str, Any]:
         "range": [bound if math.isfinite(bound) else None for bound in (low, high)],
         "statistic": facts.statistic,
         "generic": facts.generic,
+        "capabilities": [name for name in CAPABILITIES if name in facts.capabilities],
         "reference": str(type(index).reference),
     }
 
 
 def _facts_of_kernel(spec: str) -> dict[str, Any]:
     kernel = get_kernel(spec)
-    row = {
+    row: dict[str, Any] = {
         invariance: "yes" if invariance in kernel.invariances else "no"
         for invariance in ("orthogonal", "translation", "isotropic_scaling")
     }
+    row["capabilities"] = [name for name in CAPABILITIES if name in kernel.capabilities]
     return row | {"formula": str(type(kernel).__doc__ or "").split("\n")[0], "reference": str(type(kernel).reference)}
 
 
@@ -104,7 +110,6 @@ def _print(title: str, header: list[str], rows: list[list[Text | str]], broken: 
         tell("broken:", "red", f"{entry['name']} of {_origin(entry)}: {entry['error']}")
 
 
-@app.command()
 def indexes(as_json: Json = False) -> None:
     """List the similarity indexes: what each is invariant to (Table 1 of the paper), its range, and where it comes from."""
     rows = [describe_index(entry) for entry in _everything(index_registry)]
@@ -131,7 +136,6 @@ def indexes(as_json: Json = False) -> None:
     )
 
 
-@app.command()
 def kernels(as_json: Json = False) -> None:
     """List the kernels for HSIC and CKA."""
     rows = [describe_kernel(entry) for entry in _everything(kernel_registry)]

@@ -15,11 +15,11 @@ from typing import Annotated, Any, NamedTuple, Optional
 import typer
 
 import simkit
-from simkit.cli.app import app
 from simkit.cli.console import say
+from simkit.discovery import OWN
 from simkit.errors import SpecError
 from simkit.files import whole_file
-from simkit.registry import ALIASES, OFFERED_ELSEWHERE, OWN, Registry
+from simkit.registry import ALIASES, OFFERED_ELSEWHERE, Registry
 from simkit.registry import indexes as index_registry
 from simkit.registry import kernels as kernel_registry
 from simkit.spec import check_choice
@@ -37,7 +37,6 @@ class Names(NamedTuple):
     cls: str  # SoftCosine
 
 
-@app.command()
 def new_plugin(
     name: Annotated[str, typer.Argument(help="Its name in spec strings, such as soft-cosine; 'simkit-' is put before it.")],
     kind: Annotated[str, typer.Option("--kind", "-k", help="kernel or index.", show_default=False)],

@@ -13,12 +13,12 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from simkit.cli.app import Json, app
 from simkit.cli.console import console, print_json, tell
 from simkit.cli.listing import describe_index, describe_kernel
+from simkit.cli.options import Json
+from simkit.discovery import OWN, Entry
 from simkit.errors import SpecError, UnknownNameError
 from simkit.progress import track
-from simkit.registry import OWN, Entry
 from simkit.registry import indexes as index_registry
 from simkit.registry import kernels as kernel_registry
 from simkit.spec import close_matches, parse
@@ -72,11 +72,10 @@ def everything() -> list[Offer]:
     for kind, registry in (("index", index_registry), ("kernel", kernel_registry)):
         for _, same in sorted(registry.entries().items()):
             usable = tuple(entry for entry in same if not entry.blocked)
-            found += [Offer(kind, entry, usable if len(usable) > 1 else (), str(entry)) for entry in same]
+            found += [Offer(kind, entry, usable if len(usable) > 1 else (), entry.name) for entry in same]
     return found
 
 
-@app.command()
 def plugins(
     names: Annotated[
         Optional[list[str]],  # noqa: UP045
@@ -130,10 +129,10 @@ def _wanted(names: list[str], offers: list[Offer]) -> list[Offer]:
             same = [
                 Offer(offer.kind, offer.entry, offer.rivals, name)
                 for offer in offers
-                if offer.entry == plain and distribution in ("", offer.entry.distribution)
+                if offer.entry.name == plain and distribution in ("", offer.entry.distribution)
             ]
         if not same:
-            known = sorted({str(offer.entry) for offer in offers} | {offer.entry.distribution for offer in offers})
+            known = sorted({offer.entry.name for offer in offers} | {offer.entry.distribution for offer in offers})
             raise UnknownNameError(f"No distribution, index or kernel is called {shown(name)}.{close_matches(name, known)}")
         found += same
     return found
@@ -143,12 +142,12 @@ def _row(offer: Offer) -> dict[str, Any]:
     entry = offer.entry
     described = (describe_index if offer.kind == "index" else describe_kernel)(entry)
     return {
-        "name": str(entry),
+        "name": entry.name,
         "kind": offer.kind,
         "distribution": entry.distribution,
         "version": entry.version,
         "value": entry.value,
-        "blocked": entry.blocked,
+        "blocked": bool(entry.blocked),
         "clash": offer.clash if entry.distribution != OWN else None,
         "error": described["error"],
     }
@@ -184,8 +183,9 @@ def _location(entry: Entry) -> str:
         found = None
     if found is not None and found.origin:
         return str(Path(found.origin).parent)
-    point = entry.point
-    return str(point.dist.locate_file("")) if point is not None and point.dist is not None else ""
+    if isinstance(entry.source, type) or entry.source.dist is None:
+        return ""
+    return str(entry.source.dist.locate_file(""))
 
 
 def _checked(offers: list[Offer]) -> list[dict[str, Any]]:

@@ -10,8 +10,9 @@ from rich.table import Table
 
 import simkit
 from simkit.analysis import LayerAccuracy, jackknife_test, layer_accuracy
-from simkit.cli.app import Json, MaxBytes, app
 from simkit.cli.console import console, print_json, say
+from simkit.cli.examples import Examples, matrices
+from simkit.cli.options import Json, MaxBytes
 from simkit.files import whole_file
 from simkit.io import check_writable, read_activations, write_text
 from simkit.plot import label, room_for
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 _SUFFIXES = (".csv", ".json", ".png")
 
 
-@app.command()
 def sanity(  # noqa: PLR0917  (Typer passes by name)
     files: Annotated[
         list[Path],
@@ -39,14 +39,7 @@ def sanity(  # noqa: PLR0917  (Typer passes by name)
         Optional[Path],  # noqa: UP045
         typer.Option("--output", "-o", help="Write .csv, .json or .png.", show_default=False),
     ] = None,
-    maps: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="Rule for convolution maps: flatten, mean or spatial.", show_default=False),
-    ] = None,
-    channels: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="Channel axis of maps: first or last.", show_default=False),
-    ] = None,
+    examples: Examples = None,
     max_bytes: MaxBytes = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the output file if it exists.")] = False,
     as_json: Json = False,
@@ -57,12 +50,11 @@ def sanity(  # noqa: PLR0917  (Typer passes by name)
             raise ValueError(f"{output}: expected {', '.join(_SUFFIXES)}.")
         check_writable(output, force=force)
     indexes = [simkit.get_index(spec) for spec in index or ["cka"]]
-    networks = [read_activations(path, max_bytes=max_bytes).layers for path in files]
-    door: dict[str, Any] = {key: value for key, value in (("maps", maps), ("channels", channels)) if value is not None}
+    networks = matrices(examples, [(path, read_activations(path, max_bytes=max_bytes).layers) for path in files])
     results = []
     with track(len(indexes), "indexes") as advance:
         for chosen in indexes:
-            results.append(layer_accuracy(networks, chosen, symmetrise=symmetrise, **door))
+            results.append(layer_accuracy(networks, chosen, symmetrise=symmetrise))
             advance()
     records = [_record(result, results[0]) for result in results]
     if output is not None:

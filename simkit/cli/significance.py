@@ -10,9 +10,10 @@ import numpy as np
 import typer
 
 import simkit
-from simkit.cli.app import Json, MaxBytes, app
-from simkit.cli.compare import check_one_framework
 from simkit.cli.console import print_json, say
+from simkit.cli.examples import Examples, matrices
+from simkit.cli.options import Json, MaxBytes
+from simkit.cli.reading import convert_to_one_library
 from simkit.files import whole_file
 from simkit.inference import BootstrapResult, IntervalResult, JackknifeResult, PermutationResult
 from simkit.inference.resampling import Method
@@ -28,8 +29,15 @@ Result = BootstrapResult | IntervalResult | JackknifeResult | PermutationResult
 _METHODS = ("permutation", "interval", "bootstrap", "jackknife")
 _SUFFIXES = (".json", ".png")
 
+# What is written of each kind of result.
+_RECORDED: dict[type[Result], tuple[str, ...]] = {
+    PermutationResult: ("p_value", "alternative", "exact", "chance"),
+    IntervalResult: ("standard_error", "confidence", "groups", "estimand"),
+    BootstrapResult: ("standard_error", "bias", "confidence", "groups"),
+    JackknifeResult: ("standard_error", "bias", "confidence", "groups"),
+}
 
-@app.command(name="test")
+
 def significance(  # noqa: PLR0917  (Typer passes by name)
     a: Annotated[Path, typer.Argument(help="One layer: .npy, or a file of layers with --layer.", show_default=False)],
     b: Annotated[Path, typer.Argument(help="Another layer for the same examples.", show_default=False)],
@@ -52,14 +60,7 @@ def significance(  # noqa: PLR0917  (Typer passes by name)
         Optional[str],  # noqa: UP045
         typer.Option("--layer", "-l", help="Which layer of files with several.", show_default=False),
     ] = None,
-    maps: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="Rule for convolution maps: flatten, mean or spatial.", show_default=False),
-    ] = None,
-    channels: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="Channel axis of maps: first or last.", show_default=False),
-    ] = None,
+    examples: Examples = None,
     output: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option("--output", "-o", help="Write .json, or a .png of the distribution.", show_default=False),
@@ -80,22 +81,22 @@ def significance(  # noqa: PLR0917  (Typer passes by name)
         check_writable(output, force=force)
     chosen = simkit.get_index(index)
     first, second = (read_activations(path, max_bytes=max_bytes) for path in (a, b))
-    check_one_framework(first, second)
-    x, y = (_layer(side.layers, layer, path) for side, path in ((first, a), (second, b)))
+    convert_to_one_library(first, second)
+    chosen_layers = [(path, _layer(side.layers, layer, path)) for side, path in ((first, a), (second, b))]
+    (x,), (y,) = (side.values() for side in matrices(examples, chosen_layers))
     labels = None if groups is None else next(iter(read_activations(groups).layers.values()))
-    door: dict[str, Any] = {key: value for key, value in (("maps", maps), ("channels", channels)) if value is not None}
     result: Result
     if method == "permutation":
-        result = simkit.permutation_test(x, y, chosen, permutations=resamples, within=labels, rng=seed, **door)
+        result = simkit.permutation_test(x, y, chosen, permutations=resamples, within=labels, rng=seed)
     elif method == "interval":
-        result = simkit.interval(x, y, chosen, confidence=confidence, groups=labels, rng=seed, **door)
+        result = simkit.interval(x, y, chosen, confidence=confidence, groups=labels, rng=seed)
     elif method == "bootstrap":
         how = cast(Method, interval)
         result = simkit.bootstrap(
-            x, y, chosen, resamples=resamples, confidence=confidence, method=how, groups=labels, rng=seed, **door
+            x, y, chosen, resamples=resamples, confidence=confidence, method=how, groups=labels, rng=seed
         )
     else:
-        result = simkit.jackknife(x, y, chosen, confidence=confidence, groups=labels, **door)
+        result = simkit.jackknife(x, y, chosen, confidence=confidence, groups=labels)
     if output is not None and output.suffix.lower() == ".json":
         write_text(output, _record(result, method), force=force)
     elif output is not None:
@@ -109,31 +110,27 @@ def significance(  # noqa: PLR0917  (Typer passes by name)
         say(f"Written to {output}")
 
 
-def _layer(layers: dict[str, Any], name: str | None, path: Path) -> Any:
-    if name is None and len(layers) == 1:
-        return next(iter(layers.values()))
+def _layer(layers: dict[str, Any], name: str | None, path: Path) -> dict[str, Any]:
+    """The one layer of a file that is meant."""
+    if len(layers) == 1:
+        return layers
     if name is None:
         raise ValueError(f"{path} holds {len(layers)} layers; choose one with --layer: {', '.join(layers)}.")
-    if len(layers) == 1 and name not in layers:
-        return next(iter(layers.values()))
     if name not in layers:
         raise ValueError(f"{path} has no layer {name!r}; it holds {', '.join(layers)}.")
-    return layers[name]
+    return {name: layers[name]}
 
 
 def _record(result: Result, method: str) -> dict[str, Any]:
     """The result in plain numbers; None for nan."""
-    record: dict[str, Any] = {"method": method, "index": result.index, "n": result.n, "score": _plain(result.score)}
-    for name in ("p_value", "alternative", "exact", "chance", "standard_error", "bias", "confidence", "groups"):
-        if hasattr(result, name):
-            record[name] = _plain(getattr(result, name))
-    if isinstance(result, IntervalResult):
-        record |= {"interval_method": result.method, "estimand": result.estimand}
-    elif isinstance(result, BootstrapResult):
+    record: dict[str, Any] = {"method": method}
+    for name in ("index", "n", "score", *_RECORDED[type(result)]):
+        record[name] = _plain(getattr(result, name))
+    if isinstance(result, PermutationResult):
+        return record
+    if not isinstance(result, JackknifeResult):
         record["interval_method"] = result.method
-    if not isinstance(result, PermutationResult):
-        record["interval"] = [_plain(bound) for bound in result.interval]
-    return record
+    return record | {"interval": [_plain(bound) for bound in result.interval]}
 
 
 def _plain(value: Any) -> Any:

@@ -9,9 +9,10 @@ import typer
 from rich.table import Table
 
 from simkit.analysis import SharedSubspace, shared_subspace
-from simkit.cli.app import Json, MaxBytes, app
-from simkit.cli.compare import check_one_framework
 from simkit.cli.console import console, print_json, say
+from simkit.cli.examples import Examples, matrices
+from simkit.cli.options import Json, MaxBytes
+from simkit.cli.reading import convert_to_one_library
 from simkit.files import whole_file
 from simkit.io import Activations, check_writable, read_activations, write_text
 from simkit.plot import label
@@ -20,7 +21,6 @@ from simkit.text import shortened
 _SUFFIXES = (".csv", ".json", ".png")
 
 
-@app.command()
 def subspace(  # noqa: PLR0917  (Typer passes by name)
     a: Annotated[Path, typer.Argument(help="Activations: .npy, .npz, .safetensors or .pt.", show_default=False)],
     b: Annotated[Path, typer.Argument(help="Activations for the same examples.", show_default=False)],
@@ -32,14 +32,7 @@ def subspace(  # noqa: PLR0917  (Typer passes by name)
         Optional[Path],  # noqa: UP045
         typer.Option("--output", "-o", help="Write .csv, .json or .png (Figure 8).", show_default=False),
     ] = None,
-    maps: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="Rule for convolution maps: flatten, mean or spatial.", show_default=False),
-    ] = None,
-    channels: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="Channel axis of maps: first or last.", show_default=False),
-    ] = None,
+    examples: Examples = None,
     max_bytes: MaxBytes = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the output file if it exists.")] = False,
     as_json: Json = False,
@@ -50,9 +43,10 @@ def subspace(  # noqa: PLR0917  (Typer passes by name)
             raise ValueError(f"{output}: expected {', '.join(_SUFFIXES)}.")
         check_writable(output, force=force)
     first, second = (read_activations(path, max_bytes=max_bytes) for path in (a, b))
-    check_one_framework(first, second)
-    door: dict[str, Any] = {key: value for key, value in (("maps", maps), ("channels", channels)) if value is not None}
-    found = {name: shared_subspace(x, y, **door) for name, (x, y) in _pairs(first, second, layer, (a, b)).items()}
+    convert_to_one_library(first, second)
+    chosen = _chosen(first, second, layer, (a, b))
+    xs, ys = matrices(examples, list(zip((a, b), chosen, strict=True)))
+    found = {name: shared_subspace(x, y) for (name, x), y in zip(xs.items(), ys.values(), strict=True)}
     if output is not None:
         _write(found, output, force=force)
     if as_json:
@@ -70,23 +64,22 @@ def subspace(  # noqa: PLR0917  (Typer passes by name)
         say(f"Written to {output}")
 
 
-def _pairs(
+def _chosen(
     first: Activations, second: Activations, layers: list[str] | None, paths: tuple[Path, Path]
-) -> dict[str, tuple[Any, Any]]:
-    """Layers of the same name; or the only layer of each file."""
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The layers of both files that have the same name, in one order; or the only layer of each."""
     if first.single and second.single:
-        ((name, x),), (y,) = first.layers.items(), second.layers.values()
-        return {name: (x, y)}
+        return first.layers, second.layers
     common = [name for name in first.layers if name in second.layers]
     for name in layers or []:
         if name not in common:
             raise ValueError(
                 f"{paths[0]} and {paths[1]} do not both have the layer {name!r}; they share {', '.join(common)}."
             )
-    chosen = layers or common
-    if not chosen:
+    names = layers or common
+    if not names:
         raise ValueError(f"{paths[0]} and {paths[1]} have no layer of the same name.")
-    return {name: (first.layers[name], second.layers[name]) for name in chosen}
+    return {name: first.layers[name] for name in names}, {name: second.layers[name] for name in names}
 
 
 def _record(name: str, result: SharedSubspace) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Messages of the library in the words of the command line, where ``maps="mean"`` is ``--maps mean``."""
+"""Messages of the library in the words of the command line, where ``force=True`` is ``--force``."""
 
 from __future__ import annotations
 
@@ -9,14 +9,11 @@ __all__ = ["in_options"]
 
 # Parameters of the library's functions, and what the options of commands that stand for them are called.
 _OPTIONS = {
-    "channels": "--channels",
     "chunks": "--chunks",
     "confidence": "--confidence",
-    "flatten": "--flatten",
     "force": "--force",
     "groups": "--groups",
     "ids": "--ids",
-    "maps": "--maps",
     "max_bytes": "--max-bytes",
     "permutations": "--resamples",
     "resamples": "--resamples",
@@ -25,11 +22,14 @@ _OPTIONS = {
     "within": "--groups",
 }
 _GIVEN = re.compile(rf"\b({'|'.join(_OPTIONS)})=('(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"|-?[\w.]*\w)")
+_EXAMPLES = re.compile(r"simkit\.examples\(.+?, ['\"](\w+)['\"](?:, channels=['\"](\w+)['\"])?\)")
+_FOR_EACH = re.compile(r"channels=\{(.+): 'first', (.+): 'last'\}")
 _PLAIN = re.compile(r"[\w.-]+")  # needs no quotes in a shell
 _BOTH = re.compile(r"(--[\w-]+(?: (?:'[^']*'|[\w.-]+))?) \(\1\)")  # "force=True (--force)" says it twice then
 
 # Remedies that are Python through and through, and what does the same here.
 _REMEDIES: Mapping[str, str] = {
+    " (short: flatten=True)": "",
     "; check_finite=False lets them through": "; remove or replace them in the file",
     "use simkit.compare on arrays in memory": (
         "leave out --chunks and --scheduler and give files that are read whole (.npy, .npz, .safetensors, .pt)"
@@ -46,11 +46,13 @@ def in_options(message: str) -> str:
 
     Examples
     --------
-    >>> in_options("Choose maps='mean' or flatten=True, and channels='last'; or pass force=True (--force).")
-    'Choose --maps mean or --flatten, and --channels last; or pass --force.'
+    >>> in_options("simkit.examples(X, 'mean', channels='first') averages; pass force=True (--force).")
+    '--examples mean:first averages; pass --force.'
     """
     for python, here in _REMEDIES.items():
         message = message.replace(python, here)
+    message = _EXAMPLES.sub(lambda call: f"--examples {':'.join(filter(None, call.groups()))}", message)
+    message = _FOR_EACH.sub(r"--examples \1=RULE:first and --examples \2=RULE:last", message)
     return _BOTH.sub(r"\1", _GIVEN.sub(_option, message))
 
 

@@ -6,11 +6,13 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import array_api_compat
+
 from simkit.errors import InvalidArrayError
 from simkit.formats.npz import check_archive
 from simkit.formats.room import check_room
 
-__all__ = ["read_torch"]
+__all__ = ["as_numpy", "read_torch"]
 
 # Kinds of numbers that the rest of simkit takes, or refuses by name; the others pack bits or several numbers.
 _TAKEN = {
@@ -61,6 +63,13 @@ def _check_entry(key: Any, value: Any, layers: dict[str, Any], path: Path) -> No
             f"{path}: {str(key)!r} is a {type(value).__name__}; expected a tensor or a dictionary of tensors. Save these "
             "alone: torch.save({name: x for name, x in torch.load(path).items() if isinstance(x, torch.Tensor)}, path)."
         )
+
+
+def as_numpy(x: Any) -> Any:
+    """A tensor of a file as a NumPy array (bfloat16 as float32); what is none as it is."""
+    if not array_api_compat.is_torch_array(x):
+        return x
+    return x.float().numpy() if str(x.dtype) == "torch.bfloat16" else x.numpy()
 
 
 def _plain(x: Any, where: str, path: Path, max_bytes: int | None) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 from simkit.arrays import Array
 from simkit.index import Index
@@ -24,7 +25,7 @@ from simkit.statistics.hsic_sums import (
     own_sums,
 )
 from simkit.statistics.leave_one_out import without_each
-from simkit.statistics.weighted_sums import weighted_sums
+from simkit.statistics.weighted_sums import bytes_held, weighted_sums
 
 __all__ = ["KernelIndex"]
 
@@ -39,10 +40,17 @@ class KernelIndex(Index[Prepared]):
         A kernel or its spec string; data-dependent bandwidths are found per layer.
     estimator : {"biased", "unbiased", "lange", "minibatch"}
         See `simkit.statistics.hsic_sums`.
+
+    Attributes
+    ----------
+    is_normalised : bool
+        `from_sums` looks at the sums of the layers with themselves too.
     """
 
     kernel: Kernel = field(default_factory=Linear)
     estimator: Estimator = "biased"
+
+    is_normalised: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "kernel", get_kernel(self.kernel))
@@ -50,8 +58,13 @@ class KernelIndex(Index[Prepared]):
 
     @property
     def kernel_estimator(self) -> KernelEstimator:
-        """The kernel and the estimator of the HSICs."""
+        """What the three sums are of."""
         return KernelEstimator(self.kernel, self.estimator)
+
+    @property
+    def is_unbiased(self) -> bool:
+        """The HSICs aim at the population's value whatever n is, so the score does, up to the order 1 / n."""
+        return self.estimator in ("unbiased", "minibatch")
 
     @property
     def min_examples(self) -> int:
@@ -68,48 +81,71 @@ class KernelIndex(Index[Prepared]):
 
     def score(self, x: Prepared, y: Prepared) -> Array:
         """The score of one pair."""
-        return self.from_sums(x.sums(y), x.own, y.own)
+        xy = x.sums(y)
+        xx, yy = (x.own, y.own) if self.is_normalised else (xy, xy)
+        return self.rescaled(self.from_sums(xy, xx, yy), x.scale * y.scale)
 
     def scores(self, xs: Sequence[Prepared], ys: Sequence[Prepared], advance: Callable[[], None] = lambda: None) -> Array:
         """The scores of all pairs, shape (len(xs), len(ys)), from one pass over the layers."""
-        xx, yy = own_sums(xs), own_sums(ys)
-        across = HSICSums(xx.inner[:, None], xx.rows[:, None], xx.totals[:, None], xx.n)
-        down = HSICSums(yy.inner[None, :], yy.rows[None, :], yy.totals[None, :], yy.n)
-        return self.from_sums(all_sums(xs, ys, advance), across, down)
+        xy = xx = yy = all_sums(xs, ys, advance)
+        if self.is_normalised:
+            own, other = own_sums(xs), own_sums(ys)
+            xx = HSICSums(own.inner[:, None], own.rows[:, None], own.totals[:, None], own.n)
+            yy = HSICSums(other.inner[None, :], other.rows[None, :], other.totals[None, :], other.n)
+        return self.rescaled(self.from_sums(xy, xx, yy), _scales(xs, ys))
 
-    def leave_one_out(self, x: Prepared, y: Prepared) -> Array | None:
-        """Scores without each example in turn, shape (n,), in the time of a few scores.
+    def permuted(self, state: Prepared, order: Array) -> Prepared:
+        """The rows of the features, or the rows and columns of the Gram matrix, in another order."""
+        return state.permuted(order)
 
-        None where the sums do not give them: Lange's estimator, or a kernel that would be fitted anew without an example.
-        """
+    def leave_one_out(self, xs: Sequence[Prepared], ys: Sequence[Prepared]) -> Array | None:
+        """Scores of all pairs without each example in turn; None for Lange's estimator, which no three sums give."""
         if self.estimator == "lange":
             return None
-        return self.from_sums(without_each(x, y), without_each(x, x), without_each(y, y))
+        return self._from_pairs(xs, ys, lambda pairs: [without_each(x, y) for x, y in pairs])
 
-    def resampled(self, x: Prepared, y: Prepared, weights: Array, members: Array | None = None) -> Array:
-        """Scores of resamples in which unit u was drawn ``weights[b, u]`` times, shape (B,), as matrix products.
+    def resampled(
+        self, xs: Sequence[Prepared], ys: Sequence[Prepared], weights: Array, members: Array | None = None
+    ) -> Array:
+        """Scores of all pairs in resamples, as matrix products: see `simkit.statistics.weighted_sums`."""
+        return self._from_pairs(xs, ys, lambda pairs: weighted_sums(pairs, weights, self.estimator, members))
 
-        A unit is an example, or the examples with one number in `members`. Copies count as weights of the different
-        examples, so that no pair of copies counts as a pair of examples: see `simkit.statistics.weighted_sums`. Weights of 0
-        and 1 give the scores of the units with 1. Kernels stay as they were fitted to all examples: a bandwidth that follows
-        the data is not fitted anew. nan for a resample of fewer different examples than the estimator needs.
+    def bytes_resampled(self, n: int, layers: int) -> int:
+        """The n x n matrices that `weighted_sums` holds."""
+        return bytes_held(n, layers)
 
-        Parameters
-        ----------
-        x, y : state
-            Prepared layers of n examples.
-        weights : array, shape (B, m)
-            In the accumulation precision of the layers (float64 where the device has it).
-        members : array of n integers, optional
-            The unit of each example, from 0 to m - 1.
+    def _from_pairs(
+        self, xs: Sequence[Prepared], ys: Sequence[Prepared], sums: Callable[[list[tuple[Any, Any]]], list[HSICSums]]
+    ) -> Array:
+        """Scores of shape (B, len(xs), len(ys)), where `sums` gives those of each pair as arrays of shape (B,).
+
+        Sums are symmetric, so each unordered pair is asked for once.
         """
-        return self.from_sums(*weighted_sums([(x, y), (x, x), (y, y)], weights, self.estimator, members))
+        xp = xs[0].xp
+        across = [(x, y) for x in xs for y in ys]
+        own = [(z, z) for z in (*xs, *ys)] if self.is_normalised else []
+        pairs = {frozenset(map(id, pair)): pair for pair in (*across, *own)}
+        found = dict(zip(pairs, sums(list(pairs.values())), strict=True))
 
-    @property
-    def is_unbiased(self) -> bool:
-        """The HSICs aim at the population's value whatever n is, so the score does, up to the order 1 / n."""
-        return self.estimator in ("unbiased", "minibatch")
+        def stacked(wanted: list[tuple[Any, Any]], shape: tuple[int, int]) -> HSICSums:
+            parts = [found[frozenset(map(id, pair))] for pair in wanted]
+            inner, rows, totals = (
+                xp.reshape(xp.stack([part[k] for part in parts], axis=-1), (-1, *shape)) for k in range(3)
+            )
+            n = parts[0].n
+            return HSICSums(inner, rows, totals, n if isinstance(n, int) else n[:, None, None])
+
+        xy = xx = yy = stacked(across, (len(xs), len(ys)))
+        if self.is_normalised:
+            xx, yy = stacked(own[: len(xs)], (len(xs), 1)), stacked(own[len(xs) :], (1, len(ys)))
+        return self.rescaled(self.from_sums(xy, xx, yy), _scales(xs, ys))
 
     @abstractmethod
     def from_sums(self, xy: HSICSums, xx: HSICSums, yy: HSICSums) -> Array:
         """The score from the three sums of each of the three pairs; elementwise where they are arrays."""
+
+
+def _scales(xs: Sequence[Prepared], ys: Sequence[Prepared]) -> Array:
+    """The products of the scales of all pairs, shape (len(xs), len(ys))."""
+    across, down = (layers[0].xp.stack([layer.scale for layer in layers]) for layers in (xs, ys))
+    return across[:, None] * down[None, :]

@@ -95,6 +95,10 @@ class CCA(Index[Basis]):
         """Summary of the canonical correlations."""
         return summarise(x, y, self.summary, namespace_of(x.q, y.q))
 
+    def permuted(self, state: Basis, order: Array) -> Basis:
+        """The same space, the examples in another order."""
+        return state.permuted(order)
+
 
 @dataclass(frozen=True)
 class SVCCA(Index[Basis]):
@@ -147,15 +151,15 @@ class SVCCA(Index[Basis]):
         """Summary of the canonical correlations of the kept components."""
         return summarise(x, y, self.summary, namespace_of(x.q, y.q))
 
+    def permuted(self, state: Basis, order: Array) -> Basis:
+        """The same space, the examples in another order."""
+        return state.permuted(order)
+
 
 class _Weighted(NamedTuple):
     basis: Basis
     coordinates: Array  # Q'X: the neurons in the coordinates of the basis
     xp: Namespace
-
-    def permuted(self, order: Array) -> _Weighted:
-        """The same layer with the examples in another order."""
-        return self._replace(basis=self.basis.permuted(order))
 
 
 @dataclass(frozen=True)
@@ -229,3 +233,7 @@ class PWCCA(Index[_Weighted]):
             alpha = xp.where(exists, total(xp.abs(cross(u, x.coordinates)), xp, axis=1), 0.0)
             score = ratio(xp.sum(alpha * xp.clip(rho, max=1.0)), xp.sum(alpha), xp)
         return xp.where(y.basis.rank == 0, float("nan"), score)  # x is constant where the ratio is 0/0
+
+    def permuted(self, state: _Weighted, order: Array) -> _Weighted:
+        """The same space, the examples in another order; the neurons keep their coordinates."""
+        return state._replace(basis=state.basis.permuted(order))

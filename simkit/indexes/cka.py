@@ -55,6 +55,7 @@ class CKA(KernelIndex):
             statistic="hsic sums",
             identity=1.0,
             differentiable=self.kernel.differentiable,
+            without=self.kernel.without,
             min_examples=self.min_examples,
         )
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, TypeAlias, get_args
+from typing import ClassVar, Literal, NamedTuple, TypeAlias, get_args
 
 from simkit.arrays import Array, Namespace
-from simkit.caching import cached_property
 from simkit.index import Index
 from simkit.linalg import ratio, reordered, root, total, widen
 from simkit.properties import Facts
@@ -21,34 +20,11 @@ __all__ = ["CKNNA"]
 Form: TypeAlias = Literal["paper", "code"]
 
 
-@dataclass(frozen=True, eq=False)
-class _State:
+class _State(NamedTuple):
     k: Array  # similarities of all pairs; for the paper's form less their mean over each row
     near: Neighbours
-    form: Form
+    own: Array  # alignment of the layer with itself
     xp: Namespace
-
-    def aligned(self, other: _State) -> Array:
-        """Alignment over the pairs that are neighbours in both layers."""
-        xp = self.xp
-        both = self.near.common(other.near)
-        if self.form == "paper":
-            return total(both * self.k * other.k, xp)
-        n, a, b = self.k.shape[0], both * self.k, both * other.k
-        inner = total(a * b.mT, xp)
-        rows = total(total(a, xp, axis=0) * total(b, xp, axis=1), xp)
-        return (inner + total(a, xp) * total(b, xp) / ((n - 1) * (n - 2)) - 2 * rows / (n - 2)) / (n * (n - 3))
-
-    @cached_property
-    def own(self) -> Array:
-        """Alignment of the layer with itself, computed once however many partners it has."""
-        return self.aligned(self)
-
-    def permuted(self, order: Array) -> _State:
-        """The same layer with the examples in another order."""
-        state = _State(reordered(self.k, order, self.xp), self.near.permuted(order), self.form, self.xp)
-        state.__dict__["own"] = self.own
-        return state
 
 
 @dataclass(frozen=True)
@@ -119,8 +95,23 @@ class CKNNA(Index[_State]):
         k = similarities(x, x, self.metric, xp)
         if self.form == "paper":
             k = k - total(k, xp, axis=1)[:, None] / layer.n
-        return _State(k, neighbours(layer, int(self.k), self.metric), self.form, xp)
+        near = neighbours(layer, int(self.k), self.metric)
+        return _State(k, near, self._aligned(k, k, near.chosen, xp), xp)
 
     def score(self, x: _State, y: _State) -> Array:
         """Alignment over that of each layer with itself."""
-        return ratio(x.aligned(y), root(x.own, x.xp) * root(y.own, x.xp), x.xp)
+        aligned = self._aligned(x.k, y.k, x.near.common(y.near), x.xp)
+        return ratio(aligned, root(x.own, x.xp) * root(y.own, x.xp), x.xp)
+
+    def permuted(self, state: _State, order: Array) -> _State:
+        """Similarities and neighbours in another order, which does not change the alignment of a layer with itself."""
+        return state._replace(k=reordered(state.k, order, state.xp), near=state.near.permuted(order))
+
+    def _aligned(self, k: Array, other: Array, both: Array, xp: Namespace) -> Array:
+        """Alignment of two layers over the pairs that are neighbours in both."""
+        if self.form == "paper":
+            return total(both * k * other, xp)
+        n, a, b = k.shape[0], both * k, both * other
+        inner = total(a * b.mT, xp)
+        rows = total(total(a, xp, axis=0) * total(b, xp, axis=1), xp)
+        return (inner + total(a, xp) * total(b, xp) / ((n - 1) * (n - 2)) - 2 * rows / (n - 2)) / (n * (n - 3))

@@ -67,3 +67,7 @@ class EigenspaceOverlap(Index[Basis]):
         smaller = xp.where(x.rank > y.rank, y.rank, x.rank)
         score = ratio(squared_norm(overlap, xp), xp.astype(larger, overlap.dtype), xp)
         return xp.where(smaller == 0, float("nan"), score)
+
+    def permuted(self, state: Basis, order: Array) -> Basis:
+        """The same space, the examples in another order."""
+        return state.permuted(order)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from simkit.arrays import Array, Namespace
-from simkit.caching import cached_property
 from simkit.index import Index
 from simkit.linalg import cross, ridge_root, root, squared_norm
 from simkit.properties import Facts, Invariances
@@ -17,21 +16,10 @@ from simkit.spec import check_number
 __all__ = ["GULP"]
 
 
-@dataclass(frozen=True, eq=False)
-class _State:
+class _State(NamedTuple):
     z: Array  # zz' is the hat matrix of ridge regression on the layer
+    own: Array  # |zz'|^2
     xp: Namespace
-
-    @cached_property
-    def own(self) -> Array:
-        """|zz'|^2, computed once however many partners the layer has."""
-        return squared_norm(cross(self.z, self.z), self.xp)
-
-    def permuted(self, order: Array) -> _State:
-        """The same layer with the examples in another order."""
-        state = _State(self.xp.take(self.z, order, axis=0), self.xp)
-        state.__dict__["own"] = self.own
-        return state
 
 
 @dataclass(frozen=True)
@@ -88,7 +76,11 @@ class GULP(Index[_State]):
         xp, q, x = layer.xp, layer.basis.q, layer.precise
         if self.lam > 0:
             q = ridge_root(q, x, self.lam * squared_norm(x, xp), xp)  # E |x|^2 = 1 makes n lam into lam |X|^2
-        return _State(q, xp)
+        return _State(q, squared_norm(cross(q, q), xp), xp)
+
+    def permuted(self, state: _State, order: Array) -> _State:
+        """The rows of z in another order."""
+        return state._replace(z=state.xp.take(state.z, order, axis=0))
 
     def score(self, x: _State, y: _State) -> Array:
         """The Frobenius norm of the difference of the hat matrices."""

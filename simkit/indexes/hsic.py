@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from simkit.arrays import Array
 from simkit.indexes._kernel_index import KernelIndex
 from simkit.properties import Facts, Invariances
-from simkit.statistics.hsic_sums import HSICSums, Prepared, all_sums, estimate
-from simkit.statistics.weighted_sums import weighted_sums
+from simkit.statistics.hsic_sums import HSICSums, estimate
 
 __all__ = ["HSIC"]
 
@@ -43,6 +41,7 @@ class HSIC(KernelIndex):
 
     name: ClassVar[str] = "hsic"
     reference: ClassVar[str] = "Gretton et al. 2005; Kornblith et al. 2019, eq 3"
+    is_normalised: ClassVar[bool] = False
 
     @property
     def facts(self) -> Facts:
@@ -53,29 +52,9 @@ class HSIC(KernelIndex):
             invariances=Invariances(self.kernel.invariances, self.kernel.invariances),
             statistic="hsic sums",
             differentiable=self.kernel.differentiable,
+            without=self.kernel.without,
             min_examples=self.min_examples,
         )
-
-    def score(self, x: Prepared, y: Prepared) -> Array:
-        """HSIC of two prepared layers."""
-        sums = x.sums(y)
-        return self.rescaled(self.from_sums(sums, sums, sums), x.scale * y.scale)
-
-    def scores(self, xs: Sequence[Prepared], ys: Sequence[Prepared], advance: Callable[[], None] = lambda: None) -> Array:
-        """HSIC of all pairs, shape (len(xs), len(ys))."""
-        across, down = (layers[0].xp.stack([layer.scale for layer in layers]) for layers in (xs, ys))
-        sums = all_sums(xs, ys, advance)
-        return self.rescaled(self.from_sums(sums, sums, sums), across[:, None] * down[None, :])
-
-    def leave_one_out(self, x: Prepared, y: Prepared) -> Array | None:
-        """HSIC without each example in turn, shape (n,); None for Lange's estimator."""
-        scores = super().leave_one_out(x, y)
-        return None if scores is None else self.rescaled(scores, x.scale * y.scale)
-
-    def resampled(self, x: Prepared, y: Prepared, weights: Array, members: Array | None = None) -> Array:
-        """HSIC of resamples, shape (B,); see `KernelIndex.resampled`."""
-        (sums,) = weighted_sums([(x, y)], weights, self.estimator, members)
-        return self.rescaled(self.from_sums(sums, sums, sums), x.scale * y.scale)
 
     def rescaled(self, score: Array, scale: Array) -> Array:
         """HSIC is of first degree in K and in L."""

@@ -75,3 +75,7 @@ class Jaccard(Index[Neighbours]):
         """Mean overlap of the neighbourhoods."""
         shared = x.shared(y)
         return x.xp.mean(shared / (2 * x.k - shared))
+
+    def permuted(self, state: Neighbours, order: Array) -> Neighbours:
+        """The same neighbours, the examples in another order."""
+        return state.permuted(order)

@@ -64,3 +64,7 @@ class MutualInformation(Index[Basis]):
         undefined = xp.logical_or(x.rank == 0, y.rank == 0)
         information = xp.where(xp.any(certain), float("inf"), information)
         return xp.where(undefined, float("nan"), information)
+
+    def permuted(self, state: Basis, order: Array) -> Basis:
+        """The same space, the examples in another order."""
+        return state.permuted(order)

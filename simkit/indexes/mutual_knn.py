@@ -72,3 +72,7 @@ class MutualKNN(Index[Neighbours]):
     def score(self, x: Neighbours, y: Neighbours) -> Array:
         """Mean share of common neighbours."""
         return x.xp.mean(x.shared(y)) / x.k
+
+    def permuted(self, state: Neighbours, order: Array) -> Neighbours:
+        """The same neighbours, the examples in another order."""
+        return state.permuted(order)

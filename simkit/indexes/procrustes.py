@@ -127,3 +127,7 @@ class Procrustes(Index[_State]):
             return xp.clip(difference, min=0.0) * largest * largest
         similarity = ratio(nuclear, root(x.squares, xp) * root(y.squares, xp), xp)
         return similarity if self.summary == "similarity" else xp.acos(xp.clip(similarity, max=1.0))
+
+    def permuted(self, state: _State, order: Array) -> _State:
+        """The rows of the features in another order, which does not change their norm."""
+        return state._replace(x=state.xp.take(state.x, order, axis=0))

@@ -53,17 +53,6 @@ class _State(NamedTuple):
     n: int
     xp: Namespace
 
-    def permuted(self, order: Array) -> _State:
-        """The same layer with the examples in another order."""
-        xp, n = self.xp, self.n
-        rdm = _pairs(reordered(_square(self.rdm, n, xp), order, xp), xp)
-        if self.vector is self.rdm:
-            return self._replace(rdm=rdm, vector=rdm)
-        if self.vector.shape == self.rdm.shape:
-            return self._replace(rdm=rdm, vector=_pairs(reordered(_square(self.vector, n, xp), order, xp), xp))
-        whole = reordered(xp.reshape(self.vector, (n, n)), order, xp)
-        return self._replace(rdm=rdm, vector=xp.reshape(whole, (-1,)))
-
 
 @dataclass(frozen=True)
 class RSA(Index[_State]):
@@ -191,6 +180,17 @@ class RSA(Index[_State]):
             return constant_of(concordance(x.rdm, y.rdm), x.rdm, x.xp)
         return total(x.vector * y.vector, x.xp)
 
+    def permuted(self, state: _State, order: Array) -> _State:
+        """The dissimilarities of the pairs, and what is compared of them, in another order."""
+        xp, n = state.xp, state.n
+        rdm = _pairs(reordered(_square(state.rdm, n, xp), order, xp), xp)
+        if state.vector is state.rdm:
+            return state._replace(rdm=rdm, vector=rdm)
+        if state.vector.shape == state.rdm.shape:
+            return state._replace(rdm=rdm, vector=_pairs(reordered(_square(state.vector, n, xp), order, xp), xp))
+        whole = reordered(xp.reshape(state.vector, (n, n)), order, xp)
+        return state._replace(rdm=rdm, vector=xp.reshape(whole, (-1,)))
+
     def pool(self, states: Sequence[_State]) -> _State:
         """The layer whose RDM is the mean of those of `states`: of their ranks, or scaled as the comparison scales them."""
         xp, n = states[0].xp, states[0].n
@@ -267,8 +267,7 @@ def _pairs(square: Array, xp: Namespace) -> Array:
 
 def _square(vector: Array, n: int, xp: Namespace) -> Array:
     """The symmetric matrix with zeros on its diagonal of a vector over the pairs i < j."""
-    where = np.zeros((n, n), dtype=np.int64)
-    upper = np.triu_indices(n, 1)
-    where[upper] = np.arange(vector.shape[0])
-    positions = xp.asarray((where + where.T).reshape(-1), **placement(vector))
-    return without_diagonal(xp.reshape(xp.take(vector, positions, axis=0), (n, n)), xp)
+    k = xp.arange(n, **placement(vector))
+    i, j = xp.minimum(k[:, None], k[None, :]), xp.maximum(k[:, None], k[None, :])
+    positions = xp.clip(i * (2 * n - i - 1) // 2 + j - i - 1, min=0)
+    return without_diagonal(xp.reshape(xp.take(vector, xp.reshape(positions, (-1,)), axis=0), (n, n)), xp)

@@ -28,10 +28,6 @@ class _State(NamedTuple):
     name: str
     xp: Namespace
 
-    def permuted(self, order: Array) -> _State:
-        """The same layer with the examples in another order."""
-        return self._replace(s=reordered(self.s, order, self.xp))
-
 
 @dataclass(frozen=True)
 class RSMNorm(Index[_State]):
@@ -107,6 +103,10 @@ class RSMNorm(Index[_State]):
             for layer in (x, y):
                 warn_if_unresolved(layer.s, layer.name, xp)
         return norm
+
+    def permuted(self, state: _State, order: Array) -> _State:
+        """The rows and columns of the matrix in another order."""
+        return state._replace(s=reordered(state.s, order, state.xp))
 
 
 def _is_resolved(difference: float, s: Array, t: Array, xp: Namespace) -> bool:

@@ -3,8 +3,10 @@
 The unit of all of them is the example: rows are resampled, permuted or left out, of both layers together or of one. If
 examples belong together (tokens of one text, frames of one film), say so with `groups`, or intervals come out too narrow.
 
-`interval` chooses the method that is valid for an index, and says which; `bootstrap` and `jackknife` are for those who ask
-for one. Everything works on arrays of any framework, where they are; results are numbers and NumPy arrays.
+All of them take two arrays, or two dictionaries of layers: then each layer is prepared once, and the same examples are
+drawn, left out or permuted for all pairs. `interval` chooses the method that is valid for an index, and says which;
+`bootstrap` and `jackknife` are for those who ask for one. Everything works on arrays of any framework, where they are;
+results are numbers and NumPy arrays.
 """
 
 from simkit.inference.bounds import Interval

@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from simkit.arrays import (
-    Array,
-    Channels,
-    Maps,
-    as_examples,
-    as_matrix,
-    check_one_rule,
-    check_same_examples,
-    check_same_framework,
-    namespace_of,
-    rounding_of,
-)
+from simkit.arrays import Array
 from simkit.errors import InvalidArrayError
-from simkit.guard import in_library
 from simkit.index import Index
-from simkit.inference.pair import check_here, check_varies, on_host
-from simkit.labels import check_labels
+from simkit.inference.scorer import Scorer, checked, on_host
 from simkit.linalg import cross, root, squared_norm, total
 from simkit.registry import get_index
 from simkit.representation import Representation
+from simkit.sides import Sides
 
 __all__ = ["NoiseCeiling", "noise_ceiling"]
 
@@ -64,8 +52,6 @@ def noise_ceiling(
     index: str | Index[Any] | type[Index[Any]] = "rsa",
     *,
     flatten: bool = False,
-    maps: Maps | None = None,
-    channels: Channels | None = None,
     **parameters: Any,
 ) -> NoiseCeiling:
     """How similar could anything be to these layers, given how they differ among themselves?
@@ -81,10 +67,11 @@ def noise_ceiling(
         At least two, of shapes (n, p_i).
     index : str or Index
         As in `simkit.compare`. ``rsa`` pools RDMs as rsatoolbox does: ranks for rank correlations, else RDMs of equal
-        length. For any other index the pool is one layer with all their features side by side, scaled so that the centred
-        Gram matrices XX' have norm 1: of those it is the mean, and for linear CKA the upper bound is strict.
-    flatten, maps, channels
-        As in `simkit.compare`.
+        length; any index may have a `pool` of its own. For the others the pool is one layer with all their features side by
+        side, scaled so that the centred Gram matrices XX' have norm 1: of those it is the mean, and for linear CKA the upper
+        bound is strict.
+    flatten : bool
+        Accept arrays of more than two dimensions and flatten each example.
     **parameters
         Parameters of the index.
 
@@ -103,39 +90,28 @@ def noise_ceiling(
     Nili et al. 2014, A toolbox for representational similarity analysis.
     """
     chosen = get_index(index, **parameters)
-    named = dict(layers) if isinstance(layers, Mapping) else {str(i): layer for i, layer in enumerate(layers)}
-    if len(named) < 2:
-        raise InvalidArrayError(f"A noise ceiling needs at least two layers; got {len(named)}.")
-    checked = {name: as_matrix(x, name, flatten=flatten, maps=maps, channels=channels) for name, x in named.items()}
-    check_one_rule(named, maps)
-    check_labels(named)
-    first = next(iter(checked))
-    for name, x in checked.items():
-        check_here(x, name)
-        check_same_framework(checked[first], x, (first, name))
-        check_same_examples(checked[first], x, (first, name))
-    for name, x in checked.items():
-        as_examples(x, name, min_examples=chosen.facts.min_examples)
-        check_varies(x, name)
-    xp, n = namespace_of(checked[first]), checked[first].shape[0]
-    width = 2 * sum(x.shape[1] for x in checked.values())
-    representations = [
-        Representation(x, name=name, tall=n >= width, rounding=rounding_of(named[name]), xp=xp) for name, x in checked.items()
-    ]
-    states = [chosen.prepare(layer) for layer in representations]
-    if hasattr(chosen, "pool"):
-        together = chosen.pool(states)
-        others = [chosen.pool(states[:i] + states[i + 1 :]) for i in range(len(states))]
-    else:
-        parts = [_scaled(layer) for layer in representations]
+    sides, given = Sides.of_layers(layers)
+    if len(given) < 2:
+        raise InvalidArrayError(f"A noise ceiling needs at least two layers; got {len(given)}.")
+    scorer = checked(sides, given, chosen, flatten=flatten)
+    states, xp = scorer.states[0], scorer.xp
+    together, *others = _pools(scorer, states)
+    upper = on_host([scorer.scored(states, [together])], xp)[0, :, 0]
+    lower = on_host([scorer.scored([state], [other]) for state, other in zip(states, others, strict=True)], xp)[:, 0, 0]
+    return NoiseCeiling(str(chosen), float(np.mean(lower)), float(np.mean(upper)), lower, upper, scorer.n)
 
-        def pool(some: list[Array]) -> Any:
-            return chosen.prepare(Representation(xp.concat(some, axis=1), name="the pool", tall=n >= width, xp=xp))
 
-        together, others = pool(parts), [pool(parts[:i] + parts[i + 1 :]) for i in range(len(parts))]
-    upper = on_host([in_library(chosen, chosen.score(state, together), checked[first]) for state in states], xp)
-    lower = on_host([chosen.score(state, other) for state, other in zip(states, others, strict=True)], xp)
-    return NoiseCeiling(str(chosen), float(np.mean(lower)), float(np.mean(upper)), lower, upper, n)
+def _pools(scorer: Scorer, states: list[Any]) -> Iterator[Any]:
+    """The states of the pool of all layers, and of the pools without each of them."""
+    xp, index, features = scorer.xp, scorer.index, None
+    for left_out in (None, *range(len(states))):
+        pooled = index.pool([state for i, state in enumerate(states) if i != left_out])
+        if pooled is None:
+            if features is None:
+                features = [_scaled(scorer.representation(layer)) for layer in scorer.rows]
+            side_by_side = xp.concat([x for i, x in enumerate(features) if i != left_out], axis=1)
+            pooled = index.prepare(Representation(side_by_side, "the pool", tall=scorer.tall, xp=xp))
+        yield pooled
 
 
 def _scaled(layer: Representation) -> Array:

@@ -8,22 +8,20 @@ from typing import Any
 
 import numpy as np
 
-from simkit.arrays import Channels, Maps, warn_caller
+from simkit.arrays import warn_caller
 from simkit.errors import InferenceError, InferenceWarning
 from simkit.index import Index
-from simkit.indexes._kernel_index import KernelIndex
 from simkit.inference.bounds import Interval, check_confidence, percent, t_quantile
-from simkit.inference.leaving_out import check_enough_left, keeps_its_kernel, without_each_at_once
-from simkit.inference.pair import Pair, on_host, pair_of, whole
-from simkit.inference.resampling import RNG
-from simkit.inference.units import Units, check_repeats, units_of
-from simkit.progress import track
+from simkit.inference.leaving_out import check_enough_left, keeps_its_kernel, without_each_at_once, without_some
+from simkit.inference.results import Number, Result
+from simkit.inference.scorer import Scorer, scorer_of
+from simkit.inference.units import RNG, Units, units_of, whole
 
 __all__ = ["IntervalResult", "interval"]
 
 
 @dataclass(frozen=True, eq=False)
-class IntervalResult:
+class IntervalResult(Result):
     """What `interval` found.
 
     Attributes
@@ -31,7 +29,7 @@ class IntervalResult:
     index : str
         Spec of the similarity index.
     score : float
-        Of all examples.
+        Of all examples; it, and what follows, are of shape (rows, columns) for mappings of layers.
     interval : (low, high)
         score -+ t standard errors, cut to the range of the index.
     standard_error : float
@@ -44,14 +42,16 @@ class IntervalResult:
         Number of examples.
     groups : int
         Number of units that were left out; `n` if they were examples.
-    distribution : ndarray
+    distribution : ndarray, shape (B,) or (B, rows, columns)
         Scores without each unit, or without each subsample of them.
+    rows, columns : tuple of str
+        Names of the layers; none for a pair. ``result[row, column]`` is the result of one of the pairs.
     """
 
     index: str
-    score: float
+    score: Number
     interval: Interval
-    standard_error: float
+    standard_error: Number
     method: str
     estimand: str
     confidence: float
@@ -59,7 +59,7 @@ class IntervalResult:
     groups: int
     distribution: np.ndarray = field(repr=False)
 
-    def __str__(self) -> str:
+    def _line(self) -> str:
         low, high = self.interval
         return (
             f"{self.index}: {self.score:.4g} {percent(self.confidence)} [{low:.4g}, {high:.4g}] "
@@ -78,16 +78,15 @@ def interval(
     rng: RNG = 0,
     progress: bool | None = None,
     flatten: bool = False,
-    maps: Maps | None = None,
-    channels: Channels | None = None,
     **parameters: Any,
 ) -> IntervalResult:
     """Confidence interval of a similarity, by the method that is valid for the index.
 
     Parameters
     ----------
-    X, Y : array, shapes (n, p1) and (n, p2)
-        As in `simkit.compare`; computed in float64 where the device has it.
+    X, Y : array, shapes (n, p1) and (n, p2); or mappings of names to arrays
+        As in `simkit.compare` and, of mappings, `simkit.pairwise`: the same examples are left out of all pairs.
+        Computed in float64 where the device has it.
     index : str or Index
         As in `simkit.compare`.
     confidence : float
@@ -101,15 +100,15 @@ def interval(
         Seed of the subsamples. The same ones each time by default.
     progress : bool, optional
         Show a progress bar; by default if standard error is a terminal and Rich is installed.
-    flatten, maps, channels
-        As in `simkit.compare`.
+    flatten : bool
+        Accept arrays of more than two dimensions and flatten each example.
     **parameters
         Parameters of the index.
 
     Returns
     -------
     IntervalResult
-        ``str(result)`` is one line.
+        ``str(result)`` is one line, or one for each pair of layers.
 
     Raises
     ------
@@ -159,77 +158,70 @@ def interval(
     """
     check_confidence(confidence)
     subsamples = whole("subsamples", subsamples, 2)
-    pair = pair_of(X, Y, index, parameters, spare=1, flatten=flatten, maps=maps, channels=channels).widened()
-    check_repeats(pair.index, groups)
-    units = units_of(groups, pair.n)
-    units.check(2, "An interval")
-    check_enough_left(pair, units)
-    score = float(pair.score())
-    if not math.isfinite(score):
-        raise InferenceError(f"{pair.index} of X and Y is {score}, so it has no interval.")
-    left_out, d, method = _left_out(pair, units, subsamples, rng, progress)
-    if not np.isfinite(left_out).all():
+    scorer = scorer_of(X, Y, index, parameters, spare=1, flatten=flatten).widened()
+    units = units_of(groups, scorer.n, scorer.index, "An interval")
+    check_enough_left(scorer, units)
+    score = scorer.score
+    if not np.isfinite(score).all():
+        bad = ~np.isfinite(score)
+        raise InferenceError(f"{scorer.index} of {scorer.pair(bad)} is {score[bad][0]}, so it has no interval.")
+    left_out, d, method = _left_out(scorer, units, subsamples, rng, progress)
+    bad = ~np.isfinite(left_out).all(axis=0)
+    if bad.any():
         raise InferenceError(
-            f"{pair.index} of X and Y is {score:.4g}, but without {d} of {units.called} it is undefined or infinite, so it "
-            "has no interval. There are too few examples for it."
+            f"{scorer.index} of {scorer.pair(bad)} is {score[bad][0]:.4g}, but without {d} of {units.called} it is "
+            "undefined or infinite, so it has no interval. There are too few examples for it."
         )
     m = units.m
-    error = math.sqrt((m - d) / d * float(np.mean((left_out - left_out.mean()) ** 2)))
-    if error <= 1e-9 * abs(score):
+    error = np.sqrt((m - d) / d * np.mean((left_out - left_out.mean(axis=0)) ** 2, axis=0))
+    point = (error <= 1e-9 * abs(score)) & ~scorer.itself
+    if point.any():
         warn_caller(
-            f"{pair.index} is {score:.4g} whatever is left out, so its interval is a point. Either X and Y are alike in all "
-            "that it sees, or there are too few examples for their features, as for CCA with p >= n - 1: then it says "
-            "nothing.",
+            f"{scorer.index} of {scorer.pair(point)} is {score[point][0]:.4g} whatever is left out, so its interval is a "
+            "point. Either the two are alike in all that it sees, or there are too few examples for their features, as for "
+            "CCA with p >= n - 1: then it says nothing.",
             InferenceWarning,
         )
     reach = t_quantile((1 + confidence) / 2, min(m, len(left_out)) - 1) * error
-    bottom, top = pair.index.facts.range
+    bottom, top = scorer.index.facts.range
+    low, high = np.maximum(score - reach, np.minimum(bottom, score)), np.minimum(score + reach, np.maximum(top, score))
+    shaped = scorer.shaped
     return IntervalResult(
-        index=str(pair.index),
-        score=score,
-        interval=Interval(max(score - reach, min(bottom, score)), min(score + reach, max(top, score))),
-        standard_error=error,
+        index=str(scorer.index),
+        score=shaped(score),
+        interval=Interval(shaped(low), shaped(high)),
+        standard_error=shaped(error),
         method=method,
-        estimand=_estimand(pair),
+        estimand="the population's value" if scorer.index.is_unbiased else f"the mean score of samples of {scorer.n}",
         confidence=confidence,
-        n=pair.n,
+        n=scorer.n,
         groups=m,
-        distribution=left_out,
+        distribution=shaped(left_out),
+        **scorer.labels,
     )
 
 
-def _estimand(pair: Pair) -> str:
-    if isinstance(pair.index, KernelIndex) and pair.index.is_unbiased:
-        return "the population's value"
-    return f"the mean score of samples of {pair.n}"
-
-
-def _left_out(pair: Pair, units: Units, subsamples: int, rng: RNG, progress: bool | None) -> tuple[np.ndarray, int, str]:
+def _left_out(scorer: Scorer, units: Units, subsamples: int, rng: RNG, progress: bool | None) -> tuple[np.ndarray, int, str]:
     """Scores without some units, how many are left out each time, and what that is called."""
-    at_once = without_each_at_once(pair, units)
+    at_once = without_each_at_once(scorer, units)
     if at_once is not None:
-        return at_once, 1, "jackknife" if keeps_its_kernel(pair) else "jackknife, bandwidth as of all examples"
+        return at_once, 1, "jackknife" if keeps_its_kernel(scorer) else "jackknife, bandwidth as of all examples"
     m = units.m
-    smooth = pair.index.facts.statistic != "examples"
-    d = min(math.ceil(m / subsamples) if smooth else round(math.sqrt(m)), _dispensable(pair, units))
+    smooth = scorer.index.facts.statistic != "examples"
+    d = min(math.ceil(m / subsamples) if smooth else round(math.sqrt(m)), _dispensable(scorer, units))
     if smooth and d == 1:
-        subsets: list[np.ndarray] = [np.array([unit]) for unit in range(m)]
+        subsets = [np.array([unit]) for unit in range(m)]
     else:
         count = min(subsamples, m // d) if smooth else subsamples
         subsets = _balanced(np.random.default_rng(rng), m, d, count)
-    scores = []
-    with track(len(subsets), f"interval of {pair.index}", progress) as advance:
-        for subset in subsets:
-            scores.append(pair.of(units.without(subset)))
-            advance()
     what = "jackknife" if smooth and d == 1 else f"delete-{d} jackknife, {len(subsets)} subsamples"
-    return on_host(scores, pair.xp), d, what
+    return without_some(scorer, units, subsets, "interval", progress), d, what
 
 
-def _dispensable(pair: Pair, units: Units) -> int:
+def _dispensable(scorer: Scorer, units: Units) -> int:
     """How many units, the largest ones even, can be left out at a time; at least one, see `check_enough_left`."""
     largest = np.cumsum(sorted(map(len, units.examples), reverse=True))
-    return max(1, int(np.count_nonzero(pair.n - largest >= pair.index.facts.min_examples)))
+    return max(1, int(np.count_nonzero(scorer.n - largest >= scorer.index.facts.min_examples)))
 
 
 def _balanced(generator: np.random.Generator, m: int, d: int, count: int) -> list[np.ndarray]:

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from simkit.arrays import Channels, Maps, to_numpy
 from simkit.errors import InvalidArrayError
 from simkit.index import Index
-from simkit.indexes._kernel_index import KernelIndex
 from simkit.inference.bounds import NORMAL, Interval, check_confidence
-from simkit.inference.pair import Pair, on_host, pair_of
-from simkit.inference.units import Units, check_repeats, units_of
-from simkit.inference.weights import fits, scores_by_weights
+from simkit.inference.results import Number, Result
+from simkit.inference.scorer import Scorer, on_host, scorer_of
+from simkit.inference.units import Units, units_of
 from simkit.progress import track
 
-__all__ = ["JackknifeResult", "check_enough_left", "jackknife", "keeps_its_kernel", "without_each", "without_each_at_once"]
+__all__ = [
+    "JackknifeResult",
+    "check_enough_left",
+    "jackknife",
+    "keeps_its_kernel",
+    "without_each",
+    "without_each_at_once",
+    "without_some",
+]
 
 
 @dataclass(frozen=True, eq=False)
-class JackknifeResult:
+class JackknifeResult(Result):
     """What `jackknife` found.
 
     Attributes
@@ -30,33 +36,35 @@ class JackknifeResult:
     index : str
         Spec of the similarity index.
     score : float
-        Of all examples.
+        Of all examples; it, and what follows, are of shape (rows, columns) for mappings of layers.
     standard_error : float
         sqrt((m - 1) / m sum_i (t_i - mean t)^2), t_i the score without unit i.
     bias : float
         (m - 1) (mean t - score); subtract it from the score to correct for it.
     interval : (low, high)
         score -+ z standard errors, a normal interval.
-    distribution : ndarray, shape (m,)
+    distribution : ndarray, shape (m,) or (m, rows, columns)
         Scores without each unit, in the order of the examples, or of ``numpy.unique(groups)``.
     confidence : float
     n : int
         Number of examples.
     groups : int
         Number m of units; `n` if they were examples.
+    rows, columns : tuple of str
+        Names of the layers; none for a pair. ``result[row, column]`` is the result of one of the pairs.
     """
 
     index: str
-    score: float
-    standard_error: float
-    bias: float
+    score: Number
+    standard_error: Number
+    bias: Number
     interval: Interval
     distribution: np.ndarray = field(repr=False)
     confidence: float
     n: int
     groups: int
 
-    def __str__(self) -> str:
+    def _line(self) -> str:
         return f"{self.index}: {self.score:.4g} +- {self.standard_error:.2g}"
 
 
@@ -69,8 +77,6 @@ def jackknife(
     groups: Any = None,
     progress: bool | None = None,
     flatten: bool = False,
-    maps: Maps | None = None,
-    channels: Channels | None = None,
     **parameters: Any,
 ) -> JackknifeResult:
     """Standard error and bias of a similarity, by leaving out examples one by one, the same of both layers.
@@ -80,8 +86,9 @@ def jackknife(
 
     Parameters
     ----------
-    X, Y : array, shapes (n, p1) and (n, p2)
-        As in `simkit.compare`; computed in float64 where the device has it, since differences of nearly equal scores count.
+    X, Y : array, shapes (n, p1) and (n, p2); or mappings of names to arrays
+        As in `simkit.compare` and, of mappings, `simkit.pairwise`: the same examples are left out of all pairs.
+        Computed in float64 where the device has it, since differences of nearly equal scores count.
     index : str or Index
         As in `simkit.compare`.
     confidence : float
@@ -90,8 +97,8 @@ def jackknife(
         Examples with one label are left out together. Best if groups are of about one size.
     progress : bool, optional
         Show a progress bar; by default if standard error is a terminal and Rich is installed.
-    flatten, maps, channels
-        As in `simkit.compare`.
+    flatten : bool
+        Accept arrays of more than two dimensions and flatten each example.
     **parameters
         Parameters of the index.
 
@@ -115,66 +122,68 @@ def jackknife(
     Efron & Stein 1981, The jackknife estimate of variance.
     """
     check_confidence(confidence)
-    pair = pair_of(X, Y, index, parameters, spare=1, flatten=flatten, maps=maps, channels=channels)
-    check_repeats(pair.index, groups)
-    units = units_of(groups, pair.n)
-    units.check(2, "The jackknife")
-    check_enough_left(pair, units)
-    wide = pair.widened()
-    left_out, score, m = without_each(wide, units, progress), float(wide.score()), units.m
-    mean = float(np.mean(left_out))
-    error = math.sqrt((m - 1) / m * float(np.sum((left_out - mean) ** 2)))
+    scorer = scorer_of(X, Y, index, parameters, spare=1, flatten=flatten).widened()
+    units = units_of(groups, scorer.n, scorer.index, "The jackknife")
+    check_enough_left(scorer, units)
+    left_out, score, m = without_each(scorer, units, progress), scorer.score, units.m
+    mean = np.mean(left_out, axis=0)
+    error = np.sqrt((m - 1) / m * np.sum((left_out - mean) ** 2, axis=0))
     reach = NORMAL.inv_cdf((1 + confidence) / 2) * error
+    shaped = scorer.shaped
     return JackknifeResult(
-        index=str(pair.index),
-        score=score,
-        standard_error=error,
-        bias=(m - 1) * (mean - score),
-        interval=Interval(score - reach, score + reach),
-        distribution=left_out,
+        index=str(scorer.index),
+        score=shaped(score),
+        standard_error=shaped(error),
+        bias=shaped((m - 1) * (mean - score)),
+        interval=Interval(shaped(score - reach), shaped(score + reach)),
+        distribution=shaped(left_out),
         confidence=confidence,
-        n=pair.n,
+        n=scorer.n,
         groups=m,
+        **scorer.labels,
     )
 
 
-def check_enough_left(pair: Pair, units: Units) -> None:
+def check_enough_left(scorer: Scorer, units: Units) -> None:
     """Raise `InvalidArrayError` if the index is undefined without the largest unit."""
-    left, least = pair.n - max(map(len, units.examples)), pair.index.facts.min_examples
+    left, least = scorer.n - max(map(len, units.examples)), scorer.index.facts.min_examples
     if left < least:
-        raise InvalidArrayError(f"Without the largest group {left} examples are left; {pair.index} needs {least}.")
+        raise InvalidArrayError(f"Without the largest group {left} examples are left; {scorer.index} needs {least}.")
 
 
-def without_each(pair: Pair, units: Units, progress: bool | None = False) -> np.ndarray:
-    """Scores without each unit, shape (m,); kernels are fitted anew where they follow the data."""
-    if keeps_its_kernel(pair):
-        found = without_each_at_once(pair, units)
+def without_each(scorer: Scorer, units: Units, progress: bool | None = False) -> np.ndarray:
+    """Scores without each unit, shape (m, rows, columns); kernels are fitted anew where they follow the data."""
+    if keeps_its_kernel(scorer):
+        found = without_each_at_once(scorer, units)
         if found is not None:
             return found
+    return without_some(scorer, units, [np.array([unit]) for unit in range(units.m)], "jackknife", progress)
+
+
+def without_some(
+    scorer: Scorer, units: Units, subsets: Sequence[np.ndarray], what: str, progress: bool | None
+) -> np.ndarray:
+    """Scores without each of the subsets of the units, shape (subsets, rows, columns), one by one."""
     scores = []
-    with track(units.m, f"jackknife of {pair.index}", progress) as advance:
-        for unit in range(units.m):
-            scores.append(pair.of(units.without(np.array([unit]))))
+    with track(len(subsets), f"{what} of {scorer.index}", progress) as advance:
+        for subset in subsets:
+            scores.append(scorer.of(units.without(subset)).scores())
             advance()
-    return on_host(scores, pair.xp)
+    return on_host(scores, scorer.xp)
 
 
-def without_each_at_once(pair: Pair, units: Units) -> np.ndarray | None:
+def without_each_at_once(scorer: Scorer, units: Units) -> np.ndarray | None:
     """Scores without each unit from one pass, kernels as they were fitted to all examples; None where there is no way."""
-    index = pair.index
-    if not isinstance(index, KernelIndex):
-        return None
     if units.members is None:
-        found = index.leave_one_out(pair.prepared(pair.x, "X"), pair.prepared(pair.y, "Y"))
+        found = scorer.leave_one_out()
         if found is not None:
-            return to_numpy(found).astype(np.float64)
-    if not fits(pair.n):
-        return None
+            return found
     # Weights of 0 and 1, and of 1 alone: an index that looks at more than HSICs would not give its own score
-    found = scores_by_weights(pair, units, np.concatenate([1 - np.eye(units.m), np.ones((1, units.m))]))
-    return found[:-1] if np.isclose(found[-1], float(pair.score()), rtol=1e-5, atol=0) else None
+    found = scorer.resampled(np.concatenate([1 - np.eye(units.m), np.ones((1, units.m))]), units)
+    return None if found is None or not np.allclose(found[-1], scorer.score, rtol=1e-5, atol=0) else found[:-1]
 
 
-def keeps_its_kernel(pair: Pair) -> bool:
+def keeps_its_kernel(scorer: Scorer) -> bool:
     """Whether nothing is fitted to the examples: an index without a kernel, or a kernel without a bandwidth to be found."""
-    return not isinstance(pair.index, KernelIndex) or pair.index.kernel.fit(pair.x[:2, :]) is pair.index.kernel
+    sums = scorer.index.kernel_estimator
+    return sums is None or sums.kernel.fit(scorer.like[:2, :]) is sums.kernel

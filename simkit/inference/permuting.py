@@ -1,25 +1,25 @@
 """The permutation test: what score have layers that have nothing to do with each other?
 
-X is prepared once where its state knows how to permute its examples (``state.permuted(order)``); of linear CKA only X'Y is
-then computed anew for each permutation.
+X is prepared once where the index knows how to permute the examples of a state (`simkit.Index.permuted`); of linear CKA only
+X'Y is then computed anew for each permutation.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
-from simkit.arrays import Channels, Maps, warn_caller
+from simkit.arrays import warn_caller
 from simkit.errors import InvalidArrayError
 from simkit.index import Index
-from simkit.inference.pair import Pair, on_host, pair_of, whole
-from simkit.inference.resampling import RNG
-from simkit.inference.units import units_of
+from simkit.inference.results import Number, Result
+from simkit.inference.scorer import Scorer, on_host, scorer_of
+from simkit.inference.units import RNG, labelled, whole
 from simkit.progress import track
 from simkit.spec import check_choice
 
@@ -29,7 +29,7 @@ Alternative: TypeAlias = Literal["greater", "less", "two-sided"]
 
 
 @dataclass(frozen=True, eq=False)
-class PermutationResult:
+class PermutationResult(Result):
     """What `permutation_test` found.
 
     Attributes
@@ -37,32 +37,35 @@ class PermutationResult:
     index : str
         Spec of the similarity index.
     score : float
-        Of the examples as they are.
+        Of the examples as they are; it, and what follows, are of shape (rows, columns) for mappings of layers.
     p_value : float
         (b + 1) / (m + 1), b of m permutations as extreme as the score; never 0.
-    distribution : ndarray, shape (m,)
+    distribution : ndarray, shape (m,) or (m, rows, columns)
         Scores of the permutations: the null distribution.
     alternative : {"greater", "less", "two-sided"}
     exact : bool
         Every permutation was taken, once.
     n : int
         Number of examples.
+    rows, columns : tuple of str
+        Names of the layers; none for a pair. ``result[row, column]`` is the result of one of the pairs.
     """
 
     index: str
-    score: float
-    p_value: float
+    score: Number
+    p_value: Number
     distribution: np.ndarray = field(repr=False)
     alternative: Alternative
     exact: bool
     n: int
 
     @property
-    def chance(self) -> float:
+    def chance(self) -> Number:
         """Mean score of unrelated layers of the same shape: what to compare `score` with."""
-        return float(np.mean(self.distribution))
+        mean = np.mean(self.distribution, axis=0)
+        return mean if mean.ndim else float(mean)
 
-    def __str__(self) -> str:
+    def _line(self) -> str:
         return f"{self.index}: {self.score:.4g}, by chance {self.chance:.4g}, p = {self.p_value:.4g}"
 
 
@@ -77,8 +80,6 @@ def permutation_test(
     rng: RNG = None,
     progress: bool | None = None,
     flatten: bool = False,
-    maps: Maps | None = None,
-    channels: Channels | None = None,
     **parameters: Any,
 ) -> PermutationResult:
     """Are two layers more similar than if they had nothing to do with each other?
@@ -89,8 +90,8 @@ def permutation_test(
 
     Parameters
     ----------
-    X, Y : array, shapes (n, p1) and (n, p2)
-        As in `simkit.compare`.
+    X, Y : array, shapes (n, p1) and (n, p2); or mappings of names to arrays
+        As in `simkit.compare` and, of mappings, `simkit.pairwise`: the same orders for all pairs.
     index : str or Index
         As in `simkit.compare`.
     permutations : int
@@ -106,8 +107,8 @@ def permutation_test(
         Seed.
     progress : bool, optional
         Show a progress bar; by default if standard error is a terminal and Rich is installed.
-    flatten, maps, channels
-        As in `simkit.compare`.
+    flatten : bool
+        Accept arrays of more than two dimensions and flatten each example.
     **parameters
         Parameters of the index.
 
@@ -129,38 +130,48 @@ def permutation_test(
     permutations = whole("permutations", permutations, 1)
     if alternative is not None:
         check_choice("permutation_test", "alternative", alternative, get_args(Alternative))
-    pair = pair_of(X, Y, index, parameters, flatten=flatten, maps=maps, channels=channels)
-    chosen: Alternative = alternative or ("less" if pair.index.facts.identity == 0 else "greater")
-    size = pair.index.facts.group  # rows that stay together
+    scorer = scorer_of(X, Y, index, parameters, flatten=flatten)
+    chosen: Alternative = alternative or ("less" if scorer.index.facts.identity == 0 else "greater")
+    size = scorer.index.facts.group  # rows that stay together
     strata = (
-        [np.arange(pair.n // size)]
+        [np.arange(scorer.n // size)]
         if within is None
-        else _blocks(units_of(within, pair.n, "within").examples, size, pair.index)
+        else _blocks(labelled(within, scorer.n, "within").examples, size, scorer.index)
     )
     every = math.prod(math.factorial(min(len(stratum), 20)) for stratum in strata)
     if every == 1:
         raise InvalidArrayError("within has a label of its own for each example, so there is nothing to permute.")
     exact = every - 1 <= permutations
     orders = _every_order(strata) if exact else _random_orders(strata, permutations, np.random.default_rng(rng))
-    x, y = pair.prepared(pair.x, "X"), pair.prepared(pair.y, "Y")
-    score = pair.scored(x, y)
-    permute = _permuted(pair, x)
     scores = []
-    with track(every - 1 if exact else permutations, f"permutations of {pair.index}", progress) as advance:
+    with track(every - 1 if exact else permutations, f"permutations of {scorer.index}", progress) as advance:
         for order in orders:
             rows = (order[:, None] * size + np.arange(size)).ravel()
-            scores.append(pair.scored(permute(rows), y))
+            scores.append(scorer.scored(_permuted(scorer, rows), scorer.states[1]))
             advance()
-    observed, null = float(score), on_host(scores, pair.xp)
+    null, shaped = on_host(scores, scorer.xp), scorer.shaped
     return PermutationResult(
-        index=str(pair.index),
-        score=observed,
-        p_value=_p_value(observed, null, chosen, pair),
-        distribution=null,
+        index=str(scorer.index),
+        score=shaped(scorer.score),
+        p_value=shaped(_p_values(scorer, null, chosen)),
+        distribution=shaped(null),
         alternative=chosen,
         exact=exact,
-        n=pair.n,
+        n=scorer.n,
+        **scorer.labels,
     )
+
+
+def _permuted(scorer: Scorer, rows: np.ndarray) -> list[Any]:
+    """The states of the rows with their examples in another order."""
+    order, found = scorer.order(rows), []
+    for layer, state in zip(scorer.rows, scorer.states[0], strict=True):
+        permuted = scorer.index.permuted(state, order)
+        if permuted is None:
+            values = scorer.xp.take(layer.values, order, axis=0)
+            permuted = scorer.index.prepare(scorer.representation(layer._replace(values=values)))
+        found.append(permuted)
+    return found
 
 
 def _blocks(strata: list[np.ndarray], size: int, index: Index[Any]) -> list[np.ndarray]:
@@ -175,13 +186,6 @@ def _blocks(strata: list[np.ndarray], size: int, index: Index[Any]) -> list[np.n
             )
         found.append(blocks)
     return found
-
-
-def _permuted(pair: Pair, state: Any) -> Callable[[np.ndarray], Any]:
-    """What gives the state of X with its examples in another order: the state itself, or else preparing X anew."""
-    if hasattr(state, "permuted"):
-        return lambda order: state.permuted(pair.order(order))
-    return lambda order: pair.prepared(pair.rows(pair.x, order), "X")
 
 
 def _every_order(strata: list[np.ndarray]) -> Iterable[np.ndarray]:
@@ -201,14 +205,16 @@ def _random_orders(strata: list[np.ndarray], count: int, rng: np.random.Generato
         yield order
 
 
-def _p_value(score: float, null: np.ndarray, alternative: Alternative, pair: Pair) -> float:
-    if math.isnan(score) or np.isnan(null).any():
-        warn_caller(f"{pair.index} of X and Y, or of a permutation, is undefined (nan), and so is the p-value.")
-        return math.nan
+def _p_values(scorer: Scorer, null: np.ndarray, alternative: Alternative) -> np.ndarray:
+    score = scorer.score
+    undefined = np.isnan(score) | np.isnan(null).any(axis=0)
+    if undefined.any():
+        warn_caller(
+            f"{scorer.index} of {scorer.pair(undefined)}, or of a permutation, is undefined (nan), and so is the p-value."
+        )
     # Orders that give the same score in exact arithmetic must not count as less because of rounding.
-    slack = 100 * float(pair.xp.finfo(pair.xp.result_type(pair.x.dtype, pair.y.dtype)).eps) * abs(score)
-    greater = (np.count_nonzero(null >= score - slack) + 1) / (len(null) + 1)
-    less = (np.count_nonzero(null <= score + slack) + 1) / (len(null) + 1)
-    if alternative == "two-sided":
-        return float(min(1.0, 2 * min(greater, less)))
-    return float(greater if alternative == "greater" else less)
+    slack = 100 * float(scorer.xp.finfo(scorer.like.dtype).eps) * np.where(np.isinf(score), 0.0, abs(score))
+    greater = (np.count_nonzero(null >= score - slack, axis=0) + 1) / (len(null) + 1)
+    less = (np.count_nonzero(null <= score + slack, axis=0) + 1) / (len(null) + 1)
+    both = np.minimum(1.0, 2 * np.minimum(greater, less))
+    return np.where(undefined, np.nan, {"greater": greater, "less": less, "two-sided": both}[alternative])

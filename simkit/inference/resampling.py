@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -9,23 +10,20 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
-from simkit.arrays import Channels, Maps, warn_caller
+from simkit.arrays import warn_caller
 from simkit.errors import InferenceError, InferenceWarning
 from simkit.index import Index
-from simkit.indexes._kernel_index import KernelIndex
 from simkit.inference.bounds import NORMAL, Interval, check_confidence, percent
 from simkit.inference.leaving_out import check_enough_left, without_each, without_each_at_once
-from simkit.inference.pair import Pair, on_host, pair_of, whole
-from simkit.inference.units import Units, check_repeats, units_of
-from simkit.inference.weights import MEMORY, fits, follows_weights, scores_by_weights
+from simkit.inference.results import Number, Result
+from simkit.inference.scorer import MEMORY, Scorer, fits, on_host, scorer_of
+from simkit.inference.units import RNG, Units, units_of, whole
 from simkit.progress import track
 from simkit.spec import check_choice
-from simkit.statistics.weighted_sums import matrices_held
 
-__all__ = ["RNG", "BootstrapResult", "Method", "bootstrap"]
+__all__ = ["BootstrapResult", "Method", "bootstrap"]
 
 Method: TypeAlias = Literal["percentile", "basic", "bca"]
-RNG: TypeAlias = int | np.random.Generator | None
 
 _ENOUGH = 200  # resamples for tails of 2.5 %
 _DRAWS = 2**24  # random indices held at a time
@@ -33,7 +31,7 @@ _TOLERABLE = 0.25  # bias of resamples by copies, in standard errors; Efron & Ti
 
 
 @dataclass(frozen=True, eq=False)
-class BootstrapResult:
+class BootstrapResult(Result):
     """What `bootstrap` found.
 
     Attributes
@@ -41,14 +39,14 @@ class BootstrapResult:
     index : str
         Spec of the similarity index.
     score : float
-        Of the examples as they are.
+        Of the examples as they are; it, and what follows, are of shape (rows, columns) for mappings of layers.
     interval : (low, high)
         Confidence interval.
     standard_error : float
         Standard deviation of `distribution`.
     bias : float
         Mean of `distribution` minus `score`.
-    distribution : ndarray, shape (resamples,)
+    distribution : ndarray, shape (resamples,) or (resamples, rows, columns)
         Scores of the resamples.
     confidence : float
     method : {"percentile", "basic", "bca"}
@@ -56,23 +54,24 @@ class BootstrapResult:
         Number of examples.
     groups : int
         Number of units that were resampled; `n` if they were examples.
+    rows, columns : tuple of str
+        Names of the layers; none for a pair. ``result[row, column]`` is the result of one of the pairs.
     """
 
     index: str
-    score: float
+    score: Number
     interval: Interval
-    standard_error: float
-    bias: float
+    standard_error: Number
+    bias: Number
     distribution: np.ndarray = field(repr=False)
     confidence: float
     method: Method
     n: int
     groups: int
 
-    def __str__(self) -> str:
-        return (
-            f"{self.index}: {self.score:.4g} {percent(self.confidence)} [{self.interval.low:.4g}, {self.interval.high:.4g}]"
-        )
+    def _line(self) -> str:
+        low, high = self.interval
+        return f"{self.index}: {self.score:.4g} {percent(self.confidence)} [{low:.4g}, {high:.4g}]"
 
 
 def bootstrap(
@@ -87,8 +86,6 @@ def bootstrap(
     rng: RNG = None,
     progress: bool | None = None,
     flatten: bool = False,
-    maps: Maps | None = None,
-    channels: Channels | None = None,
     **parameters: Any,
 ) -> BootstrapResult:
     """Confidence interval of a similarity, by drawing examples with replacement, the same of both layers.
@@ -97,8 +94,8 @@ def bootstrap(
 
     Parameters
     ----------
-    X, Y : array, shapes (n, p1) and (n, p2)
-        As in `simkit.compare`.
+    X, Y : array, shapes (n, p1) and (n, p2); or mappings of names to arrays
+        As in `simkit.compare` and, of mappings, `simkit.pairwise`: the same resamples for all pairs.
     index : str or Index
         As in `simkit.compare`.
     resamples : int
@@ -113,8 +110,8 @@ def bootstrap(
         Seed.
     progress : bool, optional
         Show a progress bar; by default if standard error is a terminal and Rich is installed.
-    flatten, maps, channels
-        As in `simkit.compare`.
+    flatten : bool
+        Accept arrays of more than two dimensions and flatten each example.
     **parameters
         Parameters of the index.
 
@@ -165,83 +162,78 @@ def bootstrap(
     resamples = whole("resamples", resamples, 1)
     check_confidence(confidence)
     check_choice("bootstrap", "method", method, get_args(Method))
-    pair = pair_of(X, Y, index, parameters, spare=method == "bca", flatten=flatten, maps=maps, channels=channels)
-    check_repeats(pair.index, groups)
-    units = units_of(groups, pair.n)
-    units.check(2, "The bootstrap")
+    scorer = scorer_of(X, Y, index, parameters, spare=method == "bca", flatten=flatten)
+    units = units_of(groups, scorer.n, scorer.index, "The bootstrap")
     if method == "bca":
-        check_enough_left(pair, units)
-    weighted = _is_weighted(pair)
-    pair = pair.widened() if weighted else pair
-    score = float(pair.score())
-    draws = _draws(np.random.default_rng(rng), units.m, resamples)
-    distribution = (
-        _by_weights(pair, units, draws, score) if weighted else _by_copies(pair, units, draws, resamples, progress)
-    )
-    defined = _defined(distribution, pair)
-    error = float(np.std(defined, ddof=1)) if len(defined) > 1 else 0.0
-    bias = float(np.mean(defined)) - score
-    tolerable = (_TOLERABLE + 2 / math.sqrt(len(defined))) * error + 1e-7 * (1 + abs(score))  # its own error, rounding
-    if not weighted and abs(bias) > tolerable:
-        raise InferenceError(
-            f"{pair.index} of X and Y cannot be bootstrapped: resamples, which hold copies of examples, score {bias:+.3g} "
-            f"more than the examples themselves, with a standard error of {error:.3g}. {_instead(pair)}"
-        )
-    left_out = _left_out(pair, units) if method == "bca" else None
-    interval = _interval(defined, score, confidence, left_out, mirrored=method == "basic", pair=pair)
-    _check_holds(interval, score, bias, resamples, pair)
+        check_enough_left(scorer, units)
+    scorer, distribution = _distribution(scorer, units, np.random.default_rng(rng), resamples, progress)
+    left_out = None
+    if method == "bca":
+        left_out = without_each_at_once(scorer, units)
+        left_out = without_each(scorer, units) if left_out is None else left_out
+    score, shape = scorer.score, scorer.score.shape
+    low, high, error, bias = (np.empty(shape) for _ in range(4))
+    for i, j in np.ndindex(*shape):
+        pair = _Pair(scorer, i, j, distribution[:, i, j])
+        error[i, j], bias[i, j] = pair.error, pair.bias
+        low[i, j], high[i, j] = pair.interval(confidence, None if left_out is None else left_out[:, i, j], method == "basic")
+    shaped = scorer.shaped
     return BootstrapResult(
-        index=str(pair.index),
-        score=score,
-        interval=interval,
-        standard_error=error,
-        bias=bias,
-        distribution=distribution,
+        index=str(scorer.index),
+        score=shaped(score),
+        interval=Interval(shaped(low), shaped(high)),
+        standard_error=shaped(error),
+        bias=shaped(bias),
+        distribution=shaped(distribution),
         confidence=confidence,
         method=method,
-        n=pair.n,
+        n=scorer.n,
         groups=units.m,
+        **scorer.labels,
     )
 
 
-def _check_holds(interval: Interval, score: float, bias: float, resamples: int, pair: Pair) -> None:
-    """Warn of an interval that misses its own score, and say why."""
-    slack = 1e-9 * abs(score)
-    if interval.low - slack <= score <= interval.high + slack:
-        return
-    few = f"there are only {resamples} resamples: take {_ENOUGH} or more"
-    why = few if resamples < _ENOUGH else f"the resamples score {bias:+.3g} more on average. {_instead(pair)}"
-    warn_caller(
-        f"The interval [{interval.low:.4g}, {interval.high:.4g}] of {pair.index} misses the score itself, {score:.4g}, "
-        f"since {why}",
-        InferenceWarning,
-    )
-
-
-def _instead(pair: Pair) -> str:
-    return f'simkit.interval(X, Y, "{pair.index}") leaves examples out instead.'
+def _instead(scorer: Scorer) -> str:
+    return f'simkit.interval(X, Y, "{scorer.index}") leaves examples out instead.'
 
 
 # --- resamples -------------------------------------------------------------------------------------------------------------
 
 
-def _is_weighted(pair: Pair) -> bool:
-    """Whether copies are to be counted as weights; raises where copies are not to be had at all."""
-    index = pair.index
-    if isinstance(index, KernelIndex):
-        if not fits(pair.n):
-            size = matrices_held(pair.n) / 1e9
-            raise InferenceError(
-                f"The bootstrap of {index} holds five n x n matrices, {size:.1f} GB for n = {pair.n}, "
-                f"and takes {MEMORY / 1e9:.1f} at the most. {_instead(pair)}"
-            )
-        return True
+def _distribution(
+    scorer: Scorer, units: Units, generator: np.random.Generator, resamples: int, progress: bool | None
+) -> tuple[Scorer, np.ndarray]:
+    """Scores of the resamples, shape (resamples, rows, columns), and the scorer that they are comparable with."""
+    index, n = scorer.index, scorer.n
+    if not fits(index, n):
+        raise InferenceError(
+            f"The bootstrap of {index} holds n x n matrices, {index.bytes_resampled(n, 2) / 1e9:.1f} GB for n = {n}, and "
+            f"takes {MEMORY / 1e9:.1f} at the most. {_instead(scorer)}"
+        )
+    wide = scorer.widened()
+    draws = _draws(generator, units.m, resamples)
+    first = next(draws)
+    found = wide.resampled(np.concatenate([np.ones((1, units.m)), _counts(first)]), units)
+    if found is not None:
+        later = [wide.resampled(_counts(drawn), units) for drawn in draws]
+        distribution = np.concatenate([found[1:], *(part for part in later if part is not None)])
+        _check_weights(wide, found[0], distribution)
+        return wide, distribution
     if index.facts.statistic != "moments":
         raise InferenceError(
             f"{index} cannot be bootstrapped: it needs the examples themselves (their neighbours, distances, folds), and "
-            f"takes the copies in a resample for examples. {_instead(pair)}"
+            f"takes the copies in a resample for examples. {_instead(scorer)}"
         )
-    return False
+    scores = []
+    with track(resamples, f"bootstrap of {index}", progress) as advance:
+        for block in itertools.chain([first], draws):
+            for drawn in block:
+                scores.append(scorer.of(units.rows(drawn)).scores())
+                advance()
+    distribution = on_host(scores, scorer.xp)
+    for i, j in np.ndindex(*scorer.score.shape):
+        _Pair(scorer, i, j, distribution[:, i, j]).check_copies()
+    return scorer, distribution
 
 
 def _draws(generator: np.random.Generator, m: int, resamples: int) -> Iterator[np.ndarray]:
@@ -251,82 +243,105 @@ def _draws(generator: np.random.Generator, m: int, resamples: int) -> Iterator[n
         yield generator.integers(0, m, (min(step, resamples - start), m))
 
 
-def _by_weights(pair: Pair, units: Units, draws: Iterator[np.ndarray], score: float) -> np.ndarray:
-    found = []
-    for drawn in draws:
-        shifted = drawn + units.m * np.arange(len(drawn))[:, None]
-        counts = np.bincount(shifted.ravel(), minlength=drawn.size).reshape(drawn.shape)
-        found.append(scores_by_weights(pair, units, np.concatenate([np.ones((1, units.m)), counts])))
-    distribution = np.concatenate([block[1:] for block in found])
-    defined = distribution[np.isfinite(distribution)]
-    if not follows_weights(score, found[0][0], float(np.ptp(defined)) if len(defined) else 0.0):
+def _counts(drawn: np.ndarray) -> np.ndarray:
+    """How often each unit was drawn, (resamples, m)."""
+    resamples, m = drawn.shape
+    return np.bincount((drawn + m * np.arange(resamples)[:, None]).ravel(), minlength=drawn.size).reshape(drawn.shape)
+
+
+def _check_weights(scorer: Scorer, by_ones: np.ndarray, distribution: np.ndarray) -> None:
+    """Raise unless weights of 1 give the score itself, as they do where it is a function of HSICs."""
+    known = np.isfinite(distribution)
+    spread = np.max(distribution, axis=0, initial=-np.inf, where=known) - np.min(
+        distribution, axis=0, initial=np.inf, where=known
+    )
+    off = ~np.isclose(by_ones, scorer.score, rtol=1e-5, atol=1e-3 * np.maximum(spread, 0))
+    if off.any():
         raise InferenceError(
-            f"{pair.index} cannot be bootstrapped: its from_sums is not a function of the three HSICs "
-            f"(simkit.statistics.hsic_sums.estimate) alone. {_instead(pair)}"
+            f"{scorer.index} cannot be bootstrapped: its from_sums is not a function of the three HSICs "
+            f"(simkit.statistics.hsic_sums.estimate) alone. {_instead(scorer)}"
         )
-    return distribution
 
 
-def _by_copies(pair: Pair, units: Units, draws: Iterator[np.ndarray], resamples: int, progress: bool | None) -> np.ndarray:
-    scores = []
-    with track(resamples, f"bootstrap of {pair.index}", progress) as advance:
-        for block in draws:
-            for drawn in block:
-                scores.append(pair.of(units.rows(drawn)))
-                advance()
-    return on_host(scores, pair.xp)
+# --- one pair --------------------------------------------------------------------------------------------------------------
 
 
-def _defined(distribution: np.ndarray, pair: Pair) -> np.ndarray:
-    """Without the resamples that have no score."""
-    defined = distribution[np.isfinite(distribution)]
-    lost = len(distribution) - len(defined)
-    if not len(defined):
-        raise InferenceError(f"{pair.index} of no resample is defined. {_instead(pair)}")
-    if lost:
+class _Pair:
+    """The resamples of one pair of layers; those that have no score are left out, with a warning."""
+
+    def __init__(self, scorer: Scorer, i: int, j: int, scores: np.ndarray) -> None:
+        self.scorer, self.index, self.score = scorer, scorer.index, float(scorer.score[i, j])
+        self.name = f"{scorer.rows[i].name} and {scorer.columns[j].name}"
+        self.resamples, self.scores = len(scores), scores[np.isfinite(scores)]
+        if not len(self.scores):
+            raise InferenceError(f"{self.index} of no resample of {self.name} is defined. {_instead(scorer)}")
+        self.error = float(np.std(self.scores, ddof=1)) if len(self.scores) > 1 else 0.0
+        self.bias = float(np.mean(self.scores)) - self.score
+
+    def check_copies(self) -> None:
+        """Raise if resamples by copies are biased by more than their own error and rounding."""
+        tolerable = (_TOLERABLE + 2 / math.sqrt(len(self.scores))) * self.error + 1e-7 * (1 + abs(self.score))
+        if abs(self.bias) > tolerable:
+            raise InferenceError(
+                f"{self.index} of {self.name} cannot be bootstrapped: resamples, which hold copies of examples, score "
+                f"{self.bias:+.3g} more than the examples themselves, with a standard error of {self.error:.3g}. "
+                f"{_instead(self.scorer)}"
+            )
+
+    def interval(self, confidence: float, left_out: np.ndarray | None, mirrored: bool) -> Interval:
+        """Quantiles of the scores, corrected if there are scores without each unit.
+
+        Warns
+        -----
+        ConstantInputWarning
+            Some resamples have no score.
+        InferenceWarning
+            The interval misses the score itself.
+        """
+        lost = self.resamples - len(self.scores)
+        if lost:
+            warn_caller(
+                f"The score of {lost} of {self.resamples} resamples of {self.name} is undefined (nan), since they hold too "
+                "few different examples. They are left out."
+            )
+        tails = np.array([(1 - confidence) / 2, (1 + confidence) / 2])
+        if left_out is not None:
+            tails = self._corrected(tails, left_out)
+        low, high = (float(bound) for bound in np.quantile(self.scores, tails))
+        found = Interval(2 * self.score - high, 2 * self.score - low) if mirrored else Interval(low, high)
+        self._check_holds(found)
+        return found
+
+    def _check_holds(self, found: Interval) -> None:
+        slack = 1e-9 * abs(self.score)
+        if found.low - slack <= self.score <= found.high + slack:
+            return
+        few = f"there are only {self.resamples} resamples: take {_ENOUGH} or more"
+        why = f"the resamples score {self.bias:+.3g} more on average. {_instead(self.scorer)}"
         warn_caller(
-            f"The score of {lost} of {len(distribution)} resamples is undefined (nan), since they hold too few different "
-            "examples. They are left out."
+            f"The interval [{found.low:.4g}, {found.high:.4g}] of {self.index} of {self.name} misses the score itself, "
+            f"{self.score:.4g}, since {few if self.resamples < _ENOUGH else why}",
+            InferenceWarning,
         )
-    return defined
 
-
-def _left_out(pair: Pair, units: Units) -> np.ndarray:
-    """Scores without each unit, kernels fixed as in the resamples."""
-    found = without_each_at_once(pair, units)
-    return without_each(pair, units) if found is None else found
-
-
-# --- intervals -------------------------------------------------------------------------------------------------------------
-
-
-def _interval(
-    scores: np.ndarray, score: float, confidence: float, left_out: np.ndarray | None, *, mirrored: bool, pair: Pair
-) -> Interval:
-    tails = np.array([(1 - confidence) / 2, (1 + confidence) / 2])
-    if left_out is not None:
-        tails = _corrected(tails, scores, score, left_out, pair)
-    low, high = (float(bound) for bound in np.quantile(scores, tails))
-    return Interval(2 * score - high, 2 * score - low) if mirrored else Interval(low, high)
-
-
-def _corrected(tails: np.ndarray, scores: np.ndarray, score: float, left_out: np.ndarray, pair: Pair) -> np.ndarray:
-    """Efron 1987: Phi(z0 + (z0 + z) / (1 - a (z0 + z))), z0 the bias of the median and a the acceleration."""
-    slack = 100 * float(np.finfo(np.float64).eps) * abs(score)
-    below = (np.mean(scores < score - slack) + np.mean(scores <= score + slack)) / 2
-    if not 0 < below < 1:
-        raise InferenceError(
-            f"All resamples of {pair.index} score on one side of the score itself, {score:.4g}, so there is no BCa "
-            f"interval. {_instead(pair)}"
-        )
-    away = left_out.mean() - left_out
-    spread = float(np.sum(away**2))
-    a = float(np.sum(away**3)) / (6 * spread**1.5) if spread > 0 and math.isfinite(spread) else 0.0
-    z0 = NORMAL.inv_cdf(float(below))
-    z = [z0 + NORMAL.inv_cdf(float(tail)) for tail in tails]
-    if not all(1 - a * v > 0 for v in z):  # beyond the pole of the correction
-        raise InferenceError(
-            f"The scores of {pair.index} without single examples are so skewed that there is no BCa interval: one example "
-            f"decides the score. {_instead(pair)}"
-        )
-    return np.array([NORMAL.cdf(z0 + v / (1 - a * v)) for v in z])
+    def _corrected(self, tails: np.ndarray, left_out: np.ndarray) -> np.ndarray:
+        """Efron 1987: Phi(z0 + (z0 + z) / (1 - a (z0 + z))), z0 the bias of the median and a the acceleration."""
+        scores, score = self.scores, self.score
+        slack = 100 * float(np.finfo(np.float64).eps) * abs(score)
+        below = (np.mean(scores < score - slack) + np.mean(scores <= score + slack)) / 2
+        if not 0 < below < 1:
+            raise InferenceError(
+                f"All resamples of {self.index} of {self.name} score on one side of the score itself, {score:.4g}, so there "
+                f"is no BCa interval. {_instead(self.scorer)}"
+            )
+        away = left_out.mean() - left_out
+        spread = float(np.sum(away**2))
+        a = float(np.sum(away**3)) / (6 * spread**1.5) if spread > 0 and math.isfinite(spread) else 0.0
+        z0 = NORMAL.inv_cdf(float(below))
+        z = [z0 + NORMAL.inv_cdf(float(tail)) for tail in tails]
+        if not all(1 - a * v > 0 for v in z):  # beyond the pole of the correction
+            raise InferenceError(
+                f"The scores of {self.index} of {self.name} without single examples are so skewed that there is no BCa "
+                f"interval: one example decides the score. {_instead(self.scorer)}"
+            )
+        return np.array([NORMAL.cdf(z0 + v / (1 - a * v)) for v in z])

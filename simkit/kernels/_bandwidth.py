@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+import array_api_compat
+
 from simkit.arrays import Array, namespace_of
 from simkit.spec import check_number
 
@@ -20,7 +22,7 @@ class _HasBandwidth(Protocol):
 def check_bandwidth(kernel: _HasBandwidth) -> None:
     """Raise `SpecError` for a bandwidth that is not positive; a fitted one is an array and was found, not given."""
     check_number(kernel.name, "fraction", kernel.fraction, above=0)
-    if kernel.sigma is not None and not hasattr(kernel.sigma, "ndim"):
+    if kernel.sigma is not None and not array_api_compat.is_array_api_obj(kernel.sigma):
         check_number(kernel.name, "sigma", kernel.sigma, above=0)
 
 

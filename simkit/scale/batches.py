@@ -73,7 +73,7 @@ class Batches:
         first = next(iter(layers.values()))
         if self.like is None and self._state is not None:
             self._state = self._state.to(first)
-        together, m = self.kind.rows_together(sum(x.shape[1] for x in layers.values())), first.shape[0]
+        together = self.kind.rows_together(sum(x.shape[1] for x in layers.values()))
         if not together:
             self._take(layers, rounding, finite)
         else:
@@ -120,11 +120,12 @@ class Batches:
 
     def _take(self, layers: Mapping[str, Array], rounding: Mapping[str, float], finite: bool) -> None:
         values, clean = ValueCheck.of(layers, rounding=rounding, finite=finite)
-        if self._state is not None:
-            self._state.values.check_same_layers(values)
         with np.errstate(all="ignore"):  # of what is no finite number, the score speaks
-            of = self.kind.of if self._state is None else self._state.extended
-            self._state = of(clean, values, **self.options)
+            if self._state is None:
+                self._state = self.kind.of(clean, values, **self.options)
+            else:
+                self._state.values.check_same_layers(values)
+                self._state = self._state.extended(clean, values)
 
     def _check_whole(self) -> None:
         if not self._is_whole:

@@ -1,11 +1,123 @@
-"""Temporary: replaced by the producer of kernel sums in blocks."""
+"""Kernel sums of layers in memory: blocks of all Gram matrices at once, computed, reduced and dropped.
 
-from simkit.statistics import tiles
-from simkit.statistics.kernel_sums import KernelSums
+The upper half of the Gram matrices is cut into blocks of rows x rows. A block of every layer is computed, which takes each
+layer's features once through the cache, and multiplied with those of the others before the next one is, so that memory is a
+few blocks for each layer and no n x n array. With NumPy the blocks are shared out among threads.
+
+Kernels are called from several threads, as they are by Dask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from threading import Lock
+
+from simkit.arrays import Array, detach, namespace_of
+from simkit.kernel import Kernel
+from simkit.kernels.linear import is_linear
+from simkit.linalg import robust_origin, total, vecdot, widen
+from simkit.representation import Representation
+from simkit.scoring import in_silence
+from simkit.statistics.hsic_sums import are_many, features_for
+from simkit.statistics.kernel_sums import BlockSums, FittedKernel, KernelSums, block_pairs, few_of, sums_over
+from simkit.statistics.median_distance import Bandwidth, fitted
+from simkit.statistics.resolution import warn_if_kernel_unresolved
+from simkit.statistics.values import ValueCheck
+from simkit.threads import in_threads
+
+__all__ = ["kernel_sums"]
+
+_SIDE = 384
 
 
-def kernel_sums(kernel, layers, values, *, bandwidth="exact", seed=0):
+def kernel_sums(
+    kernel: Kernel,
+    layers: Mapping[str, Array],
+    values: ValueCheck,
+    *,
+    bandwidth: Bandwidth = "exact",
+    seed: int = 0,
+    advance: Callable[[], None] = lambda: None,
+) -> KernelSums:
+    """The kernel sums of layers in memory. No gradients: they would have to keep every block.
+
+    Parameters
+    ----------
+    kernel : Kernel
+        Fitted to each layer anew.
+    layers : mapping of names to arrays, shapes (n, p_l)
+        Matrices of one framework; warnings call them by their names. Those that are constant or not finite are left out.
+    values : ValueCheck
+        What is known of them.
+    bandwidth : {"exact", "sample"}
+        How the median distance is found: see `simkit.statistics.median_distance`.
+    seed : int
+        Of the sample.
+    advance : callable
+        Called twice for each layer that is not left out, as the work proceeds, perhaps from another thread.
+
+    Raises
+    ------
+    NeedsAllExamplesError
+        The kernel does not declare how it is fitted.
+
+    Warns
+    -----
+    AccuracyWarning
+        The precision of a layer does not resolve the values of its kernel.
+    """
+    features, scales, offsets, own = [], [], [], []
     defined = {name: x for name, x in layers.items() if name not in values.undefined}
-    constant = dict.fromkeys(defined, False)
-    sums = tiles._sums_of(kernel, defined, constant, bandwidth, seed) if defined else None
-    return KernelSums(values, tuple(defined), sums)
+    first = next(iter(layers.values()))
+    if not defined:
+        return KernelSums.empty(values)
+    with in_silence(first):
+        for name, given in defined.items():
+            x, unit = _features(kernel, Representation(detach(given), name=name))
+            few, fit = few_of(x), fitted(kernel, x, bandwidth=bandwidth, seed=seed)
+            warn_if_kernel_unresolved(fit, few, name, namespace_of(x))
+            own.append(FittedKernel.of(fit, few))
+            features.append(x)
+            scales.append(unit * own[-1].scale)
+            offsets.append(own[-1].offsets(x))
+            advance()
+        functions = [each.function for each in own]
+        blocks = block_pairs(first.shape[0], None, _SIDE)
+        done = _Steps(len(blocks), len(defined), advance)
+
+        def work(share: Iterator[tuple[slice, slice]]) -> BlockSums:
+            return sums_over(told(share), features, None, functions, (offsets, offsets))
+
+        def told(share: Iterator[tuple[slice, slice]]) -> Iterator[tuple[slice, slice]]:
+            for pair in share:
+                yield pair
+                done()
+
+        sums = BlockSums.merged(in_threads(work, blocks, first))
+        return KernelSums.finished(values, tuple(defined), sums, scales, [each.noise for each in own])
+
+
+def _features(kernel: Kernel, layer: Representation) -> tuple[Array, Array]:
+    """Features as the kernel takes them, and what they have been divided by besides, where the kernel can tell."""
+    xp = layer.xp
+    if is_linear(kernel):
+        x = layer.unit
+        if not are_many(widen(vecdot(x, x, xp), xp), xp):  # the mean may lie far from most examples
+            x = x - robust_origin(x, xp)
+        return x, total(layer.scale, xp)
+    return features_for(kernel, layer), xp.ones_like(total(layer.scale, xp))
+
+
+class _Steps:
+    """Tells so many `steps` of progress in the course of `count` calls."""
+
+    def __init__(self, count: int, steps: int, advance: Callable[[], None]) -> None:
+        self._count, self._steps, self._advance = count, steps, advance
+        self._calls, self._lock = 0, Lock()
+
+    def __call__(self) -> None:
+        with self._lock:
+            before = self._calls * self._steps // self._count
+            self._calls += 1
+            for _ in range(before, self._calls * self._steps // self._count):
+                self._advance()

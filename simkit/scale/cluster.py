@@ -12,6 +12,7 @@ import asyncio
 import functools
 import importlib
 import importlib.metadata
+import logging
 import pickle
 import sys
 from collections.abc import Callable, Collection
@@ -19,11 +20,11 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from simkit.arrays import warn_caller
+from simkit.discovery import OWN, distribution_of
 from simkit.errors import ClusterError, ClusterMemoryError, ClusterWarning, PluginError
-from simkit.registry import OWN, distribution_of
 from simkit.spec import Specified
 
-__all__ = ["Recipe", "preflight"]
+__all__ = ["Recipe", "connected", "preflight"]
 
 _CLUSTER = (None, "dask.distributed", "distributed")  # what Dask's configuration says where a client is to be used
 _ANSWER = 10.0  # seconds within which a scheduler or a worker that works answers, however busy it is
@@ -49,7 +50,7 @@ class Recipe:
         kind = type(thing)
         parameters = tuple(
             (item.name, cls.of(value) if isinstance(value, Specified) else value)
-            for item in fields(thing)  # type: ignore[arg-type]
+            for item in fields(thing)
             if item.init
             for value in [getattr(thing, item.name)]
         )
@@ -192,6 +193,31 @@ def preflight(client: Any, *things: Specified, needed: int = 0) -> None:
     _tell_of_silence(silent + silent_now, among=workers)
 
 
+def connected(scheduler: str) -> Any:
+    """A client of the Dask cluster at an address, for a ``with`` statement.
+
+    Raises
+    ------
+    ImportError
+        distributed is not installed.
+    ValueError
+        It is not an address.
+    OSError
+        Nobody answers there.
+    """
+    try:
+        from distributed import Client
+    except ImportError:
+        raise ImportError('A cluster needs Dask: pip install "simkit-similarity[dask]"') from None
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # what fails is said once, by simkit
+    try:
+        return Client(scheduler, timeout="5s")
+    except OSError as error:
+        raise OSError(f"No Dask scheduler answers at {scheduler}: {error}") from None
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{scheduler!r} is not the address of a scheduler, such as tcp://head:8786: {error}") from None
+
+
 def workers_of(client: Any) -> dict[str, dict[str, Any]]:
     """The workers that the scheduler of a client knows: their addresses, and what it knows of them.
 
@@ -270,10 +296,10 @@ def _others(workers: Collection[str]) -> str:
     return f" (and {more} more worker{'s' * (more > 1)})" if more else ""
 
 
-def _report(recipes: tuple[Recipe, ...], dask_worker: Any = None) -> tuple[str | None, int | None]:
-    """What is wrong on this worker, if anything, and its memory limit."""
+def _report(recipes: tuple[Recipe, ...], dask_worker: Any) -> tuple[str | None, int | None]:
+    """What is wrong on this worker, if anything, and its memory limit; distributed passes the worker by this name."""
     problem = next((problem for recipe in recipes if (problem := recipe.problem())), None)
-    return problem, getattr(getattr(dask_worker, "memory_manager", None), "memory_limit", None)
+    return problem, dask_worker.memory_manager.memory_limit
 
 
 def active_client() -> Any:

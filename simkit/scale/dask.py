@@ -35,13 +35,13 @@ from simkit.kernel import Kernel
 from simkit.planner import Plan, Question
 from simkit.scale.cluster import Recipe, active_client, preflight
 from simkit.scale.kernels import kernel_sums
-from simkit.scale.nystroem import features
 from simkit.scale.sizes import boxed
 from simkit.scale.waiting import results
 from simkit.scoring import scores as scored
 from simkit.sides import Sides
 from simkit.statistics.hsic_sums import kernel_estimator_of
 from simkit.statistics.kernel_sums import KernelSums
+from simkit.statistics.landmarks import landmark_features
 from simkit.statistics.layers import Layers
 from simkit.statistics.statistic import Statistic
 from simkit.statistics.values import ValueCheck
@@ -294,7 +294,7 @@ def _merged_box(boxes: Any, **_: Any) -> np.ndarray:
 
 
 def _features_of_block(x: Array, landmarks: Array, *, recipe: Recipe) -> Array:
-    return features(x, landmarks, recipe.make())
+    return landmark_features(x, landmarks, recipe.make())
 
 
 def _score_all(state: np.ndarray, *, asked: _Asked) -> Array:

@@ -14,11 +14,10 @@ from typing import Any
 import numpy as np
 from dask.sizeof import sizeof
 
-from simkit.statistics.kernel_sums import KernelSums
+from simkit.statistics.kernel_sums import BlockSums, KernelSums
 from simkit.statistics.layers import Layers
 from simkit.statistics.moments import Moments
 from simkit.statistics.roots import Roots
-from simkit.statistics.tiles import Tiles
 from simkit.statistics.values import ValueCheck
 
 __all__ = ["Box", "boxed", "bytes_in", "tell_dask"]
@@ -60,4 +59,4 @@ def tell_dask(*kinds: type) -> None:
         sizeof.register(kind, bytes_in)
 
 
-tell_dask(Box, KernelSums, Layers, Moments, Roots, Tiles, ValueCheck)
+tell_dask(BlockSums, Box, KernelSums, Layers, Moments, Roots, ValueCheck)

@@ -16,6 +16,7 @@ import numpy as np
 from simkit.arrays import (
     Array,
     as_matrix,
+    check_labels,
     check_same_examples,
     check_same_framework,
     check_values,
@@ -29,7 +30,6 @@ from simkit.checkpoint import Format
 from simkit.errors import CheckpointError, InvalidArrayError, SpecError
 from simkit.feasibility import check_width
 from simkit.fields import Fields, text_array
-from simkit.labels import check_labels
 from simkit.matrix import SimilarityMatrix
 from simkit.planner import Plan, Question, plan
 from simkit.registry import get_index
@@ -211,8 +211,8 @@ class Stream:
         x = as_matrix(x, called, flatten=self.flatten)
         if is_lazy(x):
             raise InvalidArrayError(
-                f"{called} is a {describe(x)}, whose values are not there yet; batches are arrays in memory. Give Dask arrays "
-                "to simkit.compare or simkit.pairwise, which read them chunk by chunk."
+                f"{called} is a {describe(x)}, whose values are not there yet; batches are arrays in memory. Give Dask "
+                "arrays to simkit.compare or simkit.pairwise, which read them chunk by chunk."
             )
         return detach(x)
 
@@ -388,8 +388,8 @@ class Stream:
         version, fields = _FORMAT.read(path)
         if version < _FORMAT.version:
             raise CheckpointError(
-                f"{os.fspath(path)} was written by an earlier simkit, in format {version}, and this one gathers other sums. Go "
-                "on with that version, or stream the batches again."
+                f"{os.fspath(path)} was written by an earlier simkit, in format {version}, and this one gathers other sums. "
+                "Go on with that version, or stream the batches again."
             )
         loaded = cls._restored(fields)
         fields.finish()

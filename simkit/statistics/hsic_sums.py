@@ -15,12 +15,12 @@ Only the producer of the sums differs between data in memory, tiles, batches and
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, get_args
 
 from simkit.arrays import Array, Namespace, constant_of, is_lazy, warn_caller
 from simkit.caching import cached_property
-from simkit.errors import AccuracyWarning, NeedsAllExamplesError
+from simkit.errors import AccuracyWarning, NeedsAllExamplesError, PluginError
 from simkit.kernel import Kernel
 from simkit.kernels.linear import Linear, is_linear
 from simkit.linalg import (
@@ -98,8 +98,16 @@ def kernel_estimator_of(index: Index[Any]) -> KernelEstimator:
     ------
     NeedsAllExamplesError
         It is none.
+    PluginError
+        It declares to be one, and not of which kernel and estimator.
     """
     found = index.kernel_estimator
+    if found is None and index.facts.statistic == "hsic sums":
+        raise PluginError(
+            f"{type(index).__name__} declares statistic='hsic sums' and does not say of which kernel and estimator: derive "
+            "it from simkit.indexes.CKA or HSIC, or let its kernel_estimator return "
+            "simkit.statistics.hsic_sums.KernelEstimator(kernel, estimator)."
+        )
     if found is None:
         raise NeedsAllExamplesError(f"{index} is not a function of HSIC sums, so it cannot be computed from them.")
     return found
@@ -117,13 +125,14 @@ def estimate(s: HSICSums, estimator: Estimator) -> Array:
 
 @dataclass(frozen=True, eq=False)
 class Gram:
-    """One layer's Gram matrix, prepared for one estimator, with its row sums."""
+    """One layer's Gram matrix, prepared for one estimator, with its row sums; `known` are its sums with itself, if known."""
 
     k: Array
     rows: Array
     total: Array
     scale: Array
     xp: Namespace
+    known: HSICSums | None = None
 
     @property
     def n(self) -> int:
@@ -139,14 +148,12 @@ class Gram:
     @cached_property
     def own(self) -> HSICSums:
         """The sums of the layer with itself, computed once however many partners it has."""
-        return self.sums(self)
+        return self.sums(self) if self.known is None else self.known
 
     def permuted(self, order: Array) -> Gram:
         """The same layer with the examples in another order, which does not change its sums with itself."""
         rows = self.xp.take(self.rows, order, axis=0)
-        other = Gram(reordered(self.k, order, self.xp), rows, self.total, self.scale, self.xp)
-        other.__dict__["own"] = self.own
-        return other
+        return replace(self, k=reordered(self.k, order, self.xp), rows=rows, known=self.own)
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,6 +161,7 @@ class Features:
     """One layer in feature space: its linear kernel's sums come from p x p matrices.
 
     `x` has centred columns, so K1 = 0 and <K, L> = |x'y|^2. With the diagonal a_i = |x_i|^2 of K removed, K1 = -a.
+    `known` are the sums of the layer with itself, if known.
     """
 
     x: Array
@@ -161,6 +169,7 @@ class Features:
     scale: Array
     n: int
     xp: Namespace
+    known: HSICSums | None = None
 
     def sums(self, other: Features) -> HSICSums:
         """The three sums with another layer's Gram matrix, exactly, in O(p1 p2) memory."""
@@ -174,15 +183,13 @@ class Features:
     @cached_property
     def own(self) -> HSICSums:
         """The sums of the layer with itself, computed once however many partners it has."""
-        return self.sums(self)
+        return self.sums(self) if self.known is None else self.known
 
     def permuted(self, order: Array) -> Features:
         """The same layer with the examples in another order, which does not change its sums with itself."""
         xp = self.xp
         diagonal = None if self.diagonal is None else xp.take(self.diagonal, order, axis=0)
-        other = Features(xp.take(self.x, order, axis=0), diagonal, self.scale, self.n, xp)
-        other.__dict__["own"] = self.own
-        return other
+        return replace(self, x=xp.take(self.x, order, axis=0), diagonal=diagonal, known=self.own)
 
 
 Prepared: TypeAlias = Any  # Gram | Features: both sides of a pair are of one form, chosen by shapes alone

@@ -1,4 +1,4 @@
-"""The layers themselves, as the statistic of indexes that need all examples, and of whatever gradients are to flow through."""
+"""The layers themselves: the statistic of indexes that need all examples, and of whatever gradients are to flow through."""
 
 from __future__ import annotations
 
@@ -79,6 +79,10 @@ class Layers(Statistic):
         if values is None:
             values, layers = ValueCheck.of(layers)
         return cls(values, dict(layers), tall)
+
+    def extended(self, layers: Mapping[str, Array], values: ValueCheck) -> Layers:
+        """All examples, those of the batch last."""
+        return self.merged([self, Layers(values, dict(layers), self.tall)])
 
     @classmethod
     def merged(cls, parts: Sequence[Layers], *, reuse: bool = False) -> Layers:

@@ -19,6 +19,7 @@ from simkit.errors import InvalidArrayError
 from simkit.fields import Fields, text_array
 from simkit.kernel import Kernel
 from simkit.linalg import is_ordinary
+from simkit.registry import get_kernel
 from simkit.representation import Representation
 from simkit.statistics.hsic_sums import HSICSums, all_sums, estimate, gather, own_sums
 from simkit.statistics.statistic import Statistic
@@ -36,6 +37,7 @@ class MinibatchHSIC(Statistic):
 
     Attributes
     ----------
+    kernel : Kernel
     rows, columns : tuple of str
         The layers that are compared.
     batches : int
@@ -46,6 +48,7 @@ class MinibatchHSIC(Statistic):
         Powers of two that the layers are divided by: 1 for layers of ordinary size.
     """
 
+    kernel: Kernel
     rows: tuple[str, ...]
     columns: tuple[str, ...]
     batches: int
@@ -97,7 +100,7 @@ class MinibatchHSIC(Statistic):
         if m == 0:
             zero = xp.zeros((len(rows), len(columns)), dtype=accumulation_dtype(like, xp), **placement(like))
             xx, yy = xp.sum(zero, axis=1), xp.sum(zero, axis=0)
-            return cls(values, rows, columns, 0, zero, xx, yy, xx + 1, yy + 1)
+            return cls(values, kernel, rows, columns, 0, zero, xx, yy, xx + 1, yy + 1)
         tall = m >= sum(values.widths)
         prepared = {
             name: gather(Representation(detach(x), name=name, tall=tall), kernel, "minibatch") for name, x in layers.items()
@@ -107,7 +110,11 @@ class MinibatchHSIC(Statistic):
         xx, yy = (estimate(own_sums(side), "minibatch") for side in (xs, ys))
         scales = [xp.stack([layer.scale for layer in side]) for side in (xs, ys)]
         units = [xp.where(is_ordinary(scale, xp), 1.0, scale) for scale in scales]
-        return cls(values, rows, columns, 1, xy, xx, yy, scales[0], scales[1])._in_units(units[0], units[1])
+        return cls(values, kernel, rows, columns, 1, xy, xx, yy, scales[0], scales[1])._in_units(units[0], units[1])
+
+    def extended(self, layers: Mapping[str, Array], values: ValueCheck) -> MinibatchHSIC:
+        """The sums with one more batch."""
+        return self.merged([self, self.of(layers, values, kernel=self.kernel, rows=self.rows, columns=self.columns)])
 
     @classmethod
     def merged(cls, parts: Sequence[MinibatchHSIC], *, reuse: bool = False) -> MinibatchHSIC:
@@ -124,8 +131,8 @@ class MinibatchHSIC(Statistic):
 
     @property
     def options(self) -> dict[str, Any]:
-        """Which layers are compared with which."""
-        return {"rows": self.rows, "columns": self.columns}
+        """The kernel, and which layers are compared with which."""
+        return {"kernel": self.kernel, "rows": self.rows, "columns": self.columns}
 
     def _in_units(self, across: Array, down: Array) -> MinibatchHSIC:
         """The sums of layers divided by other powers of two."""
@@ -163,8 +170,13 @@ class MinibatchHSIC(Statistic):
     # --- files --------------------------------------------------------------------------------------------------------
 
     def about(self) -> dict[str, np.ndarray]:
-        """Which layers are compared, and how many batches there were."""
-        return {"rows": text_array(self.rows), "columns": text_array(self.columns), "batches": np.array(self.batches)}
+        """The kernel, which layers are compared, and how many batches there were."""
+        return {
+            "kernel": np.array(str(self.kernel)),
+            "rows": text_array(self.rows),
+            "columns": text_array(self.columns),
+            "batches": np.array(self.batches),
+        }
 
     @classmethod
     def _read(cls, fields: Fields, values: ValueCheck) -> Self:
@@ -174,4 +186,4 @@ class MinibatchHSIC(Statistic):
         a, b = len(rows), len(columns)
         shapes: dict[str, tuple[int, ...]] = {"xy": (a, b), "xx": (a,), "yy": (b,), "across": (a,), "down": (b,)}
         arrays = {name: fields.reals(name, shape) for name, shape in shapes.items()}
-        return cls(values, rows, columns, fields.whole("batches"), **arrays)
+        return cls(values, get_kernel(fields.text("kernel")), rows, columns, fields.whole("batches"), **arrays)

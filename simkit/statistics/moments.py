@@ -96,17 +96,27 @@ class Moments(Statistic):
         """
         if values is None:
             values, layers = ValueCheck.of(layers)
-        parts = [detach(x) for x in layers.values()]
-        whole, m, start = cls._empty(values, parts[0], third_order), parts[0].shape[0], 0
+        empty = cls._empty(values, next(iter(layers.values())), third_order)
+        return replace(empty._with_rows(layers), values=values)
+
+    def extended(self, layers: Mapping[str, Array], values: ValueCheck) -> Moments:
+        """The moments of these examples and of a batch; those of these are written over."""
+        together = ValueCheck.merged([self.values, values])
+        return replace(self._with_rows(layers), values=together)
+
+    def _with_rows(self, layers: Mapping[str, Array]) -> Moments:
+        """`extended`, but for what is known of the values."""
+        whole, parts = self, [detach(x) for x in layers.values()]
+        m, start = parts[0].shape[0], 0
         while start < m:
             rows = [x[start : min(start + 2 * _ROWS, m), :] for x in parts]
-            block = whole._block_as_given(rows)
+            block = self._block_as_given(rows)
             if block is None:
                 rows = [x[start : min(start + _ROWS, m), :] for x in parts]
-                block = whole._block(rows)
-            whole = cls._sum(whole, block) if start else block
+                block = self._block(rows)
+            whole = self._sum(whole, block) if whole.n else block
             start += rows[0].shape[0]
-        return replace(whole, values=values)
+        return whole
 
     @classmethod
     def rows_together(cls, width: int) -> int:
@@ -144,9 +154,10 @@ class Moments(Statistic):
             near = xp.astype(mean, parts[0].dtype)
             z = side_by_side(parts, near, xp)
             missing = mean - widen(near, xp)
-            a = third = fourth = None
+            third = fourth = None
+            # Values far from 0 lie on a coarse grid, on which sums of products in float32 are rounded to one side.
+            z -= xp.astype(missing, z.dtype)
             if self.third is not None:
-                z -= xp.astype(missing, z.dtype)
                 a = self._squared_lengths(z, xp)
                 if not all(are_many(a[k, :], xp) for k in range(len(parts))):
                     return None
@@ -155,9 +166,8 @@ class Moments(Statistic):
             traces = self._traces(joint, xp) / m
             if not bool(xp.all((traces > _ORDINARY[0]) & (traces < _ORDINARY[1]))):
                 return None
-            if a is None:
-                joint -= missing[:, None] * (m * missing)[None, :]
-        return self._like(m, widen(near, xp), missing, xp.ones_like(self.unit), joint, third, fourth)
+        values, unit = replace(self.values, n=m), xp.ones_like(self.unit)
+        return Moments(values, widen(near, xp), missing, unit, joint, third, fourth)
 
     def _block(self, parts: Sequence[Array]) -> Moments:
         """The moments of a block of rows of any size and precision."""
@@ -186,14 +196,10 @@ class Moments(Statistic):
                 a = self._squared_lengths(x, xp)
             third, fourth = widen(a @ x, xp), widen(a, xp) @ widen(a, xp).mT
         unit = xp.ones_like(self.unit) if scale is None else scale
-        block = self._like(m, widen(near, xp), missing, unit, widen(x.mT @ x, xp), third, fourth)
+        values = replace(self.values, n=m)
+        block = Moments(values, widen(near, xp), missing, unit, widen(x.mT @ x, xp), third, fourth)
         # What was scaled for a product in float32 alone is in range in float64.
         return block if scale is None else block._in_unit(xp.where(is_ordinary(scale, xp), 1.0, scale))
-
-    def _like(
-        self, n: int, origin: Array, shift: Array, unit: Array, joint: Array, third: Array | None, fourth: Array | None
-    ) -> Moments:
-        return Moments(replace(self.values, n=n), origin, shift, unit, joint, third, fourth)
 
     def _squared_lengths(self, z: Array, xp: Namespace) -> Array:
         """|z_ik|^2 for each layer k, shape (L, m)."""

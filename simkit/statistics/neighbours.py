@@ -12,12 +12,10 @@ from __future__ import annotations
 import math
 from typing import Literal, NamedTuple, TypeAlias, get_args
 
-import numpy as np
-
 from simkit.arrays import Array, Namespace, detach, is_lazy, placement
 from simkit.kernels.cosine import Cosine
 from simkit.kernels.linear import Linear
-from simkit.linalg import power_of_two, reordered, robust_origin, root, squared_distances, vecdot, widen
+from simkit.linalg import kth_largest, power_of_two, reordered, robust_origin, root, squared_distances, vecdot, widen
 from simkit.properties import Invariances
 from simkit.representation import Representation
 from simkit.statistics.resolution import resolving_distances, warn_if_unresolved
@@ -124,11 +122,7 @@ def nearest(similarity: Array, errors: Array, k: int, xp: Namespace) -> Array:
         more than the errors of both.
     k : int
     """
-    n = similarity.shape[1]
-    if isinstance(similarity, np.ndarray):  # selection is linear; the standard only offers a sort
-        last = np.partition(similarity, n - k, axis=1)[:, n - k][:, None]
-    else:
-        last = xp.sort(similarity, axis=1)[:, n - k][:, None]
+    last = kth_largest(similarity, k, xp)
     of_last = xp.max(xp.where(similarity == last, errors, 0.0), axis=1, keepdims=True)
     ties = xp.abs(similarity - last) <= errors + of_last
     above = xp.astype(xp.logical_and(similarity > last, xp.logical_not(ties)), similarity.dtype)

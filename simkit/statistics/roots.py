@@ -4,10 +4,10 @@ Every index that is linear in its features depends on the data through the joint
 works as well on a *root* of it: rows R with R'R = S, at most as many as there are features. The columns of R that belong to
 X and to Y have the same products X'X, X'Y, Y'Y as the centred data.
 
-`simkit.statistics.moments` holds S itself, whose eigenvalues are the squares of the singular values of X: what is below 1e-8 of the largest is
-lost, and canonical correlations are wrong by eps * condition^2. A root loses nothing. A block of examples is centred,
-stacked under the root of those before and reduced to a triangle again by QR, so one pass over the data suffices (Demmel,
-Grigori, Hoemmen & Langou 2012).
+`simkit.statistics.moments` holds S itself, whose eigenvalues are the squares of the singular values of X: what is below 1e-8
+of the largest is lost, and canonical correlations are wrong by eps * condition^2. A root loses nothing. A block of examples
+is centred, stacked under the root of those before and reduced to a triangle again by QR, so one pass over the data suffices
+(Demmel, Grigori, Hoemmen & Langou 2012).
 
 QR costs several times as much as the product X'X, and is not needed while S itself is well conditioned: then S is kept and
 its Cholesky factor is as good a root. How well conditioned it is need not be asked of every block. With C the matrix of
@@ -108,7 +108,7 @@ class Roots(Statistic):
         whole = cls._empty(values, next(iter(layers.values())))._by_blocks(layers)
         return replace(whole, values=values)
 
-    def extended(self, layers: Mapping[str, Array], values: ValueCheck) -> Roots:  # type: ignore[override]
+    def extended(self, layers: Mapping[str, Array], values: ValueCheck) -> Roots:
         """The root with the examples of one more batch: its blocks are not reduced before they are merged."""
         return replace(self._by_blocks(layers), values=ValueCheck.merged([self.values, values]))
 

@@ -18,7 +18,7 @@ from, `simkit.planner` says. The kinds are
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -42,30 +42,19 @@ class Statistic(ABC):
     ----------
     values : ValueCheck
         The layers, and what is known of their values.
+    of : class method
+        ``of(layers, values, **options)`` makes the statistic of one batch, of what `extended` takes; the options are those
+        of the plan (`simkit.planner.Plan.options`).
     arrays_named : tuple of str
         The attributes that are arrays of the framework and on the device of the layers; one may be None.
     """
 
     values: ValueCheck
 
+    of: ClassVar[Callable[..., Any]]
     arrays_named: ClassVar[tuple[str, ...]] = ()
 
     # --- made from a batch, merged ------------------------------------------------------------------------------------
-
-    @classmethod
-    @abstractmethod
-    def of(cls, layers: Mapping[str, Array], values: ValueCheck, **options: Any) -> Self:
-        """The statistic of one batch.
-
-        Parameters
-        ----------
-        layers : mapping of names to arrays, shapes (m, p)
-            Finite matrices of the same m >= 0 examples, which are not written to.
-        values : ValueCheck
-            What is known of them.
-        **options
-            What the plan says: see `simkit.planner.Plan.options`.
-        """
 
     @classmethod
     @abstractmethod
@@ -85,9 +74,17 @@ class Statistic(ABC):
             They are of different layers.
         """
 
-    def extended(self, layers: Mapping[str, Array], values: ValueCheck, **options: Any) -> Self:
-        """The statistic with one more batch, as `of` takes it; the arrays of this one may be written over."""
-        return self.merged([self, self.of(layers, values, **options)], reuse=True)
+    @abstractmethod
+    def extended(self, layers: Mapping[str, Array], values: ValueCheck) -> Self:
+        """The statistic of these examples and of one more batch; this one may be written over.
+
+        Parameters
+        ----------
+        layers : mapping of names to arrays, shapes (m, p)
+            Finite matrices of the same m >= 0 examples, which are not written to.
+        values : ValueCheck
+            What is known of them.
+        """
 
     @classmethod
     def rows_together(cls, width: int) -> int:

@@ -10,16 +10,18 @@ from typing import Any
 
 import numpy as np
 
+from simkit.errors import UnsupportedError
+from simkit.guard import is_outside
 from simkit.index import Index
 from simkit.kernel import Kernel
-from simkit.properties import Facts
+from simkit.properties import Capability, Facts
 from simkit.spec import close_matches
 from simkit.testing.hard import HardPair, hard_pairs
 from simkit.testing.layers import pair, transforms
 from simkit.testing.libraries import LIBRARIES, Library
 from simkit.testing.report import Skipped
 
-__all__ = ["Case", "Check", "IndexCase", "KernelCase", "Options", "on_each_library", "table"]
+__all__ = ["Case", "Check", "IndexCase", "KernelCase", "Options", "on_each_library", "refused", "table", "told"]
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,21 @@ class Case:
         return np.random.default_rng(self.options.seed)
 
     @property
+    def capabilities(self) -> frozenset[Capability]:
+        """What is declared to work besides NumPy."""
+        raise NotImplementedError
+
+    def need(self, library: str) -> None:
+        """Skip a check inside a library that is declared not to work.
+
+        Raises
+        ------
+        Skipped
+        """
+        if library not in self.capabilities:
+            raise Skipped(f"does not run on {library}, as declared")
+
+    @property
     def one_width(self) -> bool:
         """Whether the layers must be of one width."""
         return all(p1 == p2 for _, p1, p2 in self.options.shapes)
@@ -75,6 +92,11 @@ class KernelCase(Case):
     def kernel(self) -> Kernel:
         """The kernel."""
         return self.thing
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """What the kernel declares."""
+        return self.kernel.capabilities
 
     @property
     def layers(self) -> Iterator[np.ndarray]:
@@ -146,6 +168,11 @@ class IndexCase(Case):
         if missing:
             raise Skipped("the declared facts cannot be read, see facts")
         return facts
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """What the facts declare."""
+        return self.facts.capabilities
 
     @property
     def fewest(self) -> int:
@@ -259,3 +286,21 @@ def on_each_library(find: Callable[[Library, Any], Iterator[str]], about: str) -
     """One check for each array library."""
     libraries = [library for library in LIBRARIES.values() if library.name != "dask"]
     return [Check(f"on_{library.name}", f"{about} ({library})", partial(find, library)) for library in libraries]
+
+
+def refused(case: Case, what: str, call: Callable[[], Any]) -> Iterator[str]:
+    """What is declared not to work does not; simkit refuses it for classes from outside, its own do so themselves."""
+    try:
+        call()
+    except UnsupportedError:
+        return
+    except Exception as error:
+        if not is_outside(type(case.thing)):
+            yield f"{what} raised {told(error)}; expected UnsupportedError, as it is declared not to work"
+    else:
+        yield f"{what} works, although it is declared not to"
+
+
+def told(error: Exception) -> str:
+    """An exception in one line."""
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"

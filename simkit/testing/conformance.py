@@ -13,8 +13,9 @@ from simkit.errors import PluginError
 from simkit.guard import bare
 from simkit.index import Index
 from simkit.kernel import Kernel
-from simkit.registry import get_index, get_kernel, problem_with
-from simkit.spec import close_matches, parse
+from simkit.loading import problem_with
+from simkit.registry import get_index, get_kernel
+from simkit.spec import Kind, close_matches, parse
 from simkit.testing.case import Case, IndexCase, KernelCase, Options
 from simkit.testing.index_checks import INDEX_CHECKS
 from simkit.testing.kernel_checks import KERNEL_CHECKS
@@ -107,7 +108,7 @@ class Subject:
 
     def __init__(
         self,
-        kind: str,
+        kind: Kind,
         thing: Any,
         *,
         only: Sequence[str] | None = None,
@@ -127,7 +128,7 @@ class Subject:
 
     def __str__(self) -> str:
         if isinstance(self.thing, type):
-            return str(getattr(self.thing, "name", self.thing.__name__))
+            return str(getattr(self.thing, "name", "") or self.thing.__name__)
         try:
             return str(self.thing)
         except Exception:  # of the thing under test
@@ -144,8 +145,7 @@ class Subject:
         if self._case is None:
             made: Any
             case: type[Case]
-            base: type = Index if self.kind == "index" else Kernel
-            problem = problem_with(self.thing, base) if isinstance(self.thing, type) else None
+            problem = problem_with(self.thing, self.kind) if isinstance(self.thing, type) else None
             if problem:
                 raise PluginError(problem)
             if self.kind == "index":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -24,8 +25,13 @@ def gradient_in_torch(torch: Any, function: Callable[..., Any], *arrays: np.ndar
 
 def gradient_in_jax(jax: Any, function: Callable[..., Any], *arrays: np.ndarray) -> list[np.ndarray | None]:
     """JAX's gradient with respect to each argument."""
-    gradients = jax.grad(function, argnums=tuple(i for i, _ in enumerate(arrays)))(*map(jax.numpy.asarray, arrays))
-    return list(map(np.asarray, gradients))
+    return list(map(np.asarray, _compiled(jax, function, len(arrays))(*map(jax.numpy.asarray, arrays))))
+
+
+@lru_cache(maxsize=1)  # for the next layers of the same shapes
+def _compiled(jax: Any, function: Callable[..., Any], count: int) -> Callable[..., Any]:
+    """The gradient as one program: compiling each of its operations by itself takes several times as long."""
+    return jax.jit(jax.grad(function, argnums=tuple(range(count))))
 
 
 def slopes(

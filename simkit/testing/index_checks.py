@@ -16,7 +16,7 @@ from simkit.errors import AccuracyWarning, ConstantInputWarning, InvalidArrayErr
 from simkit.index import Index
 from simkit.properties import Facts, Invariances, problems_of
 from simkit.representation import Representation
-from simkit.testing.case import Check, IndexCase, on_each_library, table
+from simkit.testing.case import Check, IndexCase, on_each_library, refused, table, told
 from simkit.testing.gradients import gradient_in_jax, gradient_in_torch, slopes
 from simkit.testing.layers import between, degenerate_pairs, different, unrelated
 from simkit.testing.libraries import LIBRARIES, Library, problems_of_array
@@ -34,7 +34,7 @@ _COLLAPSED = ("dead units", "units that are equal up to a factor")  # fewer dire
 
 def definition(case: IndexCase) -> Iterator[str]:
     """A frozen dataclass with a name, a reference, a docstring and defaults."""
-    yield from check_definition(case.index, Index, case.asked)
+    yield from check_definition(case.index, "index", case.asked)
 
 
 def facts(case: IndexCase) -> Iterator[str]:
@@ -48,10 +48,9 @@ def facts(case: IndexCase) -> Iterator[str]:
     yield from malformed
     if any(not hasattr(declared, name) for name in Facts.__dataclass_fields__):
         return
-    if declared.statistic == "hsic sums":
-        lacking = [name for name in ("kernel", "estimator", "from_sums") if not hasattr(case.index, name)]
-        if lacking:
-            yield f"statistic='hsic sums' is declared, for which {', '.join(lacking)} are needed, as CKA has them"
+    summed = case.index.kernel_estimator is not None and type(case.index).from_sums is not Index.from_sums
+    if declared.statistic == "hsic sums" and not summed:
+        yield "statistic='hsic sums' is declared, for which kernel_estimator and from_sums are needed, as CKA has them"
     if not malformed:
         yield from _range_and_identity(declared)
     if not isinstance(declared.invariances, Invariances):
@@ -282,7 +281,7 @@ def not_finite(case: IndexCase) -> Iterator[str]:
 
 def inputs_unchanged(case: IndexCase) -> Iterator[str]:
     """Neither X nor Y is written to."""
-    for library in ("numpy", "torch"):
+    for library in ("numpy", "torch")[: 1 + ("torch" in case.capabilities)]:
         for dtype in ("float64", "float32"):
             X, Y = (x.astype(dtype) for x in case.pair(25, 6, 5))
             try:
@@ -319,11 +318,109 @@ def all_pairs(case: IndexCase) -> Iterator[str]:
                     yield f"pairwise gives {found:.9g} for {row} and {column}, a single comparison {alone:.9g}"
 
 
+# --- what an index may do besides ------------------------------------------------------------------------------------------
+
+
+def permuted(case: IndexCase) -> Iterator[str]:
+    """A state with its examples in another order scores as the layer prepared in that order."""
+    for X, Y in case.pairs:
+        size = case.facts.group
+        order = (case.rng.permutation(len(X) // size)[:, None] * size + np.arange(size)).ravel()
+        x, y, prepared = _states(case, X, Y, X[order])
+        before, expected = (float(case.index.score(state, y)) for state in (x, prepared))
+        state = case.index.permuted(x, order)
+        if state is None:
+            raise Skipped("it prepares a layer anew whose examples are permuted")
+        found = float(case.index.score(state, y))
+        if case.differ(found, expected):
+            yield f"a permuted state scores {found:.9g}, the layer prepared in that order {expected:.9g}"
+        if float(case.index.score(x, y)) != before:
+            yield "permuted changes the state that it is given"
+
+
+def leave_one_out(case: IndexCase) -> Iterator[str]:
+    """Scores without each example are those of the layers that lack it."""
+    layers, x, y = _that_can_lose_some(case)
+    found = case.index.leave_one_out([x, y], [y])
+    if found is None:
+        raise Skipped("it leaves examples out one by one")
+    yield from _unlike_without(case, found, layers, np.eye(len(layers[0]), dtype=bool), "leave_one_out")
+
+
+def resampled(case: IndexCase) -> Iterator[str]:
+    """Weights of 1 give the score, weights of 0 and 1 that of the examples with 1, alone or in groups."""
+    layers, x, y = _that_can_lose_some(case)
+    n = len(layers[0])
+    for members in (None, np.arange(n) // 2):
+        unit = np.arange(n) if members is None else members
+        m = int(unit[-1]) + 1
+        found = case.index.resampled([x, y], [y], np.concatenate([np.ones((1, m)), 1 - np.eye(m)]), members)
+        if found is None:
+            raise Skipped("it does not count copies as weights")
+        left_out = np.concatenate([np.zeros((1, n), dtype=bool), unit[None, :] == np.arange(m)[:, None]])
+        where = "resampled" if members is None else "resampled with members"
+        for problem in _unlike_without(case, found, layers, left_out, where):
+            yield f"{problem}; an index whose score is not made of HSICs alone returns None"
+
+
+def pool(case: IndexCase) -> Iterator[str]:
+    """The pool of layers is a state that score takes; of one layer it is that layer, and their order does not matter."""
+    for X, Y in case.pairs:
+        x, y = _states(case, X, Y)
+        alone, both, turned = (case.index.pool(states) for states in ([x], [x, y], [y, x]))
+        if alone is None or both is None or turned is None:
+            raise Skipped("it pools features")
+        found, expected = (float(case.index.score(state, y)) for state in (alone, x))
+        if case.differ(found, expected):
+            yield f"the pool of one layer scores {found:.9g}, the layer itself {expected:.9g}"
+        found, expected = (float(case.index.score(x, state)) for state in (both, turned))
+        if case.differ(found, expected) or math.isnan(found):
+            yield f"the pool of two layers scores {found:.9g} with the first, and {expected:.9g} in the other order"
+
+
+def _states(case: IndexCase, *layers: np.ndarray) -> list[Any]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        tall = len(layers[0]) >= sum(layer.shape[1] for layer in layers[:2])
+        return [case.index.prepare(Representation(layer, tall=tall)) for layer in layers]
+
+
+def _that_can_lose_some(case: IndexCase) -> tuple[tuple[np.ndarray, np.ndarray], Any, Any]:
+    """Layers and their states, of which two examples can be left out."""
+    if case.facts.group > 1:
+        raise Skipped("examples come in groups")
+    X, Y = case.pair(max(16, case.fewest + 2), 5, 4)
+    sums = case.index.kernel_estimator
+    if sums is not None and sums.kernel.fit(X[:2]) is not sums.kernel:
+        raise Skipped("a kernel that follows the examples stays that of all of them")
+    x, y = _states(case, X, Y)
+    return (X, Y), x, y
+
+
+def _unlike_without(
+    case: IndexCase, found: Any, layers: tuple[np.ndarray, np.ndarray], left_out: np.ndarray, method: str
+) -> Iterator[str]:
+    """What is wrong with scores (B, 2, 1) of (X, Y) and of (Y, Y) without some examples, `left_out` (B, n)."""
+    if np.shape(found) != (len(left_out), 2, 1):
+        yield f"{method} returned shape {np.shape(found)} for 2 x 1 layers; expected {(len(left_out), 2, 1)}"
+        return
+    for b, without in enumerate(left_out):
+        for i, Z in enumerate(layers):
+            expected, score = case.number(Z[~without], layers[1][~without]), float(found[b, i, 0])
+            if case.differ(score, expected):
+                yield f"{method} gives {score:.9g} where the layers without example {np.flatnonzero(without)} {expected:.9g}"
+                return
+
+
 # --- array libraries ------------------------------------------------------------------------------------------------------
 
 
 def _on(library: Library, case: IndexCase) -> Iterator[str]:
     with library.active():
+        if library.module != "numpy" and library.module not in case.capabilities:
+            x, y = map(library.asarray, next(case.pairs))
+            yield from refused(case, f"a score of arrays of {library}", partial(_score_of_library, case, x, y))
+            return
         for dtype, tolerance in (("float64", case.options.tolerance), ("float32", case.options.tolerance_float32)):
             X, Y = (x.astype(dtype) for x in next(case.pairs))
             x, y = library.asarray(X), library.asarray(Y)
@@ -347,11 +444,17 @@ def _on(library: Library, case: IndexCase) -> Iterator[str]:
 
 def _problems_of_score(case: IndexCase, x: Array, y: Array, dtype: str) -> Iterator[str]:
     """What `Index.score` itself returns: simkit converts its precision, but must not have to."""
-    xp = namespace_of(x, y)
-    states = [case.index.prepare(Representation(z, name, xp=xp)) for z, name in ((x, "X"), (y, "Y"))]
+    xp, tall = namespace_of(x, y), x.shape[0] >= x.shape[1] + y.shape[1]
+    states = [case.index.prepare(Representation(z, name, tall=tall, xp=xp)) for z, name in ((x, "X"), (y, "Y"))]
     raw = case.index.score(*states)
     precise = ("float64",) if dtype == "float64" else ("float32", "float64")  # what was summed in float64 may stay so
     yield from (f"`score` of {dtype} arrays {problem}" for problem in problems_of_array(raw, x, (), precise))
+
+
+def _score_of_library(case: IndexCase, x: Array, y: Array) -> None:
+    """Raise ValueError if the score is not an array of the library of the layers."""
+    for problem in _problems_of_score(case, x, y, "float64"):
+        raise ValueError(problem)
 
 
 def _of_any_layout(library: Library, case: IndexCase) -> Iterator[str]:
@@ -369,6 +472,8 @@ def _of_any_layout(library: Library, case: IndexCase) -> Iterator[str]:
 def half_precision(case: IndexCase) -> Iterator[str]:
     """Half precision is computed and returned in float32."""
     for name, dtypes in (("numpy", ("float16",)), ("torch", ("float16", "bfloat16"))):
+        if name == "torch" and name not in case.capabilities:
+            continue
         try:
             module = LIBRARIES[name].require()
         except Skipped:
@@ -388,20 +493,31 @@ def half_precision(case: IndexCase) -> Iterator[str]:
 
 
 def _gradient(name: str, gradient: Any, case: IndexCase) -> Iterator[str]:
-    if not case.facts.differentiable:
-        raise Skipped("differentiable=False is declared")
-    ordinary = next(case.pairs)
-    collapsed = [(what, X, Y) for what, X, Y in case.hard if X.dtype == np.float64 and what in _COLLAPSED]
+    case.need(name)
     with LIBRARIES[name].active() as module:
-        gradients = gradient(module, case.score, *ordinary)
-        for side, found, expected in slopes(case.score, ordinary, gradients, case.rng):
-            if found is None:
-                yield f"no gradient flows to {side}, but differentiable=True is declared"
-            elif not abs(found - expected) <= 1e-3 * abs(expected) + 1e-5 * case.size:
-                yield f"the slope along a random direction of {side} is {expected:.6g}, but the gradient says {found:.6g}"
-        for what, *layers in collapsed:
-            gradients = gradient(module, case.score, *layers)
-            for side, found, expected in slopes(case.score, tuple(layers), gradients, case.rng, by_example=True):
+        if "gradients" in case.capabilities:
+            yield from _wrong_slopes(module, gradient, case)
+            yield from _wrong_slopes_where_collapsed(module, gradient, case)
+        elif name == "torch":
+            yield from _undeclared_gradient(module, case)
+        else:
+            raise Skipped("no gradients, as declared")
+
+
+def _wrong_slopes(module: Any, gradient: Any, case: IndexCase) -> Iterator[str]:
+    ordinary = next(case.pairs)
+    for side, found, expected in slopes(case.score, ordinary, gradient(module, case.score, *ordinary), case.rng):
+        if found is None:
+            yield f"no gradient flows to {side}, but differentiable=True is declared"
+        elif not abs(found - expected) <= 1e-3 * abs(expected) + 1e-5 * case.size:
+            yield f"the slope along a random direction of {side} is {expected:.6g}, but the gradient says {found:.6g}"
+
+
+def _wrong_slopes_where_collapsed(module: Any, gradient: Any, case: IndexCase) -> Iterator[str]:
+    for what, X, Y in case.hard:
+        if X.dtype == np.float64 and what in _COLLAPSED:
+            gradients = gradient(module, case.score, X, Y)
+            for side, found, expected in slopes(case.score, (X, Y), gradients, case.rng, by_example=True):
                 if found is None or not abs(found - expected) <= 1e-3 * abs(expected) + 1e-4 * case.size:
                     yield (
                         f"of layers with {what}, the slope along a change of examples of {side} as a whole is "
@@ -409,17 +525,80 @@ def _gradient(name: str, gradient: Any, case: IndexCase) -> Iterator[str]:
                     )
 
 
+def _undeclared_gradient(torch: Any, case: IndexCase) -> Iterator[str]:
+    """A gradient that is declared not to be there is refused, or zero as that of a step, or right in PyTorch alone."""
+    try:
+        gradients = gradient_in_torch(torch, case.score, *next(case.pairs))
+    except Exception:
+        return
+    if not any(gradient is not None and np.any(gradient) for gradient in gradients):
+        return
+    wrong = list(_wrong_slopes(torch, gradient_in_torch, case))
+    if wrong:
+        yield f"a gradient flows that is not the slope, and none is declared: {wrong[0]}"
+    elif not any(_wrong_slopes_where_collapsed(torch, gradient_in_torch, case)):
+        try:
+            with LIBRARIES["jax"].active() as jax:
+                wrong = list(_wrong_slopes(jax, gradient_in_jax, case))
+        except Exception:  # JAX is not installed, or has no gradient
+            return
+        if not wrong:
+            yield "gradients flow and are right in PyTorch and JAX, but differentiable=False is declared"
+
+
+def mapped_by_torch(case: IndexCase) -> Iterator[str]:
+    """torch.func.vmap over a batch of layers gives the score of each; refused where not declared."""
+    case.need("torch")
+    with LIBRARIES["torch"].active() as torch:
+        X, Y = next(case.pairs)
+        batch = [X, X**2]
+        mapped = partial(torch.func.vmap(case.score, in_dims=(0, None)), torch.tensor(np.stack(batch)), torch.tensor(Y))
+        if "vmap" not in case.capabilities:
+            yield from refused(case, "torch.func.vmap", mapped)
+            return
+        try:
+            scores = mapped()
+        except Exception as error:
+            yield f"cannot be mapped, {told(error)}"
+            return
+        for x, score in zip(batch, scores, strict=True):
+            if case.differ(float(score), case.number(x, Y)):
+                yield f"of a batch one score is {float(score):.9g}, alone {case.number(x, Y):.9g}"
+
+
+def compiled_by_torch(case: IndexCase) -> Iterator[str]:
+    """torch.compile makes one graph of it, which gives the same score; not where declared not to."""
+    case.need("torch")
+    with LIBRARIES["torch"].active() as torch:
+        X, Y = next(case.pairs)
+        torch.compiler.reset()
+        compiled = torch.compile(case.index, fullgraph=True, backend="eager")
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                score = float(compiled(torch.tensor(X), torch.tensor(Y)))
+        except Exception as error:
+            if "compile" in case.capabilities:
+                yield f"cannot be compiled, {told(error)}"
+            return
+        if "compile" not in case.capabilities:
+            yield "torch.compile makes one graph of it, but facts.without or facts.host says that it does not"
+        elif case.differ(score, case.reference[0]):
+            yield f"compiled it gives {score:.9g}, else {case.reference[0]:.9g}"
+
+
 def traced_by_jax(case: IndexCase) -> Iterator[str]:
-    """Under jax.jit no value is read: no bool, float or int of an array, no shape that depends on data."""
-    if case.facts.host:
-        raise Skipped("host=True is declared")
+    """Under jax.jit no value is read: no bool, float or int of an array, no shape that depends on data; or it is refused."""
+    case.need("jax")
     with LIBRARIES["jax"].active() as jax:
         x, y = (jax.numpy.asarray(z) for z in next(case.pairs))
+        if "jit" not in case.capabilities:
+            yield from refused(case, "jax.jit", partial(jax.eval_shape, case.score, x, y))
+            return
         try:
             score = jax.eval_shape(case.score, x, y)
         except Exception as error:
-            told = str(error).strip().partition("\n")[0]
-            yield f"cannot be traced, {type(error).__name__}: {told} (a rank or a threshold must be a 0/1 mask)"
+            yield f"cannot be traced, {told(error)} (a rank or a threshold must be a 0/1 mask)"
             return
         if tuple(score.shape) != () or str(score.dtype) != "float64":
             yield f"traced by JAX the score has shape {tuple(score.shape)} and dtype {score.dtype}; expected () and float64"
@@ -548,11 +727,17 @@ INDEX_CHECKS: Mapping[str, Check] = table(
     inputs_unchanged,
     same_twice,
     all_pairs,
+    permuted,
+    leave_one_out,
+    resampled,
+    pool,
     *on_each_library(_on, "A 0-d array on the device and in the precision of the input, with the score of NumPy in float64"),
     half_precision,
     Check("gradient_in_torch", "PyTorch's gradient is the slope", partial(_gradient, "torch", gradient_in_torch)),
     Check("gradient_in_jax", "JAX's gradient is the slope", partial(_gradient, "jax", gradient_in_jax)),
     traced_by_jax,
+    mapped_by_torch,
+    compiled_by_torch,
     dask,
     stream,
     tiles,

@@ -12,8 +12,9 @@ import numpy as np
 import simkit
 from simkit.arrays import is_dask, namespace_of, to_numpy
 from simkit.indexes import CKA
-from simkit.kernel import Kernel, declared_needs
-from simkit.testing.case import Check, KernelCase, on_each_library, table
+from simkit.kernel import Kernel
+from simkit.properties import problems_of_without
+from simkit.testing.case import Check, KernelCase, on_each_library, refused, table, told
 from simkit.testing.gradients import gradient_in_jax, gradient_in_torch, slopes
 from simkit.testing.layers import degenerate_pairs, pair
 from simkit.testing.libraries import LIBRARIES, Library, problems_of_array
@@ -28,11 +29,11 @@ __all__ = ["KERNEL_CHECKS"]
 
 def definition(case: KernelCase) -> Iterator[str]:
     """A frozen dataclass with a name, a reference, a docstring and defaults."""
-    yield from check_definition(case.kernel, Kernel, case.asked)
+    yield from check_definition(case.kernel, "kernel", case.asked)
 
 
 def facts(case: KernelCase) -> Iterator[str]:
-    """Invariances, homogeneous, differentiable and fit_needs are declared and well formed."""
+    """Invariances, homogeneous, differentiable, without and fit_needs are declared and well formed."""
     try:
         declared = case.kernel.invariances
     except Exception as error:
@@ -42,8 +43,9 @@ def facts(case: KernelCase) -> Iterator[str]:
     for name in ("homogeneous", "differentiable"):
         if not isinstance(getattr(case.kernel, name, None), bool):
             yield f"{name} is {getattr(case.kernel, name, None)!r}; expected True or False"
+    yield from problems_of_without(case.kernel.without)
     try:
-        declared_needs(case.kernel)
+        case.kernel.declared_needs()
     except Exception as error:
         yield f"fit_needs cannot be relied on: {error}"
 
@@ -194,7 +196,7 @@ def degenerate(case: KernelCase) -> Iterator[str]:
 
 def inputs_unchanged(case: KernelCase) -> Iterator[str]:
     """The examples are not written to, neither by fit nor by the kernel."""
-    for library in ("numpy", "torch"):
+    for library in ("numpy", "torch")[: 1 + ("torch" in case.capabilities)]:
         try:
             x, z = LIBRARIES[library].asarray(case.layer), LIBRARIES[library].asarray(case.layer[:5])
         except Skipped:
@@ -218,6 +220,10 @@ def same_twice(case: KernelCase) -> Iterator[str]:
 
 def _on(library: Library, case: KernelCase) -> Iterator[str]:
     with library.active():
+        if library.module != "numpy" and library.module not in case.capabilities:
+            x = library.asarray(case.layer)
+            yield from refused(case, f"the kernel of arrays of {library}", lambda: case.kernel.fit(x)(x, x))
+            return
         for dtype, tolerance in (("float64", case.options.tolerance), ("float32", case.options.tolerance_float32)):
             X = case.layer.astype(dtype)
             x, exact = library.asarray(X), X.astype(np.float64)
@@ -234,8 +240,9 @@ def _on(library: Library, case: KernelCase) -> Iterator[str]:
 
 
 def _gradient(name: str, gradient: Any, case: KernelCase) -> Iterator[str]:
-    if not case.kernel.differentiable:
-        raise Skipped("differentiable=False is declared")
+    case.need(name)
+    if "gradients" not in case.capabilities:
+        raise Skipped("no gradients, as declared")
     X = case.layer
     weights = case.rng.standard_normal((len(X), len(X)))
     with LIBRARIES[name].active() as module:
@@ -254,12 +261,17 @@ def _gradient(name: str, gradient: Any, case: KernelCase) -> Iterator[str]:
 
 def traced_by_jax(case: KernelCase) -> Iterator[str]:
     """Under jax.jit no value is read: no bool, float or int of an array, no shape that depends on data."""
+    case.need("jax")
     with LIBRARIES["jax"].active() as jax:
         x = jax.numpy.asarray(case.layer)
+        traced = partial(jax.eval_shape, lambda z: case.kernel.fit(z)(z, z[:3, :]), x)
+        if "jit" not in case.capabilities:
+            yield from refused(case, "jax.jit", traced)
+            return
         try:
-            K = jax.eval_shape(lambda z: case.kernel.fit(z)(z, z[:3, :]), x)
+            K = traced()
         except Exception as error:
-            yield f"cannot be traced, {type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+            yield f"cannot be traced, {told(error)}"
             return
         if tuple(K.shape) != (len(x), 3) or str(K.dtype) != "float64":
             yield f"traced by JAX, K has shape {tuple(K.shape)} and dtype {K.dtype}; expected {(len(x), 3)} and float64"

@@ -10,7 +10,7 @@ from simkit.errors import SimkitError
 from simkit.index import Index
 from simkit.kernel import Kernel
 from simkit.registry import indexes, kernels
-from simkit.spec import parse
+from simkit.spec import Kind, parse
 from simkit.testing.conformance import Subject, index_checks, kernel_checks
 from simkit.testing.report import ConformanceError, Finding, Report, Skipped
 
@@ -36,7 +36,7 @@ class _Check:
             raise ConformanceError(Report(str(self.subject), failed=tuple(Finding(self.name, text) for text in findings)))
 
 
-def parametrize(*things: Any, kind: str | None = None, **options: Any) -> Callable[..., Any]:
+def parametrize(*things: Any, kind: Kind | None = None, **options: Any) -> Callable[..., Any]:
     """A decorator that gives a test every check of every index and kernel, as its argument ``check``.
 
     Parameters
@@ -67,7 +67,7 @@ def parametrize(*things: Any, kind: str | None = None, **options: Any) -> Callab
     return pytest.mark.parametrize("check", cases)
 
 
-def _subject(thing: Any, kind: str | None, options: dict[str, Any]) -> Subject:
+def _subject(thing: Any, kind: Kind | None, options: dict[str, Any]) -> Subject:
     kind = kind or _kind_of(thing)
     known = {"index": index_checks, "kernel": kernel_checks}[kind]()
     others = {"index": kernel_checks, "kernel": index_checks}[kind]()
@@ -79,7 +79,7 @@ def _subject(thing: Any, kind: str | None, options: dict[str, Any]) -> Subject:
     return Subject(kind, thing, **mine)
 
 
-def _kind_of(thing: Any) -> str:
+def _kind_of(thing: Any) -> Kind:
     """Whether a thing is an index or a kernel."""
     cls = thing if isinstance(thing, type) else type(thing)
     if issubclass(cls, Index):

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator
 from typing import Any, get_args
 
 from simkit.errors import SimkitError
-from simkit.index import Index
+from simkit.loading import load, problem_with
 from simkit.properties import Invariance, implied
-from simkit.registry import ALIASES, Registry, indexes, kernels, problem_with
+from simkit.registry import ALIASES, Registry, indexes, kernels
 from simkit.scale.cluster import Recipe
-from simkit.spec import Specified, build, parse
+from simkit.spec import Kind, Specified, build, parse
 
 __all__ = ["check_declared_invariances", "check_definition", "check_values"]
 
@@ -23,10 +23,10 @@ _MISSING = type(dataclasses.MISSING)  # a class that came back from cloudpickle 
 KNOWN: tuple[str, ...] = get_args(Invariance)
 
 
-def check_definition(thing: Specified, base: type, asked: str) -> Iterator[str]:
+def check_definition(thing: Specified, kind: Kind, asked: str) -> Iterator[str]:
     """Everything that a class must have besides its formulas; `asked` is the name that it was found by, if any."""
     cls = type(thing)
-    problem = problem_with(cls, base)
+    problem = problem_with(cls, kind)
     if problem:
         yield f"{cls.__name__}: {problem}"
         return
@@ -37,12 +37,12 @@ def check_definition(thing: Specified, base: type, asked: str) -> Iterator[str]:
         yield f"registered as {asked!r}, but name is {name!r}, so its spec string leads somewhere else"
     reference = getattr(cls, "reference", "")
     if not isinstance(reference, str) or not reference.strip():
-        yield f"reference is {reference!r}; expected where the {base.__name__.lower()} was defined"
+        yield f"reference is {reference!r}; expected where the {kind} was defined"
     if not (cls.__doc__ or "").strip() or (cls.__doc__ or "").startswith(f"{cls.__name__}("):
         yield "the class has no docstring; its first line is what `simkit kernels` shows"
     required = [
         item.name
-        for item in dataclasses.fields(thing)  # type: ignore[arg-type]
+        for item in dataclasses.fields(thing)
         if item.init and isinstance(item.default, _MISSING) and isinstance(item.default_factory, _MISSING)
     ]
     if required:
@@ -72,7 +72,7 @@ def check_values(thing: Specified) -> Iterator[str]:
     journeys: dict[str, Callable[[], Any]] = {
         "pickle": lambda: pickle.loads(pickle.dumps(thing)),
         "copy.deepcopy": lambda: copy.deepcopy(thing),
-        "dataclasses.replace": lambda: dataclasses.replace(thing),  # type: ignore[type-var]
+        "dataclasses.replace": lambda: dataclasses.replace(thing),
         "its spec string": functools.partial(_read_back, thing),
         "the recipe that a cluster is sent": lambda: pickle.loads(pickle.dumps(Recipe.of(thing))).make(),
     }
@@ -95,9 +95,9 @@ def check_values(thing: Specified) -> Iterator[str]:
 def _read_back(thing: Specified) -> Any:
     """The thing that its spec string stands for; by its own class if the name is not registered, or not for it."""
     spec = parse(str(thing))
-    registry: Registry[Any] = indexes if isinstance(thing, Index) else kernels
+    registry: Registry[Any] = indexes if thing.kind == "index" else kernels
     try:
-        if registry.find(spec.name).load() is type(thing):
+        if load(registry.find(spec.name)) is type(thing):
             return registry.get(spec)
     except SimkitError:
         pass

@@ -29,7 +29,7 @@ from simkit.torch.processes import Processes
 
 __all__ = ["all_reduce"]
 
-State = TypeVar("State", Statistic, Stream)
+State = TypeVar("State", bound=Statistic | Stream)
 
 
 def all_reduce(state: State, group: Any = None, *, timeout: float | None = None) -> State:
@@ -70,8 +70,8 @@ def all_reduce(state: State, group: Any = None, *, timeout: float | None = None)
     processes.meet()
     _check_alike(state, processes)
     if isinstance(state, Statistic):
-        return _all_reduce_statistic(state, processes)
-    return _all_reduce_stream(state, processes)
+        return _all_reduce_statistic(state, processes)  # type: ignore[return-value]
+    return _all_reduce_stream(state, processes)  # type: ignore[return-value]
 
 
 def _check_alike(state: Any, processes: Processes) -> None:

@@ -93,3 +93,7 @@ class Bures(simkit.Index[_Root]):
             return root(xp.where(square > 1e-14 * traces, square, 0.0), xp)  # rounding, whose root would be 1e-8
         similarity = xp.clip(ratio(fidelity, root(x.trace, xp) * root(y.trace, xp), xp), max=1.0)
         return similarity if self.summary == "similarity" else angle_of(similarity, xp)
+
+    def permuted(self, state: _Root, order: Array) -> _Root:
+        """The rows of the root in another order, which does not change the trace."""
+        return state._replace(x=state.xp.take(state.x, order, axis=0))

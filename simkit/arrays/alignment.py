@@ -1,84 +1,21 @@
-"""Labels of examples: where both sides of a comparison carry them, row i must be the same example.
+"""Where both sides of a comparison carry labels of their examples, row i must be the same example.
 
-pandas and xarray are recognised without being imported. No value of a representation is read here.
+No value of a representation is read here.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 
+from simkit.arrays.labels import Labels, labels_of
+from simkit.arrays.placement import to_numpy
 from simkit.errors import InvalidArrayError
 
-__all__ = ["Labels", "check_labels", "labels_of"]
-
-
-@dataclass(frozen=True, eq=False)
-class Labels:
-    """The labels of the examples of one array.
-
-    Attributes
-    ----------
-    values : array, shape (n,)
-        NumPy; of any dtype.
-    name : str
-        How messages call what carries them.
-    kind : {"pandas", "xarray", "coordinate", "ids"}
-        An index of pandas, one of xarray, a coordinate of xarray without an index, or ids given by the user.
-    dim : hashable, optional
-        xarray's name of the first dimension.
-    default : bool
-        pandas' index where none was given, 0 to n - 1. It says which row was which only beside a shuffle of itself.
-    drop : str
-        The expression without labels.
-    """
-
-    values: np.ndarray
-    name: str
-    kind: Literal["pandas", "xarray", "coordinate", "ids"]
-    dim: Any = None
-    default: bool = False
-    drop: str = ""
-
-    @property
-    def index(self) -> str:
-        """The expression for the labels."""
-        return {
-            "pandas": f"{self.name}.index",
-            "xarray": f"{self.name}.indexes[{self.dim!r}]",
-            "coordinate": f"{self.name}[{self.dim!r}].values",
-            "ids": self.name,
-        }[self.kind]
-
-    @property
-    def can_select(self) -> bool:
-        """Whether examples can be picked by their labels."""
-        return self.kind in ("pandas", "xarray")
-
-    def at(self, labels: str) -> str:
-        """The expression for the examples with some labels."""
-        return f"{self.name}.loc[{labels}]" if self.kind == "pandas" else f"{self.name}.sel({{{self.dim!r}: {labels}}})"
-
-
-def labels_of(x: Any, name: str = "X") -> Labels | None:
-    """The labels of the first dimension of a pandas or xarray object; None for everything else and where there are none."""
-    pandas, xarray = sys.modules.get("pandas"), sys.modules.get("xarray")
-    if pandas is not None and isinstance(x, pandas.DataFrame | pandas.Series):
-        index = x.index
-        default = isinstance(index, pandas.RangeIndex) and (index.start, index.step) == (0, 1)
-        plain = all(isinstance(dtype, np.dtype) for dtype in (x.dtypes if x.ndim > 1 else [x.dtype]))
-        drop = f"{name}.to_numpy({'' if plain else 'dtype=float'})"
-        return Labels(index.to_numpy(), name, "pandas", default=default, drop=drop)
-    if xarray is not None and isinstance(x, xarray.DataArray) and x.ndim and x.dims[0] in x.coords:
-        dim = x.dims[0]
-        index = x.indexes.get(dim)
-        values, kind = (x.coords[dim].values, "coordinate") if index is None else (index.to_numpy(), "xarray")
-        return Labels(values, name, kind, dim=dim, drop=f"{name}.data")  # type: ignore[arg-type]
-    return None
+__all__ = ["check_labels"]
 
 
 def _ids_of(side: Mapping[str, Any], given: Any, name: str) -> Labels:
@@ -165,8 +102,6 @@ def _given(ids: Any, name: str) -> Labels:
     if pandas is not None and isinstance(ids, pandas.Series | pandas.Index):
         values = ids.to_numpy()
     elif hasattr(ids, "shape"):
-        from simkit.arrays import to_numpy
-
         values = to_numpy(ids)
     else:  # one by one: as an array, [1, "1"] would be two equal strings, and tuples rows of a matrix
         values = np.fromiter(ids, dtype=object, count=len(ids))

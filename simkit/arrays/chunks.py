@@ -14,8 +14,9 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
+from simkit.arrays.integers import first_inexact
+from simkit.arrays.libraries import dtype_name
 from simkit.errors import InvalidArrayError, InvalidDtypeError
-from simkit.integers import first_inexact
 
 __all__ = ["as_declared"]
 
@@ -42,7 +43,7 @@ def as_declared(x: Any, name: str) -> Any:
         x,
         axes,
         *places,
-        dtype_name=_name_of(x.dtype),
+        declared=dtype_name(x),
         name_of_array=name,
         dtype=x.dtype,
         meta=x._meta,
@@ -54,7 +55,7 @@ def as_declared(x: Any, name: str) -> Any:
 _PREFIX = "simkit-as-declared-"
 
 
-def _checked(chunk: Any, *ends: tuple[float, float], dtype_name: str, name_of_array: str) -> Any:
+def _checked(chunk: Any, *ends: tuple[float, float], declared: str, name_of_array: str) -> Any:
     """A chunk that reaches along each axis from one end to the other."""
     wanted = tuple(b - a for a, b in ends)
     where = f"The chunk of {name_of_array} that begins at {tuple(a for a, _ in ends)}"
@@ -69,12 +70,12 @@ def _checked(chunk: Any, *ends: tuple[float, float], dtype_name: str, name_of_ar
             f"{where} has shape {shape}, where {name_of_array} declares {wanted}. Declare what the chunks are: give "
             "map_blocks, from_delayed or from_array the true chunks."
         )
-    if _name_of(chunk.dtype) != dtype_name:
+    if dtype_name(chunk) != declared:
         raise InvalidArrayError(
-            f"{where} has dtype {chunk.dtype}, where {name_of_array} declares {dtype_name}. Declare what the chunks are: "
+            f"{where} has dtype {chunk.dtype}, where {name_of_array} declares {declared}. Declare what the chunks are: "
             "give map_blocks, from_delayed or from_array the true dtype."
         )
-    found = first_inexact(chunk, 53, array_api_compat.array_namespace(chunk)) if "int" in dtype_name else None
+    found = first_inexact(chunk, 53, array_api_compat.array_namespace(chunk)) if "int" in declared else None
     if found is not None:
         raise InvalidDtypeError(
             f"{where} holds integers beyond 2^53, which float64 rounds, the first {found[0]}. Numbers that identify, or "
@@ -82,7 +83,3 @@ def _checked(chunk: Any, *ends: tuple[float, float], dtype_name: str, name_of_ar
             f"{name_of_array} - {name_of_array}.min(axis=0)."
         )
     return chunk
-
-
-def _name_of(dtype: Any) -> str:
-    return str(dtype).removeprefix("torch.").removeprefix("array_api_strict.")

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["first_inexact", "outside", "width_of"]
+from simkit.arrays.refusals import expression
+from simkit.errors import InvalidDtypeError
+
+__all__ = ["check_exact", "first_inexact", "outside", "width_of"]
 
 
 def width_of(x: Any) -> int:
@@ -44,3 +47,17 @@ def first_inexact(x: Any, digits: int, xp: Any) -> tuple[int, tuple[int, ...]] |
         at.append(rest)
     where = tuple(reversed(at))
     return int(x[where]), where
+
+
+def check_exact(x: Any, name: str, digits: int, xp: Any) -> None:
+    """Raise `InvalidDtypeError` if an integer is rounded in a precision of so many binary digits."""
+    found = first_inexact(x, digits, xp)
+    if found is None:
+        return
+    value, where = found
+    code, place = expression(name), f"row {where[0]}" + (f", column {where[1]}" if len(where) == 2 else "")
+    raise InvalidDtypeError(
+        f"{name} holds integers beyond 2^{digits}, which float{64 if digits == 53 else 32} rounds, the first {value} at "
+        f"{place}. Numbers that identify, or times, are no features: leave that column out. If they are, take off what all "
+        f"have in common first: {code} - {code}.min(axis=0)."
+    )

@@ -1,0 +1,72 @@
+"""Arrays of any library: what users pass in, a checked real matrix of n examples out.
+
+The design must satisfy:
+
+- libraries are recognised without being imported;
+- what enters as float32 on a GPU is still float32 on that GPU afterwards;
+- every complaint is made here, before any work starts, and says what to do about it;
+- a lazy array (Dask, a JAX tracer) is never computed for the sake of a check.
+
+Only this package, ``linalg.py``, ``scale/dask.py`` and ``torch/`` know libraries by name.
+"""
+
+from __future__ import annotations
+
+from simkit.arrays.alignment import check_labels
+from simkit.arrays.conversion import as_array
+from simkit.arrays.labels import relabelled
+from simkit.arrays.libraries import (
+    Array,
+    Namespace,
+    describe,
+    dtype_name,
+    is_compiling,
+    is_dask,
+    is_lazy,
+    is_traced,
+    namespace_of,
+    wants_gradients,
+)
+from simkit.arrays.matrices import as_matrix, check_axes
+from simkit.arrays.pairs import as_pair, check_same_examples, check_same_framework
+from simkit.arrays.placement import constant_of, detach, placement, take_rows, to_numpy, unwritable
+from simkit.arrays.precision import accumulation_dtype, as_floating, in_one_precision, in_precision_of, rounding_of
+from simkit.arrays.values import as_examples, check_values, is_constant, is_undefined
+from simkit.warn import warn_caller
+
+__all__ = [
+    "Array",
+    "Namespace",
+    "accumulation_dtype",
+    "as_array",
+    "as_examples",
+    "as_floating",
+    "as_matrix",
+    "as_pair",
+    "check_axes",
+    "check_labels",
+    "check_same_examples",
+    "check_same_framework",
+    "check_values",
+    "constant_of",
+    "describe",
+    "detach",
+    "dtype_name",
+    "in_one_precision",
+    "in_precision_of",
+    "is_compiling",
+    "is_constant",
+    "is_dask",
+    "is_lazy",
+    "is_traced",
+    "is_undefined",
+    "namespace_of",
+    "placement",
+    "relabelled",
+    "rounding_of",
+    "take_rows",
+    "to_numpy",
+    "unwritable",
+    "wants_gradients",
+    "warn_caller",
+]

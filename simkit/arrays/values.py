@@ -1,0 +1,89 @@
+"""The values of a matrix: finite, enough of them, and not the same for all examples. Lazy arrays are not computed for it."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from simkit.arrays.libraries import Array, is_lazy, namespace_of
+from simkit.errors import InvalidArrayError
+
+__all__ = ["as_examples", "check_values", "is_constant", "is_undefined"]
+
+
+def as_examples(x: Array, name: str = "X", *, min_examples: int = 2, check_finite: bool = True) -> Array:
+    """Check the values of a matrix from `as_matrix`: enough examples, finite.
+
+    Parameters
+    ----------
+    x : array, shape (n, p)
+        Real floating matrix.
+    name : str
+        How error messages call it.
+    min_examples : int
+        The fewest examples that the index is defined for.
+    check_finite : bool
+        Look for nan and inf. Lazy arrays are never computed for this.
+
+    Returns
+    -------
+    array, shape (n, p)
+        `x` itself.
+
+    Raises
+    ------
+    InvalidArrayError
+        Too few examples, or values that are not finite: how many, and where the first is.
+    """
+    n = x.shape[0]
+    if n < min_examples:
+        raise InvalidArrayError(
+            f"{name} has shape {tuple(x.shape)}: {n} example{'s' * (n != 1)}. "
+            f"This index needs at least {min_examples} (rows are examples, columns are features)."
+        )
+    if is_lazy(x):
+        return x
+    if check_finite:
+        check_values(x, name)
+    return x
+
+
+def check_values(x: Array, name: str, start: int | None = None) -> None:
+    """Raise `InvalidArrayError` if a matrix holds nan or inf: how many, and where the first is.
+
+    `start` is the row of `name` at which `x` begins, where `x` is only a part of it.
+    """
+    xp = namespace_of(x)
+    # A finite sum has finite terms, so the entries are looked at one by one only where something is wrong.
+    with np.errstate(over="ignore", invalid="ignore"):
+        suspicious = not bool(xp.isfinite(xp.sum(x)))
+    if suspicious and not bool(xp.all(xp.isfinite(x))):
+        bad = xp.logical_not(xp.isfinite(x))
+        flat = xp.reshape(xp.astype(bad, xp.int32), (-1,))
+        row, column = divmod(int(xp.argmax(flat)), x.shape[1])
+        offset = start or 0
+        where = "" if start is None else f" in rows {offset} to {offset + x.shape[0] - 1}"
+        raise InvalidArrayError(
+            f"{name} has {int(xp.sum(flat))} of {math.prod(x.shape)} values{where} that are nan or inf, the first at "
+            f"row {offset + row}, column {column}. Remove those examples or find out where they come from "
+            "(half precision overflows at 65504); check_finite=False lets them through."
+        )
+
+
+def is_constant(x: Array) -> Array:
+    """Whether all examples are the same, as a 0-d boolean array."""
+    return namespace_of(x).all(x == x[: min(1, x.shape[0]), :])
+
+
+def is_undefined(x: Array, *, checked: bool) -> bool:
+    """Whether every similarity to a matrix is nan: all examples are the same, or, unless `checked`, some are not finite.
+
+    Indexes are not asked then, since linear algebra libraries answer nan with exceptions. False for a lazy array.
+    """
+    if is_lazy(x):
+        return False
+    xp = namespace_of(x)
+    if not checked and not bool(xp.all(xp.isfinite(x))):
+        return True
+    return bool(is_constant(x[:2, :])) and bool(is_constant(x))

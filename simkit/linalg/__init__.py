@@ -1,0 +1,52 @@
+"""The matrix operations that the formulas are written in.
+
+Every function takes the namespace `xp` of its arrays. Nothing here reads a value of an array: ranks and thresholds are masks
+of zeros and ones, so the same code runs under ``jax.jit``, keeps gradients and never synchronises a GPU. The exceptions are
+those of `simkit.linalg.on_host`, and arrays of NumPy, whose values cost nothing to read.
+"""
+
+from simkit.linalg.bases import Basis, orthonormal_basis, principal_basis, ridge_root
+from simkit.linalg.decompositions import compact, singular_values, symmetric_root, triangle
+from simkit.linalg.distances import distances, robust_origin, squared_distances
+from simkit.linalg.on_host import assignment, concordance, transport
+from simkit.linalg.pairs import double_centre, reordered, u_centre, without_diagonal
+from simkit.linalg.products import cross, identity, inner, side_by_side, squared_norm, tall_cross, total, vecdot, widen
+from simkit.linalg.safe import is_ordinary, power_of_two, powers_of_two, ratio, root
+from simkit.linalg.selection import kth_largest, median_of_pairs
+
+__all__ = [
+    "Basis",
+    "assignment",
+    "compact",
+    "concordance",
+    "cross",
+    "distances",
+    "double_centre",
+    "identity",
+    "inner",
+    "is_ordinary",
+    "kth_largest",
+    "median_of_pairs",
+    "orthonormal_basis",
+    "power_of_two",
+    "powers_of_two",
+    "principal_basis",
+    "ratio",
+    "reordered",
+    "ridge_root",
+    "robust_origin",
+    "root",
+    "side_by_side",
+    "singular_values",
+    "squared_distances",
+    "squared_norm",
+    "symmetric_root",
+    "tall_cross",
+    "total",
+    "transport",
+    "triangle",
+    "u_centre",
+    "vecdot",
+    "widen",
+    "without_diagonal",
+]

@@ -1,0 +1,52 @@
+"""Square matrices over all pairs of examples: their diagonal, their order, their centring."""
+
+from __future__ import annotations
+
+from simkit.arrays import Array, Namespace, detach, placement
+from simkit.linalg.products import total
+
+__all__ = ["diagonal", "double_centre", "reordered", "u_centre", "without_diagonal"]
+
+_FLAT = 16  # roundings of the largest entry of a matrix that centring may leave
+
+
+def diagonal(square: Array, xp: Namespace) -> Array:
+    """Boolean mask of the diagonal of a square matrix."""
+    i = xp.arange(square.shape[0], **placement(square))
+    return i[:, None] == i[None, :]
+
+
+def without_diagonal(square: Array, xp: Namespace) -> Array:
+    """A square matrix with zeros on its diagonal."""
+    return xp.where(diagonal(square, xp), 0.0, square)
+
+
+def reordered(square: Array, order: Array, xp: Namespace) -> Array:
+    """Rows and columns of a square matrix in another order."""
+    return xp.take(xp.take(square, order, axis=0), order, axis=1)
+
+
+def double_centre(k: Array, xp: Namespace) -> Array:
+    """HKH for a symmetric K, with H = I - 11'/n."""
+    n = k.shape[0]
+    means = total(k, xp, axis=0) / n
+    mean = total(means, xp) / n
+    return k - xp.astype(means, k.dtype)[None, :] - xp.astype(means - mean, k.dtype)[:, None]
+
+
+def u_centre(k: Array, xp: Namespace) -> Array:
+    """U-centring of a symmetric K (Szekely & Rizzo 2014): zero diagonal and zero row sums, shape (n, n), n >= 3.
+
+    K_ij - r_i / (n - 2) - r_j / (n - 2) + sum(r) / ((n - 1)(n - 2)) off the diagonal, r the row sums without the diagonal.
+    <K~, L~> / (n (n - 3)) is the unbiased HSIC, without the differences of large sums of its other forms; and what is added
+    to whole rows and columns, as by one example that is far from all others, is gone before entries are multiplied.
+    Where nothing but rounding is left, as of examples that are all equally far from each other, it is zero.
+    """
+    n = k.shape[0]
+    k = without_diagonal(k, xp)
+    rows = total(k, xp, axis=1) / (n - 2)
+    half = rows - xp.sum(rows) / (2 * (n - 1))
+    shift = xp.astype(half, k.dtype)
+    centred = without_diagonal(k - shift[None, :] - shift[:, None], xp)
+    noise = _FLAT * float(xp.finfo(k.dtype).eps) * xp.max(xp.abs(detach(k)))
+    return xp.where(xp.max(xp.abs(detach(centred))) > noise, centred, 0.0 * centred)

@@ -1,0 +1,87 @@
+"""Sums and products, accumulated in float64 where the device has it; large products stay in the precision of their operands.
+
+A float32 sum over n^2 entries is where accuracy is lost.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import array_api_compat
+import numpy as np
+
+from simkit.arrays import Array, Namespace, accumulation_dtype, placement
+
+__all__ = ["cross", "identity", "inner", "side_by_side", "squared_norm", "tall_cross", "total", "vecdot", "widen"]
+
+_ROWS = 8192  # of a float32 product
+
+
+def total(x: Array, xp: Namespace, axis: int | None = None) -> Array:
+    """Sum of entries, accumulated in float64 where the device has it."""
+    return xp.sum(x, axis=axis, dtype=accumulation_dtype(x, xp))
+
+
+def widen(x: Array, xp: Namespace) -> Array:
+    """`x` in the accumulation precision (float64 where the device has it)."""
+    return xp.astype(x, accumulation_dtype(x, xp), copy=False)
+
+
+def side_by_side(parts: Sequence[Array], less: Array, xp: Namespace) -> Array:
+    """Matrices (n, p_k) minus `less` (P,), in the wider precision of both, as one new matrix (n, P)."""
+    ends = list(itertools.accumulate((x.shape[1] for x in parts), initial=0))
+    slices = [slice(a, b) for a, b in itertools.pairwise(ends)]
+    if not array_api_compat.is_numpy_namespace(xp):
+        return xp.concat([x - less[s] for x, s in zip(parts, slices, strict=True)], axis=1)
+    whole = np.empty((parts[0].shape[0], ends[-1]), dtype=np.result_type(*parts, less))  # the standard needs a second pass
+    for x, s in zip(parts, slices, strict=True):
+        np.subtract(x, less[s], out=whole[:, s])
+    return whole
+
+
+def vecdot(a: Array, b: Array, xp: Namespace) -> Array:
+    """Dot products along the last axis."""
+    if array_api_compat.is_torch_namespace(xp):  # that of the compatibility layer cannot be mapped by torch.func.vmap
+        return (a[..., None, :] @ b[..., None])[..., 0, 0]
+    return xp.vecdot(a, b)
+
+
+def inner(a: Array, b: Array, xp: Namespace) -> Array:
+    """Frobenius inner product <a, b>: dot products along rows in the working precision, their sum in float64."""
+    if a.dtype != b.dtype:
+        a, b = widen(a, xp), widen(b, xp)
+    return total(vecdot(a, b, xp), xp)
+
+
+def squared_norm(a: Array, xp: Namespace) -> Array:
+    """Squared Frobenius norm."""
+    return inner(a, a, xp)
+
+
+def cross(a: Array, b: Array) -> Array:
+    """a'b."""
+    return a.mT @ b
+
+
+def tall_cross(a: Array, b: Array, xp: Namespace) -> Array:
+    """a'b in the accumulation precision: products of some thousand rows in the precision of `a` and `b`, summed in float64.
+
+    A product of a million float32 rows at once is wrong by 1e-5.
+    """
+    n = a.shape[0]
+    if a.dtype != b.dtype:
+        a, b = widen(a, xp), widen(b, xp)
+    step = max(_ROWS, -(-n // 64))
+    if n <= step or a.dtype == accumulation_dtype(a, xp):
+        return widen(cross(a, b), xp)
+    whole = widen(cross(a[:step, :], b[:step, :]), xp)
+    for start in range(step, n, step):
+        rows = slice(start, min(start + step, n))
+        whole = whole + widen(cross(a[rows, :], b[rows, :]), xp)
+    return whole
+
+
+def identity(n: int, like: Array, xp: Namespace) -> Array:
+    """n x n identity in the dtype and on the device of `like`."""
+    return xp.eye(n, dtype=like.dtype, **placement(like))

@@ -1,0 +1,79 @@
+"""NumPy work in Python threads, each with one thread of BLAS: what BLAS leaves to one core then runs on all of them."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from contextvars import copy_context
+from typing import TypeVar
+
+import numpy as np
+
+from simkit.arrays import Array
+
+__all__ = ["in_threads"]
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_LIMITS = threading.Lock()  # of BLAS are those of the process, so one caller at a time may change them
+
+
+def in_threads(work: Callable[[Iterator[Item]], Result], items: Sequence[Item], like: Array) -> list[Result]:
+    """Results of `work` on shares of the `items`: one for each thread that BLAS may use, or a single one.
+
+    There is a single one, in this thread, where `like` is no NumPy array (another library has threads of its own), where
+    threadpoolctl is not installed or does not know the BLAS, and while another thread of the program works here.
+
+    Which items are in a share depends on the number of threads alone, so results are the same from one call to the next.
+    An error in one of the threads, or in this one (Ctrl-C), ends the others before their next item, and is raised.
+    """
+    with _single_blas_threads(len(items) if isinstance(like, np.ndarray) else 1) as count:
+        if count == 1:
+            return [work(iter(items))]
+        stopped = threading.Event()
+
+        def share(k: int) -> Iterator[Item]:
+            for item in items[k::count]:
+                if stopped.is_set():
+                    return
+                yield item
+
+        with ThreadPoolExecutor(count) as pool:
+            try:
+                futures = [pool.submit(copy_context().run, work, share(k)) for k in range(count)]
+                for future in wait(futures, return_when=FIRST_EXCEPTION).done:
+                    future.result()
+            except BaseException:
+                stopped.set()
+                raise
+            return [future.result() for future in futures]
+
+
+@contextmanager
+def _single_blas_threads(most: int) -> Iterator[int]:
+    """Limit BLAS to one thread; yields how many it might use before, at most `most`, 1 where nothing was changed."""
+    if most < 2 or importlib.util.find_spec("threadpoolctl") is None or not _LIMITS.acquire(blocking=False):
+        yield 1
+        return
+    try:
+        from threadpoolctl import ThreadpoolController
+
+        blas = ThreadpoolController().select(user_api="blas")
+        count = min([most, _cores(), *(library["num_threads"] for library in blas.info())]) if blas.info() else 1
+        if count == 1:
+            yield 1
+            return
+        with blas.limit(limits=1):
+            yield count
+    finally:
+        _LIMITS.release()
+
+
+def _cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
