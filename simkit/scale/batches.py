@@ -136,6 +136,7 @@ class Batches:
         self._check_whole()
         self._is_whole = False
         self._flush()
+        self._held = _Rows()  # whose memory is not kept for batches that may not come
         self._is_whole = True
         assert self._state is not None  # there is one from the first batch on, also of no examples
         return self._state
