@@ -6,8 +6,8 @@ libraries only: ``@pytest.mark.backends("torch", "jax")``. The tests of a librar
 tests are collected, and the summary says so in one line for each.
 
 ``HYPOTHESIS_PROFILE=thorough pytest`` draws many random examples and runs every case on JAX; the default draws the same few each
-time, and takes to JAX only the cases of a test that bring another value of one of its parameters (and of more than three values
-every other one): of shapes times indexes, the first shape with many indexes, and the other shapes with the first index. So what is
+time, and takes to JAX only the cases of a test that bring another value of one of its parameters (and of more than two values
+every third): of shapes times indexes, the first shape with several indexes, and other shapes with the first index. So what is
 tested for several shapes or indexes is better a parameter than a loop. Each index is on JAX in test_facts.py in any case.
 
 Most of the time goes into JAX, which compiles each operation anew for each shape and precision: a case on JAX takes about a
@@ -80,7 +80,7 @@ def library_of(item: pytest.Item) -> Library | None:
 
 
 def brings_another_value(met: dict[str, set[int]], parameters: dict[str, Any]) -> bool:
-    """Whether a case has a value of a parameter that no case of its test had before: of more than three, every other one.
+    """Whether a case has a value of a parameter that no case of its test had before: of more than two, every third.
 
     `met` holds the values so far, by their identity, as not all can be hashed; it is brought up to date.
     """
@@ -88,7 +88,7 @@ def brings_another_value(met: dict[str, set[int]], parameters: dict[str, Any]) -
     for name, value in parameters.items():
         values = met.setdefault(name, set())
         if id(value) not in values:
-            brings |= len(values) < 3 or len(values) % 2 == 0
+            brings |= len(values) < 2 or len(values) % 3 == 1
             values.add(id(value))
     return brings
 
