@@ -1,4 +1,4 @@
-"""What an index declares, and what that promises: invariances, symmetry, range, identity, any order of examples, a metric."""
+"""What an index declares, and what that promises: invariances, symmetry, range, order, accuracy, a metric."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from simkit.errors import AccuracyWarning
 from simkit.index import Index
 from simkit.properties import Facts, Invariances, problems_of
 from simkit.testing.case import IndexCase, scored
+from simkit.testing.check import table
 from simkit.testing.layers import between, different, unrelated
 from simkit.testing.report import Skipped
 from simkit.testing.values import definition, problems_of_invariances, values
@@ -157,7 +158,7 @@ def metric(case: IndexCase) -> Iterator[str]:
                 yield f"the triangle inequality fails: score(X, Y) = {direct:.9g}, and {detour:.9g} by way of a third"
 
 
-CHECKS = (
+CHECKS = table(
     definition,
     facts,
     values,

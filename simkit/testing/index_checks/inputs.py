@@ -11,7 +11,7 @@ import numpy as np
 import simkit
 from simkit.errors import ConstantInputWarning, InvalidArrayError
 from simkit.testing.case import IndexCase, scored
-from simkit.testing.check import changed
+from simkit.testing.check import changed, table
 from simkit.testing.layers import degenerate_pairs
 
 __all__ = ["CHECKS"]
@@ -115,4 +115,4 @@ def all_pairs(case: IndexCase) -> Iterator[str]:
                     yield f"pairwise gives {found:.9g} for {row} and {column}, a single comparison {alone:.9g}"
 
 
-CHECKS = (fewest_examples, degenerate, constant, not_finite, inputs_unchanged, same_twice, all_pairs)
+CHECKS = table(fewest_examples, degenerate, constant, not_finite, inputs_unchanged, same_twice, all_pairs)

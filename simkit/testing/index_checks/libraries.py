@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from simkit.arrays import Array, namespace_of
+from simkit.arrays import Array, namespace_of, to_numpy
 from simkit.representation import Representation
 from simkit.testing.case import IndexCase
-from simkit.testing.check import in_each_framework, on_each_library, refused, told, traced
+from simkit.testing.check import in_each_framework, on_each_library, refused, table, told, traced
 from simkit.testing.gradients import gradient_in_jax, gradient_in_torch, slopes
 from simkit.testing.libraries import LIBRARIES, Library, problems_of_array
 from simkit.testing.report import Skipped
@@ -77,25 +77,19 @@ def _of_any_layout(library: Library, case: IndexCase) -> Iterator[str]:
 
 def half_precision(case: IndexCase) -> Iterator[str]:
     """Half precision is computed and returned in float32."""
-    for name, dtypes in (("numpy", ("float16",)), ("torch", ("float16", "bfloat16"))):
-        if name == "torch" and name not in case.capabilities:
+    for name, dtype in (("numpy", "float16"), ("torch", "float16"), ("torch", "bfloat16")):
+        if name not in {"numpy", *case.capabilities}:
             continue
         try:
-            module = LIBRARIES[name].require()
+            xp = LIBRARIES[name].require()
         except Skipped:
             continue
-        for dtype in dtypes:
-            halves: list[Any] = [
-                x.astype(np.float16) if name == "numpy" else module.asarray(x).to(getattr(module, dtype))
-                for x in next(case.pairs)
-            ]
-            whole = [np.asarray(x, dtype=np.float64) if name == "numpy" else x.double().numpy() for x in halves]
-            score = case.score(*halves)
-            if not str(score.dtype).endswith("float32"):
-                yield f"{dtype} arrays of {name} give a score in {score.dtype}; expected float32"
-            expected = case.number(*whole)
-            if case.differ(float(score), expected, case.options.tolerance_float32):
-                yield f"{dtype} arrays of {name} give {float(score):.6g}, the same values in float64 {expected:.6g}"
+        halves = [xp.asarray(x, dtype=getattr(xp, dtype)) for x in next(case.pairs)]
+        score, expected = case.score(*halves), case.number(*(to_numpy(xp.asarray(x, dtype=xp.float64)) for x in halves))
+        if not str(score.dtype).endswith("float32"):
+            yield f"{dtype} arrays of {name} give a score in {score.dtype}; expected float32"
+        if case.differ(float(score), expected, case.options.tolerance_float32):
+            yield f"{dtype} arrays of {name} give {float(score):.6g}, the same values in float64 {expected:.6g}"
 
 
 def _gradient(name: str, gradient: Any, case: IndexCase) -> Iterator[str]:
@@ -196,7 +190,7 @@ def traced_by_jax(case: IndexCase) -> Iterator[str]:
     yield from traced(case, "the score", case.score, next(case.pairs), ())
 
 
-CHECKS = (
+CHECKS = table(
     *on_each_library(_on, "A 0-d array on the device and in the precision of the input, with the score of NumPy in float64"),
     half_precision,
     *in_each_framework(_gradient),

@@ -10,6 +10,7 @@ import numpy as np
 
 from simkit.representation import Representation
 from simkit.testing.case import IndexCase
+from simkit.testing.check import table
 from simkit.testing.report import Skipped
 
 __all__ = ["CHECKS"]
@@ -103,4 +104,4 @@ def _unlike_without(
                 return
 
 
-CHECKS = (permuted, leave_one_out, resampled, pool)
+CHECKS = table(permuted, leave_one_out, resampled, pool)

@@ -12,7 +12,7 @@ import numpy as np
 import simkit
 from simkit.errors import NeedsAllExamplesError
 from simkit.testing.case import IndexCase
-from simkit.testing.check import lazy
+from simkit.testing.check import lazy, table
 from simkit.testing.libraries import LIBRARIES
 from simkit.testing.report import Skipped
 
@@ -102,4 +102,4 @@ def _not_of(case: IndexCase, what: str, score: float, expected: float) -> str:
     )
 
 
-CHECKS = (dask, stream, tiles)
+CHECKS = table(dask, stream, tiles)
