@@ -269,7 +269,7 @@ def cka(case: KernelCase) -> Iterator[str]:
 
 def cka_by_tiles(case: KernelCase) -> Iterator[str]:
     """CKA over tiles of the Gram matrices, with the bandwidth of all examples, is that of whole ones."""
-    X, Y = pair(300, 4, 3, case.options.seed)  # a tile has 256 rows
+    X, Y = pair(500, 4, 3, case.options.seed)  # a block has 384 rows
     for estimator in ("biased", "unbiased"):
         index = CKA(kernel=case.kernel, estimator=estimator)
         score, expected = float(simkit.compare(X, Y, index, tiles="exact")), float(index(X, Y))
