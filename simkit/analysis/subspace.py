@@ -10,6 +10,7 @@ import numpy as np
 from simkit.arrays import as_pair, is_constant, is_lazy, namespace_of, rounding_of, to_numpy
 from simkit.errors import InvalidArrayError, NeedsAllExamplesError
 from simkit.linalg import compact
+from simkit.plot import figure
 from simkit.representation import Representation
 
 if TYPE_CHECKING:
@@ -67,11 +68,7 @@ class SharedSubspace:
     def plot(self, axes: tuple[Axes, Axes] | None = None) -> tuple[Axes, Axes]:
         """Draw Figure 8: scaling beside eigenvalues on the left, the cosine of the rotation on the right."""
         if axes is None:
-            try:
-                from matplotlib.figure import Figure
-            except ImportError:
-                raise ImportError('Plots need matplotlib: pip install "simkit-similarity[plot]"') from None
-            made = Figure(figsize=(7.2, 3.0), dpi=150, layout="constrained").subplots(1, 2)
+            made = figure(7.2, 3.0).subplots(1, 2)
             axes = (made[0], made[1])
         left, right = axes
         places = np.arange(1, len(self.eigenvalues) + 1)
