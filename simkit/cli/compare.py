@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Optional
 
+import numpy as np
 import typer
 
 import simkit
@@ -88,7 +89,7 @@ def compare(
         value = float(_computed(simkit.compare(x, y, chosen), timeout))
         n = int(x.shape[0])
         if output is not None:
-            matrix = SimilarityMatrix(_one(value), (a.stem,), ((b or a).stem,), str(chosen), n)
+            matrix = SimilarityMatrix(np.array([[value]]), (a.stem,), ((b or a).stem,), str(chosen), n)
             write_matrix(matrix, output, force=force)
         if as_json:
             print_json({"index": str(chosen), "n": n, "value": value if math.isfinite(value) else None})
@@ -106,12 +107,6 @@ def compare(
             print_matrix(matrix)
         if output is not None:
             say(f"Written to {output}")
-
-
-def _one(value: float) -> Any:
-    import numpy as np
-
-    return np.array([[value]])
 
 
 def _check_ways(in_chunks: bool, missing: str, max_bytes: int | None) -> None:

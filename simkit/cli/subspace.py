@@ -9,6 +9,7 @@ import typer
 from rich.table import Table
 
 from simkit.analysis import SharedSubspace, shared_subspace
+from simkit.analysis.subspace import OF_EIGENVECTORS
 from simkit.cli.console import console, print_json, say
 from simkit.cli.examples import Examples, matrices
 from simkit.cli.options import Force, Json, MaxBytes, check_output
@@ -76,16 +77,8 @@ def _chosen(
 
 
 def _record(name: str, result: SharedSubspace) -> dict[str, Any]:
-    return {
-        "layer": name,
-        "cka": result.cka,
-        "effective_rank": result.effective_rank,
-        "n": result.n,
-        "eigenvalues": result.eigenvalues.tolist(),
-        "scaling": result.scaling.tolist(),
-        "cosines": result.cosines.tolist(),
-        "contributions": result.contributions.tolist(),
-    }
+    record = {"layer": name, "cka": result.cka, "effective_rank": result.effective_rank, "n": result.n}
+    return record | {column: getattr(result, column).tolist() for column in OF_EIGENVECTORS}
 
 
 def _write(found: dict[str, SharedSubspace], output: Path, *, force: bool) -> None:
@@ -93,9 +86,8 @@ def _write(found: dict[str, SharedSubspace], output: Path, *, force: bool) -> No
     if suffix == ".json":
         write_text(output, [_record(name, result) for name, result in found.items()], force=force)
     elif suffix == ".csv":
-        columns = ("eigenvalues", "scaling", "cosines", "contributions")
         lines = [
-            {"layer": name, "eigenvector": i + 1} | {column: float(getattr(result, column)[i]) for column in columns}
+            {"layer": name, "eigenvector": i + 1} | {column: float(getattr(result, column)[i]) for column in OF_EIGENVECTORS}
             for name, result in found.items()
             for i in range(len(result.cosines))
         ]
