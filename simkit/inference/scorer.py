@@ -16,11 +16,6 @@ from simkit.arrays import (
     Array,
     Namespace,
     accumulation_dtype,
-    as_examples,
-    as_matrix,
-    check_labels,
-    check_same_examples,
-    check_same_framework,
     detach,
     in_one_precision,
     is_lazy,
@@ -30,6 +25,7 @@ from simkit.arrays import (
     rounding_of,
     to_numpy,
 )
+from simkit.comparison import check_examples, matrices_of, question_of
 from simkit.errors import InvalidArrayError, NeedsAllExamplesError
 from simkit.feasibility import check_fits
 from simkit.guard import in_library
@@ -37,7 +33,7 @@ from simkit.index import Index
 from simkit.inference.units import Units
 from simkit.linalg import widen
 from simkit.memory import available_to
-from simkit.planner import Question, plan
+from simkit.planner import plan
 from simkit.progress import track
 from simkit.registry import get_index
 from simkit.representation import Representation
@@ -250,15 +246,9 @@ def scorer_of(
 
 def checked(sides: Sides, given: Mapping[str, Any], index: Index[Any], *, spare: int = 0, flatten: bool = False) -> Scorer:
     """The scorer of layers as they were given, which must be of the same examples, in memory and not constant."""
-    layers = {name: as_matrix(x, name, flatten=flatten) for name, x in given.items()}
-    (first_name, first), *others = layers.items()
-    for name, x in others:
-        check_same_framework(first, x, (first_name, name))
-    check_labels(*sides.by_side(given))
-    for name, x in others:
-        check_same_examples(first, x, (first_name, name))
+    layers = matrices_of(given, flatten)
+    check_examples(sides, given, layers, index.facts.min_examples + spare)
     for name, x in layers.items():
-        as_examples(x, name, min_examples=index.facts.min_examples + spare)
         if is_lazy(x):
             raise NeedsAllExamplesError(
                 f"{name} is lazy, and inference goes over its examples many times: pass {name}.compute() for a Dask array; "
@@ -266,9 +256,8 @@ def checked(sides: Sides, given: Mapping[str, Any], index: Index[Any], *, spare:
             )
         if is_undefined(x, checked=True):
             raise InvalidArrayError(f"{name} is constant: all its examples are the same, so there is nothing to infer.")
-    n, widths = first.shape[0], [tuple(x.shape[1] for x in side.values()) for side in sides.by_side(layers)]
-    itemsize = 4 if all("float32" in str(x.dtype) for x in layers.values()) else 8
-    question = Question(index, "memory", n, widths[0], widths[1] if widths[1:] else None, itemsize, whole=True)
+    first = next(iter(layers.values()))
+    question = question_of(index, sides, layers, "memory", whole=True)
     check_fits(question, plan(question), partial(available_to, first))
     values = map(detach, in_one_precision(*layers.values()))
     named = {name: Layer(x, name, rounding_of(given[name])) for name, x in zip(layers, values, strict=True)}

@@ -216,9 +216,7 @@ class IndexCase(Case):
     def off(self, found: float, expected: float, dtype: Any) -> bool:
         """Whether a score differs from another by more than the precision of the data allows, relative to that score."""
         tolerance = self.options.tolerance_float32 if dtype == np.float32 else self.options.tolerance
-        if np.isnan(found) and np.isnan(expected):
-            return False
-        return not (found == expected or abs(found - expected) <= tolerance * (abs(expected) + 1e-3 * self.size))
+        return _apart(found, expected, tolerance * (abs(expected) + 1e-3 * self.size))
 
     def score(self, X: Any, Y: Any, **options: Any) -> Any:
         """The score, without warnings."""
@@ -265,11 +263,14 @@ class IndexCase(Case):
         return most
 
     def differ(self, a: float, b: float, tolerance: float | None = None) -> bool:
-        """Whether two scores differ by more than the tolerance; nan differs from everything but nan."""
-        if np.isnan(a) and np.isnan(b):
-            return False
-        allowed = (self.options.tolerance if tolerance is None else tolerance) * max(self.size, abs(a), abs(b))
-        return not (a == b or abs(a - b) <= allowed)
+        """Whether two scores differ by more than the tolerance, relative to the larger one and to others."""
+        tolerance = self.options.tolerance if tolerance is None else tolerance
+        return _apart(a, b, tolerance * max(self.size, abs(a), abs(b)))
+
+
+def _apart(a: float, b: float, allowed: float) -> bool:
+    """Whether two numbers differ by more than is allowed; nan differs from everything but nan."""
+    return not (a == b or abs(a - b) <= allowed or (np.isnan(a) and np.isnan(b)))
 
 
 def scored(score: Callable[[], Any], category: type[Warning]) -> tuple[float, bool]:

@@ -159,15 +159,5 @@ def metric(case: IndexCase) -> Iterator[str]:
 
 
 CHECKS = table(
-    definition,
-    facts,
-    values,
-    invariances,
-    crosses,
-    symmetry,
-    in_range,
-    identity,
-    order_of_examples,
-    hard_data,
-    metric,
+    definition, facts, values, invariances, crosses, symmetry, in_range, identity, order_of_examples, hard_data, metric
 )
