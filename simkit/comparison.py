@@ -279,7 +279,8 @@ def _scores(
         values = ValueCheck.assumed(layers, rounding)
     else:
         values, _ = ValueCheck.of(layers, rounding=rounding, finite=check_finite)
-    with track(len(layers) + len(sides.rows), index, False if question.lazy else progress) as advance:
+    steps = 2 * len(layers) if chosen.statistic is KernelSums else len(layers) + len(sides.rows)
+    with track(steps, index, False if question.lazy else progress) as advance:
         statistic = _statistic(chosen, layers, values, tiles or "exact", advance)
         return scores(index, statistic, sides)
 
