@@ -23,7 +23,7 @@ from simkit.arrays import (
 from simkit.errors import InvalidArrayError
 from simkit.feasibility import check_fits
 from simkit.matrix import SimilarityMatrix
-from simkit.memory import available_to
+from simkit.memory import available_to, is_on_host
 from simkit.planner import Plan, Question, Source, plan
 from simkit.progress import track
 from simkit.registry import get_index
@@ -324,6 +324,7 @@ def question_of(
         lazy=lazy,
         whole=whole or (not lazy and any(wants_gradients(x) for x in layers.values())),
         blocks=blocks,
+        accelerator=not (lazy or is_on_host(one)),
     )
 
 
