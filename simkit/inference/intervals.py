@@ -41,7 +41,7 @@ class IntervalResult(Result):
     n : int
         Number of examples.
     groups : int
-        Number of units that were left out; `n` if they were examples.
+        Number of units that were left out or resampled; `n` if they were examples.
     distribution : ndarray, shape (B,) or (B, rows, columns)
         Scores without each unit, or without each subsample of them.
     rows, columns : tuple of str

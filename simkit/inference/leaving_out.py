@@ -32,19 +32,16 @@ class JackknifeResult(Result):
 
     Attributes
     ----------
-    index, score, n, rows, columns
+    index, score, confidence, n, groups, rows, columns
         As in `simkit.inference.IntervalResult`.
     standard_error : float
-        sqrt((m - 1) / m sum_i (t_i - mean t)^2), t_i the score without unit i.
+        sqrt((m - 1) / m sum_i (t_i - mean t)^2), t_i the score without unit i of m.
     bias : float
         (m - 1) (mean t - score); subtract it from the score to correct for it.
     interval : (low, high)
         score -+ z standard errors, a normal interval.
     distribution : ndarray, shape (m,) or (m, rows, columns)
         Scores without each unit, in the order of the examples, or of ``numpy.unique(groups)``.
-    confidence : float
-    groups : int
-        Number m of units; `n` if they were examples.
     """
 
     standard_error: Number

@@ -35,7 +35,7 @@ class BootstrapResult(Result):
 
     Attributes
     ----------
-    index, score, n, rows, columns
+    index, score, confidence, n, groups, rows, columns
         As in `simkit.inference.IntervalResult`.
     interval : (low, high)
         Confidence interval.
@@ -45,10 +45,7 @@ class BootstrapResult(Result):
         Mean of `distribution` minus `score`.
     distribution : ndarray, shape (resamples,) or (resamples, rows, columns)
         Scores of the resamples.
-    confidence : float
     method : {"percentile", "basic", "bca"}
-    groups : int
-        Number of units that were resampled; `n` if they were examples.
     """
 
     interval: Interval
