@@ -6,6 +6,7 @@ import contextlib
 
 import numpy as np
 import pytest
+from backends import THOROUGH
 from data import OWN_INDEXES, able, pair
 
 import simkit
@@ -14,6 +15,7 @@ MORE = ["cka(kernel=rbf)", "cka(kernel=cosine)", "cka(estimator=unbiased)", "cca
 SPECS = [*OWN_INDEXES, *MORE]
 JIT, VMAP = able("jit", SPECS), able("vmap", SPECS)
 GRADIENTS = able("gradients", VMAP)
+COMPILED = JIT if THOROUGH else JIT[::4]  # for a second each; test_facts.py traces each index
 
 
 @pytest.fixture
@@ -33,7 +35,7 @@ def torch():
     return pytest.importorskip("torch")
 
 
-@pytest.mark.parametrize("spec", JIT)
+@pytest.mark.parametrize("spec", COMPILED)
 def test_jit_with_a_layer_closed_over(jax, layers, spec):
     x, y = map(jax.numpy.asarray, layers)
     expected = float(simkit.compare(*layers, spec))
@@ -44,7 +46,7 @@ def test_jit_with_a_layer_closed_over(jax, layers, spec):
     assert float(unchecked(x)) == pytest.approx(expected, rel=1e-9)
 
 
-@pytest.mark.parametrize("spec", JIT)
+@pytest.mark.parametrize("spec", COMPILED)
 def test_jit_of_all_pairs(jax, layers, spec):
     x, y = map(jax.numpy.asarray, layers)
     matrix = jax.jit(lambda a: simkit.pairwise({"a": a, "b": y}, {"b": y}, spec).values)(x)

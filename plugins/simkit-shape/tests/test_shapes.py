@@ -27,6 +27,7 @@ METRICS = [
 
 
 THOROUGH = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
+COSTLY = ("compiled_by_torch", "gradient_in_jax")
 DEFAULTS = ["shape_metric", "bures", "riemannian", "stochastic_shape"]
 
 
@@ -43,7 +44,7 @@ def test_conformance(check):
     "bures(summary=distance)",
     "riemannian(shrinkage=0.5)",
     "stochastic_shape(repeats=3, noise=0.5)",
-    skip={} if THOROUGH else {"compiled_by_torch": "compiles as the default, for seconds"},
+    skip={} if THOROUGH else dict.fromkeys(COSTLY, "compiles as the default, for seconds"),
 )
 def test_conformance_of_variants(check):
     check()

@@ -23,7 +23,8 @@ def test_conformance(check):
 
 
 THOROUGH = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
-AS_THE_DEFAULT = {} if THOROUGH else {"compiled_by_torch": "compiles as the default, for seconds"}
+COSTLY = ("compiled_by_torch", "gradient_in_jax")
+AS_THE_DEFAULT = {} if THOROUGH else dict.fromkeys(COSTLY, "compiles as the default, for seconds")
 
 
 @simkit.testing.parametrize("rtd(examples=15, draws=2)", "imd(k=3, vectors=4)", "imd(form=code)", skip=AS_THE_DEFAULT)
