@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 import simkit
 from simkit.errors import ConstantInputWarning, InvalidArrayError, NeedsAllExamplesError, SpecError
 from simkit.kernels import RBF
+from simkit.linalg import few_of, products
 from simkit.scale import blocks
 from simkit.statistics import kernel_sums
 from simkit.statistics import median_distance as median_module
 from simkit.statistics.hsic_sums import estimate
-from simkit.statistics.kernel_sums import BlockSums, FittedKernel, KernelSums, block_pairs, few_of, sums_over
+from simkit.statistics.kernel_sums import BlockSums, FittedKernel, KernelSums, block_pairs, sums_over
 from simkit.statistics.median_distance import Counts, Search, counts_over, fitted, median_distance
 from simkit.statistics.values import ValueCheck
 
@@ -41,7 +42,7 @@ def small_blocks(monkeypatch):
     """Blocks of 7 x 7, so that a few examples make many of them."""
     monkeypatch.setattr(blocks, "_SIDE", 7)
     monkeypatch.setattr(median_module, "SIDE", 7)
-    monkeypatch.setattr(kernel_sums, "_SHORT", 20)
+    monkeypatch.setattr(products, "_ENTRIES", 20)
 
 
 def score_tiles(index, data, rows, columns):

@@ -15,11 +15,11 @@ from threading import Lock
 from simkit.arrays import Array, detach, namespace_of
 from simkit.kernel import Kernel
 from simkit.kernels.linear import is_linear
-from simkit.linalg import robust_origin, total, vecdot, widen
+from simkit.linalg import few_of, robust_origin, total, vecdot, widen
 from simkit.representation import Representation
 from simkit.scoring import in_silence
 from simkit.statistics.hsic_sums import are_many, features_for
-from simkit.statistics.kernel_sums import BlockSums, FittedKernel, KernelSums, block_pairs, few_of, sums_over
+from simkit.statistics.kernel_sums import BlockSums, FittedKernel, KernelSums, block_pairs, sums_over
 from simkit.statistics.median_distance import Bandwidth, fitted
 from simkit.statistics.resolution import warn_if_kernel_unresolved
 from simkit.statistics.values import ValueCheck
@@ -81,12 +81,11 @@ def kernel_sums(
             scales.append(unit * own[-1].scale)
             offsets.append(own[-1].offsets(x))
             advance()
-        functions = [each.function for each in own]
         blocks = block_pairs(first.shape[0], None, _SIDE)
         done = _Steps(len(blocks), len(defined), advance)
 
         def work(share: Iterator[tuple[slice, slice]]) -> BlockSums:
-            return sums_over(told(share), features, None, functions, (offsets, offsets))
+            return sums_over(told(share), features, None, own, (offsets, offsets))
 
         def told(share: Iterator[tuple[slice, slice]]) -> Iterator[tuple[slice, slice]]:
             for pair in share:

@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from simkit.arrays import Array, Namespace, constant_of, namespace_of, placement
+from simkit.arrays import Array, Namespace, constant_of, namespace_of, placement, take_rows
 from simkit.kernel import Kernel
 from simkit.linalg import squared_distances, vecdot
 from simkit.statistics.kernel_sums import block_pairs, cuts
@@ -33,6 +33,8 @@ __all__ = [
     "first_sample",
     "fitted",
     "median_distance",
+    "random_pairs",
+    "squares_between",
 ]
 
 Bandwidth: TypeAlias = Literal["exact", "sample"]
@@ -116,19 +118,26 @@ def median_distance(x: Array, *, method: Bandwidth = "exact", seed: int = 0, pai
 
 def _sampled_squares(x: Array, pairs: int, seed: int, xp: Namespace) -> Array:
     """Squared distances of random pairs of distinct rows, sorted."""
-    n, rng, there = x.shape[0], np.random.default_rng(seed), placement(x)
-    i = rng.integers(0, n, pairs)
-    j = (i + rng.integers(1, n, pairs)) % n
+    i, j = random_pairs(x.shape[0], None, pairs, seed)
 
     def squares(shares: Iterator[slice]) -> list[Array]:
-        found = []
-        for part in shares:
-            gap = xp.take(x, xp.asarray(i[part], **there), axis=0) - xp.take(x, xp.asarray(j[part], **there), axis=0)
-            found.append(vecdot(gap, gap, xp))
-        return found
+        return [squares_between(x, x, i[part], j[part]) for part in shares]
 
     shares = in_threads(squares, cuts(pairs, max(1, 2**20 // x.shape[1])), x)
     return xp.sort(xp.concat([part for share in shares for part in share]))
+
+
+def random_pairs(n: int, m: int | None, size: int, seed: int | Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Random pairs of one of n rows and one of m others; of distinct ones of the same n rows if `m` is None."""
+    rng = np.random.default_rng(seed)
+    i = rng.integers(0, n, size)
+    return i, (i + rng.integers(1, n, size)) % n if m is None else rng.integers(0, m, size)
+
+
+def squares_between(x: Array, y: Array, i: np.ndarray, j: np.ndarray) -> Array:
+    """Squared distances of some rows of `x` and as many of `y`, by their numbers, shape (len(i),)."""
+    gap = take_rows(x, i) - take_rows(y, j)
+    return vecdot(gap, gap, namespace_of(gap))
 
 
 def first_sample(everything: int) -> int:
@@ -260,10 +269,12 @@ class Search:
             return replace(self, low=low, high=math.inf, stride=_stride(self.everything - counts.below))
         if self.low == self.high:
             return replace(self, found=(self.low, self.low if last < counts.inside else counts.above))
-        return self._among(_sorted(counts.kept), rank, last, counts)
+        return self._among(counts, rank, last)
 
-    def _among(self, ordered: Array, rank: int, last: int, counts: Counts) -> Search:
-        """The search when the bracket holds the lower of the two, and those inside are `ordered`, or a sample of them is."""
+    def _among(self, counts: Counts, rank: int, last: int) -> Search:
+        """The search when the bracket holds the lower of the two."""
+        xp = namespace_of(counts.kept[0])
+        ordered = xp.sort(xp.concat(counts.kept))
         if self.stride > 1:
             return self.narrowed(ordered, counts.below, counts.inside)
         value = float(ordered[rank])
@@ -280,8 +291,3 @@ class Search:
 def _stride(inside: float) -> int:
     """An odd number, so that it is no multiple of the width of a block."""
     return 1 if inside <= _COLLECTED else 2 * math.ceil(inside / _COLLECTED) + 1
-
-
-def _sorted(kept: Sequence[Array]) -> Array:
-    xp = namespace_of(kept[0])
-    return xp.sort(xp.concat(list(kept)))

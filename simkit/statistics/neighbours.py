@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple, TypeAlias, get_args
 from simkit.arrays import Array, Namespace, detach, is_lazy, placement
 from simkit.kernels.cosine import Cosine
 from simkit.kernels.linear import Linear
-from simkit.linalg import kth_largest, power_of_two, reordered, robust_origin, root, squared_distances, vecdot, widen
+from simkit.linalg import few_of, kth_largest, power_of_two, reordered, robust_origin, root, squared_distances, vecdot, widen
 from simkit.properties import Invariances
 from simkit.representation import Representation
 from simkit.statistics.resolution import resolving_distances, warn_if_unresolved
@@ -32,7 +32,6 @@ INVARIANCES: dict[str, Invariances] = {
 }
 
 _TILE = 2**22  # similarities at a time
-_ROWS = 256  # that are looked at to see whether similarities are resolved
 
 
 class Neighbours(NamedTuple):
@@ -97,7 +96,7 @@ def neighbours(layer: Representation, k: int, metric: Metric) -> Neighbours:
     if metric == "euclidean":  # distances do not see an offset; the expansion that computes them would
         x = resolving_distances(x - robust_origin(x, xp), layer.name, xp)
     elif not is_lazy(x):
-        few = x[:: max(1, n // _ROWS), :]
+        few = few_of(x)
         warn_if_unresolved(similarities(few, few, metric, xp), layer.name, xp)
     everyone = xp.arange(n, **placement(x))
     step = max(1, _TILE // n)
