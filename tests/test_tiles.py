@@ -18,7 +18,6 @@ from simkit.errors import ConstantInputWarning, InvalidArrayError, NeedsAllExamp
 from simkit.kernels import RBF
 from simkit.linalg import few_of, products
 from simkit.scale import blocks
-from simkit.statistics import kernel_sums
 from simkit.statistics import median_distance as median_module
 from simkit.statistics.hsic_sums import estimate
 from simkit.statistics.kernel_sums import BlockSums, FittedKernel, KernelSums, block_pairs, sums_over

@@ -8,6 +8,7 @@ from typing import ClassVar, Literal, NamedTuple, TypeAlias, get_args
 
 from simkit.arrays import Array, Namespace, namespace_of, placement
 from simkit.index import Index
+from simkit.indexes._basis_index import BasisIndex
 from simkit.linalg import Basis, cross, ratio, singular_values, squared_norm, total
 from simkit.properties import Facts, Invariances
 from simkit.representation import Representation
@@ -40,7 +41,7 @@ def smaller_rank(x: Basis, y: Basis, xp: Namespace) -> Array:
 
 
 @dataclass(frozen=True)
-class CCA(Index[Basis]):
+class CCA(BasisIndex):
     """Canonical correlation analysis: the correlations rho_i of the best aligned linear combinations of X and Y.
 
     r2:      sum_i rho_i^2 / min(rank) = |Q_Y' Q_X|^2 / min(rank)                                (equation 7)
@@ -87,21 +88,13 @@ class CCA(Index[Basis]):
             identity=1.0 if bounded else None,
         )
 
-    def prepare(self, representation: Representation) -> Basis:
-        """Orthonormal basis of the centred columns."""
-        return representation.basis
-
     def score(self, x: Basis, y: Basis) -> Array:
         """Summary of the canonical correlations."""
         return summarise(x, y, self.summary, namespace_of(x.q, y.q))
 
-    def permuted(self, state: Basis, order: Array) -> Basis:
-        """The same space, the examples in another order."""
-        return state.permuted(order)
-
 
 @dataclass(frozen=True)
-class SVCCA(Index[Basis]):
+class SVCCA(BasisIndex):
     """Singular vector CCA: CCA between the leading principal components of X and of Y.
 
     X and Y are first replaced by the left singular vectors that together reach `threshold` of the variance (the cumulative
@@ -150,10 +143,6 @@ class SVCCA(Index[Basis]):
     def score(self, x: Basis, y: Basis) -> Array:
         """Summary of the canonical correlations of the kept components."""
         return summarise(x, y, self.summary, namespace_of(x.q, y.q))
-
-    def permuted(self, state: Basis, order: Array) -> Basis:
-        """The same space, the examples in another order."""
-        return state.permuted(order)
 
 
 class _Weighted(NamedTuple):
