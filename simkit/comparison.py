@@ -262,8 +262,9 @@ def _scores(
     first_name, first = next(iter(layers.items()))
     for name, x in layers.items():
         check_same_examples(first, x, (first_name, name))
+    least = index.facts.min_examples
     for name, x in layers.items():
-        as_examples(x, name, min_examples=index.facts.min_examples, check_finite=check_finite)
+        as_examples(x, name, min_examples=least, check_finite=check_finite)
     if tiles is not None:
         check_choice("compare", "tiles", tiles, ("exact", "sample"))
         if any(is_lazy(x) for x in layers.values()):
@@ -283,7 +284,8 @@ def _scores(
         values = ValueCheck.assumed(layers, rounding)
     else:
         values, _ = ValueCheck.of(layers, rounding=rounding, finite=check_finite)
-    with track(len(layers) + len(sides.rows), index, False if question.lazy else progress) as advance:
+    steps = 2 * len(layers) if chosen.statistic is KernelSums else len(layers) + len(sides.rows)
+    with track(steps, index, False if question.lazy else progress) as advance:
         statistic = _statistic(chosen, layers, values, tiles or "exact", advance)
         return scores(index, statistic, sides)
 

@@ -293,6 +293,10 @@ _TABLE: tuple[_Row, ...] = (
     ),
 )  # fmt: skip
 
+_ROWS: dict[tuple[str, str], list[_Row]] = {}
+for _row in _TABLE:
+    _ROWS.setdefault((_row.source, _row.needs), []).append(_row)
+
 
 def plan(question: Question) -> Plan:
     """The first row of the table that fits.
@@ -302,13 +306,13 @@ def plan(question: Question) -> Plan:
     NeedsAllExamplesError
         None fits: the index cannot be computed from what there is; the message says what can be done.
     """
-    q = question
-    if q.source == "chunks" and q.needs == _SUMS and not q.linear:
+    q, needs = question, question.needs
+    if q.source == "chunks" and needs == _SUMS and not q.linear:
         kernel_estimator_of(q.index).kernel.declared_needs()  # the same error however few the examples are
-    if q.blocks and q.needs != _SUMS:
+    if q.blocks and needs != _SUMS:
         raise NeedsAllExamplesError(f"{q.index} is not a function of HSIC sums, so it cannot be computed over tiles.")
-    for row in _TABLE:
-        if row.source == q.source and row.needs == q.needs and row.when(q):
+    for row in _ROWS.get((q.source, needs), ()):
+        if row.when(q):
             size, work = int(row.bytes(q)), row.operations(q)
             return Plan(q.index, q.source, row.statistic, row.options(q), row.form, row.reason, size, work)
     raise NeedsAllExamplesError(_refusal(q))

@@ -14,10 +14,9 @@ ROOT = Path(__file__).parents[1] / "simkit"
 # From bottom to top; modules, and packages for all that is in them. Within a layer imports may go either way, but in no circle.
 LAYERS = {
     "words and files": (
-        "simkit", "caching", "checkpoint", "errors", "fields", "files", "formats", "forks", "integers", "memory",
-        "progress", "spec", "text", "warn",
+        "simkit", "caching", "checkpoint", "errors", "fields", "files", "formats", "memory", "progress", "spec", "text", "warn",
     ),
-    "arrays": ("activations", "arrays", "chunks", "labels", "refusals", "threads"),
+    "arrays": ("activations", "arrays", "threads"),
     "linear algebra": ("linalg", "representation"),
     "contracts": ("discovery", "guard", "kernel", "loading", "properties", "registry"),
     "kernels": ("kernels",),

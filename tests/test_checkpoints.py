@@ -15,9 +15,9 @@ import simkit
 from simkit.checkpoint import Format, _checksum
 from simkit.errors import CheckpointError, InvalidArrayError, UnknownNameError
 from simkit.fields import text_array
+from simkit.kernels import Linear
 from simkit.scale.projection import RandomProjection
 from simkit.scale.stream import Stream
-from simkit.kernels import Linear
 from simkit.statistics.layers import Layers
 from simkit.statistics.minibatch import MinibatchHSIC
 from simkit.statistics.moments import Moments
@@ -341,7 +341,7 @@ def test_contradictions_of_the_minibatch_estimator(tmp_path, change, match):
 
 
 STATISTICS = {
-    "moments": lambda layers: Moments.of(layers),
+    "moments": Moments.of,
     "third order": lambda layers: Moments.of(layers, third_order=True),
     "root": Roots.of,
     "minibatch": lambda layers: MinibatchHSIC.of(layers, kernel=Linear(), rows=["x"], columns=["x", "y"]),

@@ -94,7 +94,9 @@ class Batches:
                 continue
             stop = min(m, start + together - self._rows)
             self._held.append({name: x[start:stop, :] + 0 for name, x in layers.items()})
-            self._rounding = {name: max(eps, self._rounding.get(name, 0.0)) for name, eps in rounding.items()}
+            for name, x in layers.items():
+                eps = rounding[name] or float(namespace_of(x).finfo(x.dtype).eps)
+                self._rounding[name] = max(eps, self._rounding.get(name, 0.0))
             self._finite, self._rows, start = self._finite and finite, self._rows + stop - start, stop
             if self._rows == together:
                 self._flush()

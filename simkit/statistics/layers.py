@@ -95,8 +95,9 @@ class Layers(Statistic):
 
     def scores(self, index: Index[Any], rows: Sequence[str], columns: Sequence[str]) -> Array:
         """Scores of all pairs, shape (rows, columns); of one pair, shape (). nan for what turns out to be constant."""
+        xp = namespace_of(*self.features.values())
         layers = {
-            name: Representation(x, name=name, tall=self.tall, rounding=eps)
+            name: Representation(x, name=name, tall=self.tall, rounding=eps, xp=xp)
             for (name, x), eps in zip(self.features.items(), self.values.rounding, strict=True)
         }
         values = all_scores(index, layers, rows, columns, self.advance)

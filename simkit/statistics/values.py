@@ -72,21 +72,21 @@ class ValueCheck:
         """
         whole = {str(name): x for name, x in layers.items()}
         counts = [0 if finite else _nonfinite_in(x) for x in whole.values()]
+        known = rounding or {}
         check = cls(
             tuple(whole),
             tuple(x.shape[1] for x in whole.values()),
             tuple(_dtype_name(x) for x in whole.values()),
-            tuple((rounding or {}).get(name, 0.0) or _eps(x) for name, x in whole.items()),
+            tuple(known.get(name, 0.0) or _eps(x) for name, x in whole.items()),
             next(iter(whole.values())).shape[0],
             tuple(_rows(x, 1) + 0 for x in whole.values()),  # a copy: a view would keep the batch in memory
             tuple(not (bool(is_constant(_rows(x, 2))) and bool(is_constant(x))) for x in whole.values()),
             tuple(counts),
         )
-        clean = {
-            name: namespace_of(x).zeros_like(x) if count else x
-            for (name, x), count in zip(whole.items(), counts, strict=True)
-        }
-        return check, clean
+        if any(counts):
+            xp = namespace_of(*whole.values())
+            whole = {name: xp.zeros_like(x) if k else x for (name, x), k in zip(whole.items(), counts, strict=True)}
+        return check, whole
 
     @classmethod
     def assumed(cls, layers: Mapping[str, Array], rounding: Mapping[str, float]) -> ValueCheck:
