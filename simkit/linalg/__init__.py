@@ -10,20 +10,9 @@ from simkit.linalg.decompositions import compact, singular_values, symmetric_roo
 from simkit.linalg.distances import distances, robust_origin, squared_distances
 from simkit.linalg.on_host import assignment, concordance, transport
 from simkit.linalg.pairs import double_centre, reordered, u_centre, without_diagonal
-from simkit.linalg.products import (
-    cross,
-    identity,
-    inner,
-    inner_products,
-    side_by_side,
-    squared_norm,
-    tall_cross,
-    total,
-    vecdot,
-    widen,
-)
+from simkit.linalg.products import cross, identity, inner, side_by_side, squared_norm, tall_cross, total, vecdot, widen
 from simkit.linalg.safe import is_ordinary, power_of_two, powers_of_two, ratio, root
-from simkit.linalg.selection import few_of, kth_largest, median_of_pairs
+from simkit.linalg.selection import kth_largest, median_of_pairs
 
 __all__ = [
     "Basis",
@@ -33,10 +22,8 @@ __all__ = [
     "cross",
     "distances",
     "double_centre",
-    "few_of",
     "identity",
     "inner",
-    "inner_products",
     "is_ordinary",
     "kth_largest",
     "median_of_pairs",

@@ -15,7 +15,8 @@ from threading import Lock
 from simkit.arrays import Array, detach, namespace_of
 from simkit.kernel import Kernel
 from simkit.kernels.linear import is_linear
-from simkit.linalg import few_of, robust_origin, total, vecdot, widen
+from simkit.linalg import robust_origin, total, vecdot, widen
+from simkit.linalg.selection import few_of
 from simkit.representation import Representation
 from simkit.scoring import in_silence
 from simkit.statistics.hsic_sums import are_many, features_for
@@ -36,7 +37,6 @@ def kernel_sums(
     values: ValueCheck,
     *,
     bandwidth: Bandwidth = "exact",
-    seed: int = 0,
     advance: Callable[[], None] = lambda: None,
 ) -> KernelSums:
     """The kernel sums of layers in memory. No gradients: they would have to keep every block.
@@ -51,8 +51,6 @@ def kernel_sums(
         What is known of them.
     bandwidth : {"exact", "sample"}
         How the median distance is found: see `simkit.statistics.median_distance`.
-    seed : int
-        Of the sample.
     advance : callable
         Called twice for each layer that is not left out, as the work proceeds, perhaps from another thread.
 
@@ -74,7 +72,7 @@ def kernel_sums(
     with in_silence(first):
         for name, given in defined.items():
             x, unit = _features(kernel, Representation(detach(given), name=name))
-            few, fit = few_of(x), fitted(kernel, x, bandwidth=bandwidth, seed=seed)
+            few, fit = few_of(x), fitted(kernel, x, bandwidth)
             warn_if_kernel_unresolved(fit, few, name, namespace_of(x))
             own.append(FittedKernel.of(fit, few))
             features.append(x)

@@ -47,6 +47,7 @@ from simkit.statistics.median_distance import (
     Search,
     counts_over,
     first_sample,
+    middle_distance,
     random_pairs,
     squares_between,
 )
@@ -365,8 +366,7 @@ def _sorted(parts: Sequence[list[Array]]) -> list[Array]:
 
 
 def _medians_of_sample(layers: Sequence[Array]) -> list[Array]:
-    xp, size = namespace_of(layers[0]), layers[0].shape[0]
-    return [(xp.sqrt(x[(size - 1) // 2]) + xp.sqrt(x[size // 2])) / 2 for x in layers]
+    return [middle_distance(squares) for squares in layers]
 
 
 def _searches(everything: int, layers: Sequence[Array], samples: Sequence[Array] | None) -> list[Search]:

@@ -27,7 +27,6 @@ from simkit.kernels.linear import Linear, is_linear
 from simkit.linalg import (
     double_centre,
     inner,
-    inner_products,
     is_ordinary,
     power_of_two,
     reordered,
@@ -39,6 +38,7 @@ from simkit.linalg import (
     widen,
     without_diagonal,
 )
+from simkit.linalg.products import inner_products
 from simkit.representation import Representation
 from simkit.statistics.resolution import resolving_distances, warn_if_kernel_unresolved
 

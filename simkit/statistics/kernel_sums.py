@@ -26,7 +26,8 @@ from simkit.caching import cached_property
 from simkit.errors import NeedsAllExamplesError
 from simkit.fields import Fields
 from simkit.kernel import Kernel
-from simkit.linalg import inner_products, is_ordinary, widen, without_diagonal
+from simkit.linalg import is_ordinary, widen, without_diagonal
+from simkit.linalg.products import inner_products
 from simkit.statistics.hsic_sums import Estimator, HSICSums, kernel_estimator_of, scale_of
 from simkit.statistics.statistic import Statistic
 from simkit.statistics.values import ValueCheck

@@ -27,12 +27,12 @@ __all__ = [
     "SIDE",
     "Bandwidth",
     "Counts",
-    "Median",
     "Search",
     "counts_over",
     "first_sample",
     "fitted",
     "median_distance",
+    "middle_distance",
     "random_pairs",
     "squares_between",
 ]
@@ -46,15 +46,7 @@ _SIGMAS = 5.0  # from the ends of a bracket to the rank that it should hold
 SIDE = 512  # of a block
 
 
-class Median(NamedTuple):
-    """A median distance, and the interval that holds the true one with 99 % confidence; both ends the same if exact."""
-
-    value: Array
-    low: Array
-    high: Array
-
-
-def fitted(kernel: Kernel, x: Array, *, bandwidth: Bandwidth = "exact", seed: int = 0) -> Kernel:
+def fitted(kernel: Kernel, x: Array, bandwidth: Bandwidth = "exact") -> Kernel:
     """The kernel with what depends on the data filled in, in bounded memory for bandwidths that follow the median distance.
 
     Parameters
@@ -62,8 +54,8 @@ def fitted(kernel: Kernel, x: Array, *, bandwidth: Bandwidth = "exact", seed: in
     kernel : Kernel
     x : array, shape (n, p)
         All examples of the layer, as the kernel takes them.
-    bandwidth, seed
-        See `median_distance`.
+    bandwidth
+        The `method` of `median_distance`.
 
     Raises
     ------
@@ -72,10 +64,10 @@ def fitted(kernel: Kernel, x: Array, *, bandwidth: Bandwidth = "exact", seed: in
     """
     if kernel.declared_needs() != "median distance":
         return kernel.fit(x)
-    return kernel.with_median(median_distance(x, method=bandwidth, seed=seed).value)
+    return kernel.with_median(median_distance(x, method=bandwidth))
 
 
-def median_distance(x: Array, *, method: Bandwidth = "exact", seed: int = 0, pairs: int = PAIRS) -> Median:
+def median_distance(x: Array, *, method: Bandwidth = "exact", seed: int = 0, pairs: int = PAIRS) -> Array:
     """Median Euclidean distance over the distinct pairs of rows, in bounded memory.
 
     Parameters
@@ -94,17 +86,13 @@ def median_distance(x: Array, *, method: Bandwidth = "exact", seed: int = 0, pai
 
     Returns
     -------
-    Median
-        0-d arrays in the dtype of `x`; nan where distances are.
+    0-d array
+        In the dtype of `x`; nan where distances are.
     """
     xp, n = namespace_of(x), x.shape[0]
     everything = n * (n - 1) // 2
     if method == "sample" and pairs < everything:
-        roots = xp.sqrt(_sampled_squares(x, pairs, seed, xp))
-        first, last = (pairs - 1) // 2, pairs // 2
-        margin = 2.576 * math.sqrt(pairs) / 2
-        low, high = max(0, int(first - margin)), min(pairs - 1, math.ceil(last + margin))
-        return Median((roots[first] + roots[last]) / 2, roots[low], roots[high])
+        return middle_distance(_sampled_squares(x, pairs, seed, xp))
     search = Search.of(everything)
     if first_sample(everything):
         search = search.narrowed(_sampled_squares(x, first_sample(everything), seed, xp))
@@ -112,8 +100,7 @@ def median_distance(x: Array, *, method: Bandwidth = "exact", seed: int = 0, pai
     while search.found is None:
         counts = in_threads(partial(counts_over, x=x, y=None, search=search), blocks, x)
         search = search.after(Counts.merged(counts))
-    value = search.median(x[0, 0])
-    return Median(value, value, value)
+    return search.median(x[0, 0])
 
 
 def _sampled_squares(x: Array, pairs: int, seed: int, xp: Namespace) -> Array:
@@ -125,6 +112,12 @@ def _sampled_squares(x: Array, pairs: int, seed: int, xp: Namespace) -> Array:
 
     shares = in_threads(squares, cuts(pairs, max(1, 2**20 // x.shape[1])), x)
     return xp.sort(xp.concat([part for share in shares for part in share]))
+
+
+def middle_distance(squares: Array) -> Array:
+    """The median distance of sorted squared distances, a 0-d array."""
+    xp, size = namespace_of(squares), squares.shape[0]
+    return (xp.sqrt(squares[(size - 1) // 2]) + xp.sqrt(squares[size // 2])) / 2
 
 
 def random_pairs(n: int, m: int | None, size: int, seed: int | Sequence[int]) -> tuple[np.ndarray, np.ndarray]:

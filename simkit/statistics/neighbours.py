@@ -15,7 +15,8 @@ from typing import Literal, NamedTuple, TypeAlias, get_args
 from simkit.arrays import Array, Namespace, detach, is_lazy, placement
 from simkit.kernels.cosine import Cosine
 from simkit.kernels.linear import Linear
-from simkit.linalg import few_of, kth_largest, power_of_two, reordered, robust_origin, root, squared_distances, vecdot, widen
+from simkit.linalg import kth_largest, power_of_two, reordered, robust_origin, root, squared_distances, vecdot, widen
+from simkit.linalg.selection import few_of
 from simkit.properties import Invariances
 from simkit.representation import Representation
 from simkit.statistics.resolution import resolving_distances, warn_if_unresolved

@@ -11,7 +11,8 @@ from __future__ import annotations
 from simkit.arrays import Array, Namespace, accumulation_dtype, detach, is_lazy, warn_caller
 from simkit.errors import AccuracyWarning
 from simkit.kernel import Kernel
-from simkit.linalg import double_centre, few_of, power_of_two, squared_norm, total, widen
+from simkit.linalg import double_centre, power_of_two, squared_norm, total, widen
+from simkit.linalg.selection import few_of
 
 __all__ = ["resolves_distances", "resolving_distances", "squared_lengths", "warn_if_kernel_unresolved", "warn_if_unresolved"]
 
