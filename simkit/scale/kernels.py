@@ -135,14 +135,13 @@ def kernel_sums(kernel: Kernel, layers: Mapping[str, Array], *, rounding: Mappin
     starts = list(range(0, n, step))
     graph = _Graph(token)
     summary, chunks, few = _prepared(graph, kernel, layers, given, check_finite=check_finite)
-    pairs = [(i, j) for i in range(len(starts)) for j in range(i, len(starts))]
     fitted: list[Any] = []
     if needs == "all examples":  # a task for each layer, which is brought together there and nowhere else
         for k in range(len(layers)):
             parts = [graph.put("part", i, k, task=(itemgetter(k), chunk)) for i, chunk in enumerate(chunks)]
             fitted.append(graph.put("fitted", k, task=(_fitted_to_all, recipe, parts)))
     elif needs == "median distance":
-        sizes = {(i, j): _pairs_of(i, j, n, step) for i, j in pairs}
+        sizes = {(i, j): _pairs_of(i, j, n, step) for i in range(len(starts)) for j in range(i, len(starts))}
         if bandwidth == "sample" and n * (n - 1) // 2 > PAIRS:
             median = graph.put("median", task=(_medians_of_sample, _sampled(graph, chunks, sizes, PAIRS, seed)))
         else:
@@ -151,8 +150,8 @@ def kernel_sums(kernel: Kernel, layers: Mapping[str, Array], *, rounding: Mappin
     fit = graph.put("fit", task=(_fit, fitted or [recipe] * len(layers), summary, few))
     offsets = [graph.put("offsets", i, task=(_offsets, chunk, fit)) for i, chunk in enumerate(chunks)]
     sides = [list(side) for side in zip(chunks, offsets, starts, strict=True)]
-    tiles = [graph.put("tile", i, j, task=(_tile, fit, sides[i], None if i == j else sides[j])) for i, j in pairs]
-    graph.put("sums", task=(_finished, summary, fit, graph.merged("tiles", BlockSums.merged, tiles)))
+    sums = graph.merged("tiles", BlockSums.merged, graph.tiles("tile", _tile, sides, fit))
+    graph.put("sums", task=(_finished, summary, fit, sums))
     name = f"simkit-sums-{token}"
     return da.Array(
         HighLevelGraph.from_collections(name, graph.tasks, dependencies=list(layers.values())),
@@ -175,6 +174,14 @@ class _Graph:
         self.tasks[key] = task
         return key
 
+    def tiles(self, what: str, function: Any, sides: Sequence[Any], *arguments: Any) -> list[Key]:
+        """Add a task for each tile, of what there is of the chunks on both sides; of one alone on the diagonal."""
+        return [
+            self.put(what, i, j, task=(function, sides[i], None if i == j else sides[j], *arguments))
+            for i in range(len(sides))
+            for j in range(i, len(sides))
+        ]
+
     def merged(self, what: str, function: Any, keys: list[Key]) -> Key:
         """Add a tree of tasks that merge the results of others, some at a time; the key of the last."""
         depth = 0
@@ -189,8 +196,8 @@ class _Graph:
 
 def _prepared(
     graph: _Graph, kernel: Kernel, layers: Mapping[str, Array], rounding: Mapping[str, float], *, check_finite: bool
-) -> tuple[Key, list[Key], list[Key]]:
-    """The summary, the chunks as the kernel takes them, and a few examples of each."""
+) -> tuple[Key, list[Key], Key]:
+    """The summary, the chunks as the kernel takes them, and a few examples of all."""
     recipe, first = Recipe.of(kernel), next(iter(layers.values()))
     gap, starts = max(1, first.shape[0] // _FEW), range(0, first.shape[0], first.chunks[0][0])
     given = [[(x.name, i, 0) for x in layers.values()] for i in range(len(starts))]
@@ -200,12 +207,13 @@ def _prepared(
     ]
     summary = graph.put("summaries", task=(_merged_summaries, summaries))
     chunks = [graph.put("chunk", i, task=(_features, recipe, chunk, summary)) for i, chunk in enumerate(given)]
-    few = [graph.put("few", i, task=(_few, chunk, starts[i], gap)) for i, chunk in enumerate(chunks)]
+    parts = [graph.put("few", i, task=(_few, chunk, starts[i], gap)) for i, chunk in enumerate(chunks)]
+    few = graph.put("few", task=(_together, parts))
     if "translation" in kernel.invariances and not isinstance(kernel, Linear):
         lengths = [graph.put("lengths", i, task=(_lengths, chunk)) for i, chunk in enumerate(chunks)]
         wide = graph.put("wide", task=(_not_resolved, lengths, few))
         chunks = [graph.put("resolved", i, task=(_widened, chunk, wide)) for i, chunk in enumerate(chunks)]
-        few = [graph.put("few-resolved", i, task=(_widened, part, wide)) for i, part in enumerate(few)]
+        few = graph.put("few-resolved", task=(_widened, few, wide))
     return summary, chunks, few
 
 
@@ -219,19 +227,16 @@ def _sampled(graph: _Graph, chunks: list[Key], sizes: Mapping[tuple[int, int], i
     return graph.put("sample", task=(_sorted, drawn))
 
 
-def _exact_median(graph: _Graph, chunks: list[Key], few: list[Key], sizes: Mapping[tuple[int, int], int], seed: int) -> Key:
+def _exact_median(graph: _Graph, chunks: list[Key], few: Key, sizes: Mapping[tuple[int, int], int], seed: int) -> Key:
     everything = sum(sizes.values())
     pairs = first_sample(everything)
     sample = _sampled(graph, chunks, sizes, pairs, seed) if pairs else None
-    searches = graph.put("searches", task=(_searches, everything, few[0], sample))
+    searches = graph.put("searches", task=(_searches, everything, few, sample))
     for number in range(_PASSES):
-        counts = [
-            graph.put(f"counts{number}", i, j, task=(_counted, chunks[i], None if i == j else chunks[j], searches))
-            for i, j in sizes
-        ]
+        counts = graph.tiles(f"counts{number}", _counted, chunks, searches)
         merged = graph.merged(f"counted{number}", _merged_counts, counts)
         searches = graph.put("searches", number, task=(_after, searches, merged))
-    return graph.put("median", task=(_medians, searches, few[0]))
+    return graph.put("median", task=(_medians, searches, few))
 
 
 # --- what the tasks do --------------------------------------------------------------------------------------------------
@@ -284,10 +289,10 @@ def _lengths(chunk: list[Array]) -> list[float]:
     return [float(xp.max(squared_lengths(x, xp))) for x in chunk]
 
 
-def _not_resolved(lengths: Sequence[list[float]], few: Sequence[list[Array]]) -> list[bool]:
+def _not_resolved(lengths: Sequence[list[float]], few: Sequence[Array]) -> list[bool]:
     """For each layer, whether its distances need float64: see `simkit.statistics.resolution`."""
-    xp, wide = namespace_of(few[0][0]), []
-    for k, x in enumerate(_together(few)):
+    xp, wide = namespace_of(few[0]), []
+    for k, x in enumerate(few):
         squares = xp.sort(squared_lengths(x, xp))
         largest = max(part[k] for part in lengths)
         wide.append(not resolves_distances(largest, float(squares[squares.shape[0] // 2])))
@@ -306,16 +311,16 @@ def _fitted_to_median(recipe: Recipe, medians: Sequence[Array], k: int) -> Recip
     return Recipe.of(recipe.make().with_median(medians[k]))
 
 
-def _fit(kernels: Sequence[Recipe], summary: Summary, few: Sequence[list[Array]]) -> Fit:
+def _fit(kernels: Sequence[Recipe], summary: Summary, few: Sequence[Array]) -> Fit:
     """Kernels and a few examples of all layers."""
-    together, scales = _together(few), []
-    with in_silence(together[0]):
-        for recipe, name, x in zip(kernels, summary.values.names, together, strict=True):
+    scales = []
+    with in_silence(few[0]):
+        for recipe, name, x in zip(kernels, summary.values.names, few, strict=True):
             kernel = recipe.make()
             if name not in summary.values.undefined:
                 warn_if_kernel_unresolved(kernel, x, name, namespace_of(x))
             scales.append(FittedKernel.of(kernel, x).scale)
-    return Fit(tuple(kernels), tuple(together), tuple(scales))
+    return Fit(tuple(kernels), tuple(few), tuple(scales))
 
 
 def _offsets(chunk: list[Array], fit: Fit) -> list[Array]:
@@ -323,7 +328,7 @@ def _offsets(chunk: list[Array], fit: Fit) -> list[Array]:
         return [kernel.offsets(x) for kernel, x in zip(fit.fitted, chunk, strict=True)]
 
 
-def _tile(fit: Fit, above: Sequence[Any], beside: Sequence[Any] | None) -> BlockSums:
+def _tile(above: Sequence[Any], beside: Sequence[Any] | None, fit: Fit) -> BlockSums:
     """The sums over one tile; over one on the diagonal, without `beside`."""
     (xs, left, row), (ys, right, column) = above, beside or (None, *above[1:])
     with in_silence(xs[0]):

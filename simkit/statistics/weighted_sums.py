@@ -38,14 +38,9 @@ from simkit.arrays import Array, Namespace, placement
 from simkit.linalg import double_centre, total, widen, without_diagonal
 from simkit.statistics.hsic_sums import Estimator, Gram, HSICSums, Prepared
 
-__all__ = ["bytes_held", "weighted_sums"]
+__all__ = ["weighted_sums"]
 
 _BLOCK = 2**21  # entries of the weights of resamples that are worked on together
-
-
-def bytes_held(n: int, layers: int) -> int:
-    """Bytes of the n x n matrices that `weighted_sums` holds at a time: one for each layer, three for a pair of them."""
-    return (layers + 3) * n * n * 8
 
 
 def weighted_sums(
