@@ -61,7 +61,7 @@ def slowly(block):
 
 @pytest.mark.parametrize("index", ["cka", "cca", "cka(kernel=rbf(fraction=0.5))"])
 def test_the_same_number_as_in_memory(client, pair, index, monkeypatch):
-    monkeypatch.setattr("simkit.scale.dask._SMALL", 100)
+    monkeypatch.setattr("simkit.planner._SMALL", 100)
     monkeypatch.setattr("simkit.scale.kernels._ROWS", 200)
     lazy = simkit.compare(da.from_array(pair[0], chunks=(100, 4)), da.from_array(pair[1], chunks=(70, 5)), index)
     assert float(lazy) == pytest.approx(float(simkit.compare(*pair, index)), rel=1e-10)
