@@ -23,7 +23,7 @@ from simkit.arrays import (
 from simkit.errors import InvalidArrayError
 from simkit.feasibility import check_fits
 from simkit.matrix import SimilarityMatrix
-from simkit.memory import available_to
+from simkit.memory import available_to, is_on_host
 from simkit.planner import Plan, Question, Source, plan
 from simkit.progress import track
 from simkit.registry import get_index
@@ -302,6 +302,7 @@ def _question(index: Index[Any], sides: Sides, layers: Mapping[str, Array], sour
         lazy=lazy,
         whole=not lazy and any(wants_gradients(x) for x in layers.values()),
         blocks=blocks,
+        accelerator=not (lazy or is_on_host(one)),
     )
 
 

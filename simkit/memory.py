@@ -13,7 +13,7 @@ import array_api_compat
 
 from simkit.errors import TooLargeError
 
-__all__ = ["WORTH_ASKING", "available", "available_to", "in_words", "refuse_if_too_large"]
+__all__ = ["WORTH_ASKING", "available", "available_to", "in_words", "is_on_host", "refuse_if_too_large"]
 
 WORTH_ASKING = 2**28  # bytes; less is there, or the system says so at once
 _PROCESSES, _GROUPS = Path("/proc"), Path("/sys/fs/cgroup")
@@ -59,8 +59,13 @@ def available() -> int | None:
 
 def available_to(x: Any) -> int | None:
     """Bytes that may still be allocated where an array lies; None if unknown, as on a GPU."""
+    return available() if is_on_host(x) else None
+
+
+def is_on_host(x: Any) -> bool:
+    """Whether an array lies in the memory of the host, and not on an accelerator."""
     device = array_api_compat.device(x)
-    return available() if "cpu" in str(getattr(device, "platform", device)).lower() else None
+    return "cpu" in str(getattr(device, "platform", device)).lower()
 
 
 def in_words(size: int) -> str:

@@ -30,6 +30,8 @@ Source: TypeAlias = Literal["memory", "batches", "chunks"]
 
 # Examples up to which whole Gram matrices take no more time than blocks of them, if they fit into what is always there.
 _SMALL = 2048
+# The same on an accelerator, for which a few large products cost less than many small ones.
+_SMALL_ON_ACCELERATOR = 16384
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,8 @@ class Question:
         Each layer must be prepared as a whole: gradients are to flow, or its examples will be permuted.
     blocks : bool
         The caller asks for kernels in blocks.
+    accelerator : bool
+        The arrays do not lie in the memory of the host.
     """
 
     index: Index[Any]
@@ -64,6 +68,7 @@ class Question:
     lazy: bool = False
     whole: bool = False
     blocks: bool = False
+    accelerator: bool = False
 
     @property
     def width(self) -> int:
@@ -77,9 +82,9 @@ class Question:
 
     @property
     def pairs(self) -> float:
-        """Products of two layers that are needed, each layer's with itself at half the price."""
+        """Products of two layers that are needed, those of layers with themselves too."""
         a, b = len(self.rows), len(self.columns or ())
-        return a * a / 2 if self.columns is None else a * b + (a + b) / 2
+        return a * a / 2 if self.columns is None else a * b + a + b
 
     @property
     def needs(self) -> str:
@@ -102,10 +107,9 @@ class Question:
     @property
     def by_features(self) -> float:
         """Products of features of all pairs, for each example."""
-        squares = sum(p * p for p in self.rows) / 2
         if self.columns is None:
-            return sum(self.rows) ** 2 / 2 + squares
-        return sum(self.rows) * sum(self.columns) + squares + sum(q * q for q in self.columns) / 2
+            return sum(self.rows) ** 2 / 2
+        return sum(self.rows) * sum(self.columns) + sum(p * p for p in (*self.rows, *self.columns)) / 2
 
     @property
     def by_examples(self) -> float:
@@ -232,6 +236,11 @@ _TABLE: tuple[_Row, ...] = (
     _Row(
         "memory", _SUMS, lambda q: not _is_declared(q),
         Layers, "whole Gram matrices", "the kernel does not declare what it is fitted to, as blocks would have to know",
+        _of_index, _grams, lambda q: {"tall": False},
+    ),
+    _Row(
+        "memory", _SUMS, lambda q: q.accelerator and (q.n or 0) <= _SMALL_ON_ACCELERATOR,
+        Layers, "whole Gram matrices", "an accelerator takes a few large products in less time than many small ones",
         _of_index, _grams, lambda q: {"tall": False},
     ),
     _Row(

@@ -92,7 +92,7 @@ def test_activations():
     assert [x.shape for x in space["by_layer"].values()] == [(100, 8), (100, 16), (100, 10)]
 
 
-def test_scale(tmp_path, monkeypatch):
+def test_scale(tmp_path, monkeypatch, capsys):
     da, zarr = pytest.importorskip("dask.array"), pytest.importorskip("zarr")
     monkeypatch.chdir(tmp_path)
     arrays = dict(zip(("conv1", "conv2"), pair(300, 8, 6), strict=True))
@@ -102,8 +102,10 @@ def test_scale(tmp_path, monkeypatch):
     pandas, _, _ = (pytest.importorskip(name) for name in ("pandas", "pyarrow", "xarray"))
     table = pandas.DataFrame(arrays["conv1"], columns=[f"unit{j}" for j in range(8)])
     table.assign(id=np.arange(300)).to_parquet("conv1.parquet")
-    lazily, files, kernels = blocks("scale.md")
+    explained, lazily, files, kernels = blocks("scale.md")
     space = {}
+    run(explained, space)
+    assert capsys.readouterr().out in (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")
     run(lazily, space)
     assert isinstance(space["lazy"], da.Array)
     assert float(space["lazy"]) == pytest.approx(float(simkit.compare(*arrays.values(), "cca")), rel=1e-12)

@@ -316,7 +316,7 @@ def test_kernel_sums_of_all_examples_are_not_those_of_batches():
     with pytest.raises(NeedsAllExamplesError, match="tiles='exact'"):
         KernelSums.merged([sums, sums])
     with pytest.raises(NeedsAllExamplesError, match="tiles='exact'"):
-        KernelSums.of(layers(), sums.values)
+        sums.extended(layers(), sums.values)
 
 
 def test_layers_out_of_range_are_named():

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from array_api_compat import is_writeable_array
 
-from simkit.arrays import Array, namespace_of
+from simkit.arrays import Array, namespace_of, placement
 from simkit.errors import InvalidArrayError
 from simkit.statistics.statistic import Statistic
 from simkit.statistics.values import ValueCheck
@@ -47,8 +48,7 @@ class Batches:
         self.kind, self.options, self.count, self.like = kind, dict(options), count, like
         self._state = state
         self._rounding: dict[str, float] = {}
-        self._held: list[dict[str, Array]] = []
-        self._rows = 0
+        self._held = _Rows()
         self._finite = True
         self._is_whole = True
 
@@ -86,37 +86,28 @@ class Batches:
     def _hold(self, layers: Mapping[str, Array], rounding: Mapping[str, float], finite: bool, together: int) -> None:
         """Take rows into the statistic `together` at a time, and hold the rest."""
         m, start = next(iter(layers.values())).shape[0], 0
-        while start < m or (self._state is None and not self._held):
+        while start < m or (self._state is None and self._held.is_empty):
             many = m - start - (m - start) % together
-            if many and not self._held:  # which need not be copied to be put together
+            if many and not self._held.n:  # which need not be copied to be put together
                 self._take({name: x[start : start + many, :] for name, x in layers.items()}, rounding, finite)
                 start += many
                 continue
-            stop = min(m, start + together - self._rows)
-            self._held.append({name: x[start:stop, :] + 0 for name, x in layers.items()})
+            stop = min(m, start + together - self._held.n)
+            self._held.add({name: x[start:stop, :] for name, x in layers.items()}, together)
             for name, x in layers.items():
                 eps = rounding[name] or float(namespace_of(x).finfo(x.dtype).eps)
                 self._rounding[name] = max(eps, self._rounding.get(name, 0.0))
-            self._finite, self._rows, start = self._finite and finite, self._rows + stop - start, stop
-            if self._rows == together:
+            self._finite, start = self._finite and finite, stop
+            if self._held.n == together:
                 self._flush()
 
     def _flush(self) -> None:
         """Take the rows that are held into the statistic."""
-        if not self._held:
+        if self._held.is_empty or (self._state is not None and not self._held.n):
             return
         rounding, finite = self._rounding, self._finite
-        layers = self._together()
-        self._rows, self._rounding, self._finite = 0, {}, True
-        self._take(layers, rounding, finite)
-
-    def _together(self) -> dict[str, Array]:
-        """The rows that are held, as one batch; they are given up layer by layer."""
-        held, self._held = self._held, []
-        if len(held) == 1:
-            return held[0]
-        xp = namespace_of(*held[0].values())
-        return {name: xp.concat([rows.pop(name) for rows in held]) for name in list(held[0])}
+        self._rounding, self._finite = {}, True
+        self._take(self._held.taken(), rounding, finite)
 
     def _take(self, layers: Mapping[str, Array], rounding: Mapping[str, float], finite: bool) -> None:
         values, clean = ValueCheck.of(layers, rounding=rounding, finite=finite)
@@ -137,7 +128,7 @@ class Batches:
     @property
     def n(self) -> int:
         """The number of examples."""
-        return self._rows + (0 if self._state is None else self._state.n)
+        return self._held.n + (0 if self._state is None else self._state.n)
 
     @property
     def statistic(self) -> Statistic:
@@ -145,6 +136,7 @@ class Batches:
         self._check_whole()
         self._is_whole = False
         self._flush()
+        self._held = _Rows()  # whose memory is not kept for batches that may not come
         self._is_whole = True
         assert self._state is not None  # there is one from the first batch on, also of no examples
         return self._state
@@ -167,3 +159,47 @@ class Batches:
                 state if part.like is not None else state.to(head.like) for part, state in zip(parts, states, strict=True)
             ]
         return head.with_statistic(head.kind.merged(states), sum(part.count for part in parts))
+
+
+class _Rows:
+    """Copies of rows of batches, put together where the library lets arrays be written to."""
+
+    def __init__(self) -> None:
+        self.n = 0
+        self._layers: dict[str, Any] = {}
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there has been no batch at all, not even one of no examples."""
+        return not self._layers
+
+    def add(self, layers: Mapping[str, Array], most: int) -> None:
+        """Add rows; `most` is the number that there will be at the most."""
+        for name, x in layers.items():
+            self._layers[name] = self._added(self._layers.get(name), x, most)
+        self.n += next(iter(layers.values())).shape[0]
+
+    def _added(self, held: Any, x: Array, most: int) -> Any:
+        xp = namespace_of(x)
+        if held is None:
+            held = xp.empty((most, x.shape[1]), dtype=x.dtype, **placement(x))
+            held = held if is_writeable_array(held) else []
+        if isinstance(held, list):
+            held.append(x)  # which nobody can write to
+            return held
+        if held.dtype != x.dtype:
+            held = xp.astype(held, xp.result_type(held.dtype, x.dtype), copy=False)
+        held[self.n : self.n + x.shape[0], :] = xp.astype(x, held.dtype, copy=False)
+        return held
+
+    def taken(self) -> dict[str, Array]:
+        """The rows; they are valid until others are added."""
+        rows = {}
+        for name, held in self._layers.items():
+            if isinstance(held, list):
+                rows[name] = namespace_of(*held).concat(held)
+                self._layers[name] = []
+            else:
+                rows[name] = held[: self.n, :]
+        self.n = 0
+        return rows

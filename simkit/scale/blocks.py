@@ -17,6 +17,7 @@ from simkit.kernel import Kernel
 from simkit.kernels.linear import is_linear
 from simkit.linalg import robust_origin, total, vecdot, widen
 from simkit.linalg.selection import few_of
+from simkit.memory import is_on_host
 from simkit.representation import Representation
 from simkit.scoring import in_silence
 from simkit.statistics.hsic_sums import are_many, features_for
@@ -28,7 +29,8 @@ from simkit.threads import in_threads
 
 __all__ = ["kernel_sums"]
 
-_SIDE = 384
+_SIDE = 384  # of blocks that stay in the cache of a core
+_SIDE_ON_ACCELERATOR = 4096
 
 
 def kernel_sums(
@@ -79,7 +81,7 @@ def kernel_sums(
             scales.append(unit * own[-1].scale)
             offsets.append(own[-1].offsets(x))
             advance()
-        blocks = block_pairs(first.shape[0], None, _SIDE)
+        blocks = block_pairs(first.shape[0], None, _SIDE if is_on_host(first) else _SIDE_ON_ACCELERATOR)
         done = _Steps(len(blocks), len(defined), advance)
 
         def work(share: Iterator[tuple[slice, slice]]) -> BlockSums:
