@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from simkit.index import Index
     from simkit.statistics.median_distance import Bandwidth
 
-__all__ = ["compare", "explain", "pairwise"]
+__all__ = ["check_examples", "compare", "explain", "matrices_of", "pairwise", "question_of"]
 
 
 def compare(
@@ -119,7 +119,7 @@ def compare(
     """
     chosen = get_index(index, **parameters)
     sides, given = Sides.of_pair(X, Y)
-    layers = _matrices(given, flatten)
+    layers = matrices_of(given, flatten)
     return _scores(chosen, sides, given, layers, check_finite=check_finite, tiles=tiles, ids=ids)
 
 
@@ -175,7 +175,7 @@ def pairwise(
     """
     chosen = get_index(index, **parameters)
     sides, given = Sides.of_layers(A, B)
-    layers = _matrices(given, flatten)
+    layers = matrices_of(given, flatten)
     values = _scores(chosen, sides, given, layers, check_finite=check_finite, tiles=tiles, ids=ids, progress=progress)
     return SimilarityMatrix(values, sides.rows, sides.columns, str(chosen), next(iter(layers.values())).shape[0])
 
@@ -226,15 +226,15 @@ def explain(
     """
     chosen = get_index(index, **parameters)
     sides, given = Sides.of_layers(X, Y) if are_layers(X) else Sides.of_pair(X, Y)
-    layers = _matrices(given, flatten)
+    layers = matrices_of(given, flatten)
     source: Source = "batches" if batches else "chunks" if is_dask(next(iter(layers.values()))) else "memory"
-    question = _question(chosen, sides, layers, source, blocks=tiles is not None)
+    question = question_of(chosen, sides, layers, source, blocks=tiles is not None)
     found = plan(question)
     check_fits(question, found)
     return found
 
 
-def _matrices(given: Mapping[str, Any], flatten: bool) -> dict[str, Array]:
+def matrices_of(given: Mapping[str, Any], flatten: bool) -> dict[str, Array]:
     """The layers as matrices of one framework, with the same number of examples; no value is read."""
     layers = {name: as_matrix(x, name, flatten=flatten) for name, x in given.items()}
     first_name, first = next(iter(layers.items()))
@@ -258,13 +258,8 @@ def _scores(
 ) -> Array:
     """Check, plan, produce the statistic, score."""
     rounding = {name: rounding_of(x) for name, x in given.items()}
-    check_labels(*sides.by_side(given), ids=ids)
-    first_name, first = next(iter(layers.items()))
-    for name, x in layers.items():
-        check_same_examples(first, x, (first_name, name))
-    least = index.facts.min_examples
-    for name, x in layers.items():
-        as_examples(x, name, min_examples=least, check_finite=check_finite)
+    check_examples(sides, given, layers, index.facts.min_examples, check_finite=check_finite, ids=ids)
+    first = next(iter(layers.values()))
     if tiles is not None:
         check_choice("compare", "tiles", tiles, ("exact", "sample"))
         if any(is_lazy(x) for x in layers.values()):
@@ -272,7 +267,7 @@ def _scores(
                 f"tiles={tiles!r} is for arrays in memory whose values are known; Dask arrays are taken tile by tile anyway."
             )
     source: Source = "chunks" if is_dask(first) else "memory"
-    question = _question(index, sides, layers, source, blocks=tiles is not None)
+    question = question_of(index, sides, layers, source, blocks=tiles is not None)
     chosen = plan(question)
     if source == "chunks":
         from simkit.scale import dask
@@ -290,7 +285,34 @@ def _scores(
         return scores(index, statistic, sides)
 
 
-def _question(index: Index[Any], sides: Sides, layers: Mapping[str, Array], source: Source, *, blocks: bool) -> Question:
+def check_examples(
+    sides: Sides,
+    given: Mapping[str, Any],
+    layers: Mapping[str, Array],
+    least: int,
+    *,
+    check_finite: bool = True,
+    ids: Any = None,
+) -> None:
+    """Raise unless all layers are of the same examples, `least` of them or more, and no value is missing."""
+    check_labels(*sides.by_side(given), ids=ids)
+    first_name, first = next(iter(layers.items()))
+    for name, x in layers.items():
+        check_same_examples(first, x, (first_name, name))
+    for name, x in layers.items():
+        as_examples(x, name, min_examples=least, check_finite=check_finite)
+
+
+def question_of(
+    index: Index[Any],
+    sides: Sides,
+    layers: Mapping[str, Array],
+    source: Source,
+    *,
+    blocks: bool = False,
+    whole: bool = False,
+) -> Question:
+    """What the planner is asked of these layers; gradients ask for `whole` layers by themselves."""
     one, lazy = next(iter(layers.values())), any(is_lazy(x) for x in layers.values())
     return Question(
         index,
@@ -300,7 +322,7 @@ def _question(index: Index[Any], sides: Sides, layers: Mapping[str, Array], sour
         None if sides.kind == "layers" else tuple(layers[name].shape[1] for name in sides.column_names),
         itemsize=4 if all("float32" in str(x.dtype) for x in layers.values()) else 8,
         lazy=lazy,
-        whole=not lazy and any(wants_gradients(x) for x in layers.values()),
+        whole=whole or (not lazy and any(wants_gradients(x) for x in layers.values())),
         blocks=blocks,
         accelerator=not (lazy or is_on_host(one)),
     )

@@ -15,10 +15,11 @@ from simkit.text import escaped, printable, shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
     from simkit.matrix import SimilarityMatrix
 
-__all__ = ["TITLE", "heatmap", "label", "room_for", "save_heatmap"]
+__all__ = ["TITLE", "figure", "heatmap", "label", "plain_axes", "room_for", "save", "save_heatmap"]
 
 _CELL = 0.42  # inches
 _LONGEST = 40  # characters of a label
@@ -26,6 +27,40 @@ TITLE = 120  # and of a title
 _WIDE = 0.12  # inches of a character
 _MOST_NUMBERS = 14  # rows or columns up to which the values stand in the cells
 _MOST_LABELS = 100  # rows or columns up to which each has its label
+
+
+def figure(width: float, height: float) -> Figure:
+    """An empty figure of a size in inches, which needs no display.
+
+    Raises
+    ------
+    ImportError
+        matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise ImportError('Plots need matplotlib: pip install "simkit-similarity[plot]"') from None
+    return Figure(figsize=(width, height), dpi=150, layout="constrained")
+
+
+def plain_axes(width: float, height: float) -> Axes:
+    """Axes alone in a figure of a size in inches, without lines above and to the right."""
+    axes = figure(width, height).add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    return axes
+
+
+def save(axes: Axes, path: str | os.PathLike[str], *, force: bool = False) -> None:
+    """Write the figure of some axes as a picture.
+
+    Raises
+    ------
+    FileExistsError
+        The file exists and `force` is false.
+    """
+    with whole_file(path, force=force) as temporary:
+        axes.get_figure(root=True).savefig(temporary)  # type: ignore[union-attr]
 
 
 def label(text: str, limit: int = _LONGEST) -> str:
@@ -89,11 +124,9 @@ def heatmap(
     n_rows, n_columns = values.shape
     rows, columns = (list(map(label, names)) for names in (matrix.rows, matrix.columns))
     if ax is None:
-        from matplotlib.figure import Figure
-
         width = max(4.4, _CELL * min(n_columns, _MOST_LABELS) + 2.4) + room_for(rows)
         height = max(3.4, _CELL * min(n_rows, _MOST_LABELS) + 1.6) + room_for(columns)
-        ax = Figure(figsize=(width, height), dpi=150, layout="constrained").add_subplot()
+        ax = figure(width, height).add_subplot()
     low, high = _limits(matrix.index, values)
     shown: dict[str, Any] = {
         "cmap": "magma",
@@ -156,5 +189,4 @@ def save_heatmap(matrix: SimilarityMatrix, path: str | os.PathLike[str], *, forc
     FileExistsError
         The file exists and `force` is false.
     """
-    with whole_file(path, force=force) as temporary:
-        heatmap(matrix, **options).get_figure(root=True).savefig(temporary)  # type: ignore[union-attr]
+    save(heatmap(matrix, **options), path, force=force)

@@ -214,7 +214,6 @@ REFUSED = [
     (("test", "x.npy", "x.npy", "--method", "interval", "--confidence", "1.5"), []),
     (("compare", "nan.npy", "x.npy"), []),
     (("compare", "x.npy", "x.npy", "--chunks", "2", "--index", "rsa"), []),
-    (("compare", "x.npy", "x.npy", "--chunks", "2", "--index", "cka(estimator=minibatch)"), []),
     (("compare", "x.npy", "x.npy", "--chunks", "0"), []),
     (("compare", "x.npy", "x.npy", "--examples", "no"), []),
     (("compare", "map.npy", "map.npy", "--examples", "mean:middle"), []),

@@ -32,12 +32,7 @@ class PrincipalComponents:
     explained: np.ndarray
 
 
-def principal_components(
-    X: Any,
-    k: int = 2,
-    *,
-    flatten: bool = False,
-) -> PrincipalComponents:
+def principal_components(X: Any, k: int = 2, *, flatten: bool = False) -> PrincipalComponents:
     """Principal components of the examples of a layer.
 
     Parameters

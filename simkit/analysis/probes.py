@@ -140,7 +140,7 @@ def linear_probe(
 def _checked(layers: Mapping[str, Any], labels: Any, what: str) -> tuple[dict[str, np.ndarray], np.ndarray]:
     if not layers:
         raise InvalidArrayError(f"{what} is empty; expected a mapping of names to arrays (n, p).")
-    values = np.asarray(to_numpy(labels) if hasattr(labels, "shape") else labels)
+    values = to_numpy(labels)
     host = {}
     for name, x in layers.items():
         matrix = as_matrix(x, name)

@@ -10,13 +10,16 @@ import numpy as np
 from simkit.arrays import as_pair, is_constant, is_lazy, namespace_of, rounding_of, to_numpy
 from simkit.errors import InvalidArrayError, NeedsAllExamplesError
 from simkit.linalg import compact
+from simkit.plot import figure
 from simkit.representation import Representation
 
 if TYPE_CHECKING:
     import pandas
     from matplotlib.axes import Axes
 
-__all__ = ["SharedSubspace", "shared_subspace"]
+__all__ = ["OF_EIGENVECTORS", "SharedSubspace", "shared_subspace"]
+
+OF_EIGENVECTORS = ("eigenvalues", "scaling", "cosines", "contributions")  # what there is one of for each
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,17 +64,13 @@ class SharedSubspace:
         """One row for each eigenvector."""
         import pandas as pd
 
-        columns = {name: getattr(self, name) for name in ("eigenvalues", "scaling", "cosines", "contributions")}
+        columns = {name: getattr(self, name) for name in OF_EIGENVECTORS}
         return pd.DataFrame(columns, index=pd.RangeIndex(1, len(self.eigenvalues) + 1, name="eigenvector"))
 
     def plot(self, axes: tuple[Axes, Axes] | None = None) -> tuple[Axes, Axes]:
         """Draw Figure 8: scaling beside eigenvalues on the left, the cosine of the rotation on the right."""
         if axes is None:
-            try:
-                from matplotlib.figure import Figure
-            except ImportError:
-                raise ImportError('Plots need matplotlib: pip install "simkit-similarity[plot]"') from None
-            made = Figure(figsize=(7.2, 3.0), dpi=150, layout="constrained").subplots(1, 2)
+            made = figure(7.2, 3.0).subplots(1, 2)
             axes = (made[0], made[1])
         left, right = axes
         places = np.arange(1, len(self.eigenvalues) + 1)
@@ -132,11 +131,8 @@ def shared_subspace(X: Any, Y: Any, *, flatten: bool = False) -> SharedSubspace:
         if bool(is_constant(layer)):
             raise InvalidArrayError(f"{name} is constant: all its examples are the same, so it has no eigenvectors.")
     xp = namespace_of(x, y)
-    first, second = (
-        Representation(x, name="X", rounding=rounding_of(X), xp=xp),
-        Representation(y, name="Y", rounding=rounding_of(Y), xp=xp),
-    )
-    a, b = compact(first.precise, xp), compact(second.precise, xp)
+    first = Representation(x, name="X", rounding=rounding_of(X), xp=xp)
+    a, b = compact(first.precise, xp), compact(Representation(y, name="Y", rounding=rounding_of(Y), xp=xp).precise, xp)
     u, s, _ = xp.linalg.svd(a, full_matrices=False)
     turned = b @ (b.mT @ u)
     along, lengths = xp.sum(u * turned, axis=0), xp.sqrt(xp.sum(turned**2, axis=0))

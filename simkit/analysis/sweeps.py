@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from simkit.analysis.correspondence import LayerAccuracy, layer_accuracy
 from simkit.errors import SpecError
 from simkit.index import Index
-from simkit.plot import label
+from simkit.plot import figure, label
 from simkit.registry import get_index
 
 if TYPE_CHECKING:
@@ -56,11 +56,7 @@ class Sweep:
     def plot(self, ax: Axes | None = None) -> Axes:
         """Draw the share of layers found against the parameter, with chance dotted."""
         if ax is None:
-            try:
-                from matplotlib.figure import Figure
-            except ImportError:
-                raise ImportError('Plots need matplotlib: pip install "simkit-similarity[plot]"') from None
-            ax = Figure(figsize=(4.4, 3.2), dpi=150, layout="constrained").add_subplot()
+            ax = figure(4.4, 3.2).add_subplot()
         places = range(len(self.values))
         several = self.results[0].networks > 2
         errors = [result.standard_error for result in self.results] if several else None

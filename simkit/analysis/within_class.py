@@ -130,7 +130,7 @@ def _by_message(side: Any, name: str) -> dict[str, Any]:
 
 def _members(labels: Any, n: int, index: Index[Any]) -> dict[Any, np.ndarray]:
     """Examples of each class."""
-    values = np.asarray(to_numpy(labels) if hasattr(labels, "shape") else labels)
+    values = to_numpy(labels)
     if values.shape != (n,):
         raise InvalidArrayError(f"labels has shape {values.shape}; expected one for each of the {n} examples, ({n},).")
     members = {label.item(): np.flatnonzero(values == label) for label in np.unique(values)}

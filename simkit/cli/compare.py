@@ -9,13 +9,14 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Optional
 
+import numpy as np
 import typer
 
 import simkit
 from simkit.arrays import is_dask
 from simkit.cli.console import print_json, print_matrix, say
 from simkit.cli.examples import Examples, matrices
-from simkit.cli.options import Json, MaxBytes
+from simkit.cli.options import Force, Json, MaxBytes
 from simkit.cli.reading import convert_to_one_library
 from simkit.io import Activations, as_record, check_writable, read_activations, write_matrix
 from simkit.matrix import SimilarityMatrix
@@ -25,28 +26,27 @@ _READABLE = 100  # layers a side up to which a matrix that goes into a file is s
 _LARGE = {".zarr", ".h5", ".hdf5", ".parquet"}  # formats that are read in chunks unasked
 
 
-def compare(  # noqa: PLR0917  (Typer passes by name)
+def compare(
     context: typer.Context,
     a: Annotated[
         Path, typer.Argument(help="Activations: .npy, .npz, .safetensors, .pt, .zarr, .h5 or .parquet.", show_default=False)
     ],
-    b: Annotated[Optional[Path], typer.Argument(help="More; by default A with itself.", show_default=False)] = None,  # noqa: UP045
+    b: Annotated[Optional[Path], typer.Argument(help="More; by default A with itself.", show_default=False)] = None,
     index: Annotated[str, typer.Option("--index", "-i", help="Spec, such as 'cka(kernel=rbf(fraction=0.4))'.")] = "cka",
     output: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option("--output", "-o", help="Write .csv, .json, .npz or .png.", show_default=False),
+        Optional[Path], typer.Option("--output", "-o", help="Write .csv, .json, .npz or .png.", show_default=False)
     ] = None,
     examples: Examples = None,
     chunks: Annotated[
-        Optional[int],  # noqa: UP045
+        Optional[int],
         typer.Option(help="Read this many examples at a time; by default everything, but not of .zarr, .h5, .parquet."),
     ] = None,
     scheduler: Annotated[
-        Optional[str],  # noqa: UP045
+        Optional[str],
         typer.Option(help="Compute on a Dask cluster, such as tcp://head:8786, that sees the files.", show_default=False),
     ] = None,
     ids: Annotated[
-        Optional[str],  # noqa: UP045
+        Optional[str],
         typer.Option(help="Column of .parquet files that holds the labels of the examples.", show_default=False),
     ] = None,
     no_ids: Annotated[bool, typer.Option("--no-ids", help="Columns called like labels are features.")] = False,
@@ -57,7 +57,7 @@ def compare(  # noqa: PLR0917  (Typer passes by name)
     timeout: Annotated[
         float, typer.Option(help="Seconds after which a cluster on which nothing can work is given up.")
     ] = 600.0,
-    force: Annotated[bool, typer.Option("--force", help="Replace the output file if it exists.")] = False,
+    force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Compare two files: of one array each, a number; of many layers, a matrix (rows A, columns B)."""
@@ -89,7 +89,7 @@ def compare(  # noqa: PLR0917  (Typer passes by name)
         value = float(_computed(simkit.compare(x, y, chosen), timeout))
         n = int(x.shape[0])
         if output is not None:
-            matrix = SimilarityMatrix(_one(value), (a.stem,), ((b or a).stem,), str(chosen), n)
+            matrix = SimilarityMatrix(np.array([[value]]), (a.stem,), ((b or a).stem,), str(chosen), n)
             write_matrix(matrix, output, force=force)
         if as_json:
             print_json({"index": str(chosen), "n": n, "value": value if math.isfinite(value) else None})
@@ -107,12 +107,6 @@ def compare(  # noqa: PLR0917  (Typer passes by name)
             print_matrix(matrix)
         if output is not None:
             say(f"Written to {output}")
-
-
-def _one(value: float) -> Any:
-    import numpy as np
-
-    return np.array([[value]])
 
 
 def _check_ways(in_chunks: bool, missing: str, max_bytes: int | None) -> None:

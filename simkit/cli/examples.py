@@ -15,7 +15,7 @@ from simkit.spec import check_choice
 __all__ = ["Examples", "matrices"]
 
 Examples = Annotated[
-    Optional[list[str]],  # noqa: UP045
+    Optional[list[str]],
     typer.Option(
         "--examples",
         metavar="[PATTERN=]RULE[:CHANNELS]",

@@ -19,26 +19,19 @@ from simkit.registry import Registry, get_index, get_kernel
 from simkit.registry import indexes as index_registry
 from simkit.registry import kernels as kernel_registry
 
-_COLUMNS = {"invertible_linear": "invertible", "orthogonal": "orthogonal", "isotropic_scaling": "scaling"}
+# Invariances, and the headings of their columns.
+_OF_INDEXES = {"invertible_linear": "invertible", "orthogonal": "orthogonal", "isotropic_scaling": "scaling"}
+_OF_KERNELS = {"orthogonal": "orthogonal", "translation": "offset", "isotropic_scaling": "scaling"}
 
 
-def describe_index(entry: Entry) -> dict[str, Any]:
-    """One row: the declared facts of an index with default parameters, or its error."""
-    return _described(entry, _facts_of_index)
-
-
-def describe_kernel(entry: Entry) -> dict[str, Any]:
-    """One row: the declared facts of a kernel with default parameters, or its error."""
-    return _described(entry, _facts_of_kernel)
-
-
-def _described(entry: Entry, facts_of: Callable[[str], dict[str, Any]]) -> dict[str, Any]:
+def describe(kind: str, entry: Entry) -> dict[str, Any]:
+    """One row: what an index or a kernel with default parameters declares, or its error."""
     row: dict[str, Any] = {"name": entry.name, "distribution": entry.distribution, "version": entry.version, "error": None}
     error = error_of(entry)
     if error:
         return row | {"error": error}
     try:
-        return row | facts_of(entry.spec)
+        return row | (_facts_of_index if kind == "index" else _facts_of_kernel)(entry.spec)
     except SimkitError as error:
         return row | {"error": str(error)}
     except Exception as error:  # a plugin may fail in any way it likes
@@ -49,7 +42,7 @@ def _facts_of_index(spec: str) -> dict[str, Any]:
     index = get_index(spec)
     facts = index.facts
     row: dict[str, Any] = {}
-    for invariance in _COLUMNS:
+    for invariance in _OF_INDEXES:
         in_x, in_y = invariance in facts.invariances.x, invariance in facts.invariances.y
         row[invariance] = "yes" if in_x and in_y else "X" if in_x else "Y" if in_y else "no"
     low, high = facts.range
@@ -65,16 +58,12 @@ def _facts_of_index(spec: str) -> dict[str, Any]:
 
 def _facts_of_kernel(spec: str) -> dict[str, Any]:
     kernel = get_kernel(spec)
-    row: dict[str, Any] = {
-        invariance: "yes" if invariance in kernel.invariances else "no"
-        for invariance in ("orthogonal", "translation", "isotropic_scaling")
+    row: dict[str, Any] = {name: "yes" if name in kernel.invariances else "no" for name in _OF_KERNELS}
+    return row | {
+        "capabilities": [name for name in CAPABILITIES if name in kernel.capabilities],
+        "formula": str(type(kernel).__doc__ or "").split("\n")[0],
+        "reference": str(type(kernel).reference),
     }
-    row["capabilities"] = [name for name in CAPABILITIES if name in kernel.capabilities]
-    return row | {"formula": str(type(kernel).__doc__ or "").split("\n")[0], "reference": str(type(kernel).reference)}
-
-
-def _everything(registry: Registry[Any]) -> list[Entry]:
-    return [entry for _, same in sorted(registry.entries().items()) for entry in same]
 
 
 def _mark(value: str) -> Text | str:
@@ -92,61 +81,61 @@ def _origin(row: dict[str, Any]) -> str:
     return f"{row['distribution']} {row['version']}".strip()
 
 
-_CENTRED = {*_COLUMNS.values(), "symmetric", "offset"}
+_CENTRED = {*_OF_INDEXES.values(), *_OF_KERNELS.values(), "symmetric"}
 _FOLDED = {"formula", "reference"}
 
 
-def _print(title: str, header: list[str], rows: list[list[Text | str]], broken: list[dict[str, Any]]) -> None:
-    if console.width < 120 and "reference" in header:  # the facts matter more; --json has everything
-        k = header.index("reference")
-        header, rows = header[:k] + header[k + 1 :], [row[:k] + row[k + 1 :] for row in rows]
+def _list(
+    kind: str, registry: Registry[Any], title: str, cells: Callable[[dict[str, Any]], dict[str, Text | str]], as_json: bool
+) -> None:
+    """Print every entry of a registry; `cells` are those of a row, by heading."""
+    rows = [describe(kind, entry) for _, same in sorted(registry.entries().items()) for entry in same]
+    if as_json:
+        print_json(rows)
+        return
+    shown = [cells(row) for row in rows if row["error"] is None]
+    # On a narrow terminal the facts matter more than references; --json has everything.
+    header = [name for name in shown[0] if name != "reference" or console.width >= 120]
     table = Table(title=title, title_justify="left")
     for name in header:
         table.add_column(name, justify="center" if name in _CENTRED else "left", no_wrap=name not in _FOLDED)
-    for row in rows:
-        table.add_row(*row)
+    for row in shown:
+        table.add_row(*(row[name] for name in header))
     console.print(table)
-    for entry in broken:
-        tell("broken:", "red", f"{entry['name']} of {_origin(entry)}: {entry['error']}")
+    for row in rows:
+        if row["error"] is not None:
+            tell("broken:", "red", f"{row['name']} of {_origin(row)}: {row['error']}")
 
 
 def indexes(as_json: Json = False) -> None:
     """List the similarity indexes: what each is invariant to (Table 1 of the paper), its range, and where it comes from."""
-    rows = [describe_index(entry) for entry in _everything(index_registry)]
-    if as_json:
-        print_json(rows)
-        return
-    usable = [row for row in rows if row["error"] is None]
-    _print(
-        "Similarity indexes and the transformations of the features that leave them unchanged",
-        ["name", *_COLUMNS.values(), "symmetric", "range", "needs", "reference", "from"],
-        [
-            [
-                row["name"],
-                *(_mark(row[invariance]) for invariance in _COLUMNS),
-                _mark("yes" if row["symmetric"] else "no"),
-                _interval(row["range"]),
-                row["statistic"],
-                row["reference"],
-                _origin(row),
-            ]
-            for row in usable
-        ],
-        [row for row in rows if row["error"] is not None],
-    )
+
+    def cells(row: dict[str, Any]) -> dict[str, Text | str]:
+        return {
+            "name": row["name"],
+            **{heading: _mark(row[invariance]) for invariance, heading in _OF_INDEXES.items()},
+            "symmetric": _mark("yes" if row["symmetric"] else "no"),
+            "range": _interval(row["range"]),
+            "needs": row["statistic"],
+            "reference": row["reference"],
+            "from": _origin(row),
+        }
+
+    title = "Similarity indexes and the transformations of the features that leave them unchanged"
+    _list("index", index_registry, title, cells, as_json)
 
 
 def kernels(as_json: Json = False) -> None:
     """List the kernels for HSIC and CKA."""
-    rows = [describe_kernel(entry) for entry in _everything(kernel_registry)]
-    if as_json:
-        print_json(rows)
-        return
-    usable = [row for row in rows if row["error"] is None]
-    kept = ("orthogonal", "translation", "isotropic_scaling")
-    _print(
-        "Kernels and the transformations of the features that leave their centred Gram matrix unchanged",
-        ["name", "formula", "orthogonal", "offset", "scaling", "reference", "from"],
-        [[row["name"], row["formula"], *(_mark(row[k]) for k in kept), row["reference"], _origin(row)] for row in usable],
-        [row for row in rows if row["error"] is not None],
-    )
+
+    def cells(row: dict[str, Any]) -> dict[str, Text | str]:
+        return {
+            "name": row["name"],
+            "formula": row["formula"],
+            **{heading: _mark(row[invariance]) for invariance, heading in _OF_KERNELS.items()},
+            "reference": row["reference"],
+            "from": _origin(row),
+        }
+
+    title = "Kernels and the transformations of the features that leave their centred Gram matrix unchanged"
+    _list("kernel", kernel_registry, title, cells, as_json)

@@ -41,7 +41,7 @@ def new_plugin(
     name: Annotated[str, typer.Argument(help="Its name in spec strings, such as soft-cosine; 'simkit-' is put before it.")],
     kind: Annotated[str, typer.Option("--kind", "-k", help="kernel or index.", show_default=False)],
     output: Annotated[
-        Optional[Path],  # noqa: UP045
+        Optional[Path],
         typer.Option("--output", "-o", help="The folder to make, by default ./simkit-NAME.", show_default=False),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Write into a folder that exists, over files that exist.")] = False,

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from simkit.cli.console import console, print_json, tell
-from simkit.cli.listing import describe_index, describe_kernel
+from simkit.cli.listing import describe
 from simkit.cli.options import Json
 from simkit.discovery import OWN, Entry
 from simkit.errors import SpecError, UnknownNameError
@@ -78,7 +78,7 @@ def everything() -> list[Offer]:
 
 def plugins(
     names: Annotated[
-        Optional[list[str]],  # noqa: UP045
+        Optional[list[str]],
         typer.Argument(help="Distributions, names or specs, such as my-plugin or 'ntk(depth=2)'; by default all plugins."),
     ] = None,
     check: Annotated[
@@ -140,7 +140,6 @@ def _wanted(names: list[str], offers: list[Offer]) -> list[Offer]:
 
 def _row(offer: Offer) -> dict[str, Any]:
     entry = offer.entry
-    described = (describe_index if offer.kind == "index" else describe_kernel)(entry)
     return {
         "name": entry.name,
         "kind": offer.kind,
@@ -149,7 +148,7 @@ def _row(offer: Offer) -> dict[str, Any]:
         "value": entry.value,
         "blocked": bool(entry.blocked),
         "clash": offer.clash if entry.distribution != OWN else None,
-        "error": described["error"],
+        "error": describe(offer.kind, entry)["error"],
     }
 
 
@@ -157,18 +156,9 @@ def _distributions(offers: list[Offer], rows: list[dict[str, Any]]) -> list[dict
     """One record for each distribution, simkit's own first."""
     records: dict[str, dict[str, Any]] = {}
     for offer, row in zip(offers, rows, strict=True):
-        record = records.setdefault(
-            row["distribution"],
-            {
-                "distribution": row["distribution"],
-                "version": row["version"],
-                "location": _location(offer.entry),
-                "indexes": [],
-                "kernels": [],
-                "broken": 0,
-                "blocked": row["blocked"],
-            },
-        )
+        same = {key: row[key] for key in ("distribution", "version")} | {"location": _location(offer.entry)}
+        new = same | {"indexes": [], "kernels": [], "broken": 0, "blocked": row["blocked"]}
+        record = records.setdefault(row["distribution"], new)
         record["indexes" if offer.kind == "index" else "kernels"].append(row["name"])
         record["broken"] += bool(row["error"]) and not row["blocked"]
     return sorted(records.values(), key=lambda record: (record["distribution"] != OWN, record["distribution"]))
@@ -218,21 +208,16 @@ def _print_distributions(distributions: list[dict[str, Any]], rows: list[dict[st
     for name in ("distribution", "version", "indexes", "kernels", "from"):
         table.add_column(name, no_wrap=name == "version", overflow="fold")
     for record in distributions:
-        table.add_row(
-            record["distribution"],
-            record["version"],
-            " ".join(record["indexes"]),
-            " ".join(record["kernels"]),
-            record["location"],
-        )
+        names = (" ".join(record[kind]) for kind in ("indexes", "kernels"))
+        table.add_row(record["distribution"], record["version"], *names, record["location"])
     console.print(table)
     for row in rows:
+        who = f"{row['kind']} {row['name']} of {row['distribution']} {row['version']}"
         if row["error"]:
             what = ("may not load:", "yellow") if row["blocked"] else ("broken:", "red")
-            tell(*what, f"{row['kind']} {row['name']} of {row['distribution']} {row['version']}: {row['error']}")
+            tell(*what, f"{who}: {row['error']}")
         elif row["clash"]:
-            told = f"{row['kind']} {row['name']} of {row['distribution']} {row['version']}: {row['clash']}"
-            tell("same name:", "yellow", told)
+            tell("same name:", "yellow", f"{who}: {row['clash']}")
     if all(record["distribution"] == OWN for record in distributions):
         console.print("No plugin is installed. `simkit new-plugin NAME --kind kernel` begins one.", highlight=False)
 

@@ -12,43 +12,36 @@ import simkit
 from simkit.analysis import LayerAccuracy, jackknife_test, layer_accuracy
 from simkit.cli.console import console, print_json, say
 from simkit.cli.examples import Examples, matrices
-from simkit.cli.options import Json, MaxBytes
-from simkit.files import whole_file
-from simkit.io import check_writable, read_activations, write_text
-from simkit.plot import label, room_for
+from simkit.cli.options import Force, Json, MaxBytes, check_output
+from simkit.io import read_activations, write_text
+from simkit.plot import label, plain_axes, room_for, save
 from simkit.progress import track
 from simkit.text import shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_SUFFIXES = (".csv", ".json", ".png")
 
-
-def sanity(  # noqa: PLR0917  (Typer passes by name)
+def sanity(
     files: Annotated[
         list[Path],
         typer.Argument(help="Two or more networks: .npz, .safetensors or .pt.", show_default=False),
     ],
     index: Annotated[
-        Optional[list[str]],  # noqa: UP045
+        Optional[list[str]],
         typer.Option("--index", "-i", help="Spec; repeat it for several indexes. Default: cka.", show_default=False),
     ] = None,
     symmetrise: Annotated[bool, typer.Option("--symmetrise", help="Use S + S' for asymmetric indexes.")] = False,
     output: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option("--output", "-o", help="Write .csv, .json or .png.", show_default=False),
+        Optional[Path], typer.Option("--output", "-o", help="Write .csv, .json or .png.", show_default=False)
     ] = None,
     examples: Examples = None,
     max_bytes: MaxBytes = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace the output file if it exists.")] = False,
+    force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Identify the layers of each network in every other one: how often is the most similar layer the corresponding one?"""
-    if output is not None:
-        if output.suffix.lower() not in _SUFFIXES:
-            raise ValueError(f"{output}: expected {', '.join(_SUFFIXES)}.")
-        check_writable(output, force=force)
+    check_output(output, (".csv", ".json", ".png"), force=force)
     indexes = [simkit.get_index(spec) for spec in index or ["cka"]]
     networks = matrices(examples, [(path, read_activations(path, max_bytes=max_bytes).layers) for path in files])
     results = []
@@ -102,8 +95,7 @@ def _shown(value: float | None, form: str) -> str:
 
 def _write(results: list[LayerAccuracy], records: list[dict[str, Any]], output: Path, *, force: bool) -> None:
     if output.suffix.lower() == ".png":
-        with whole_file(output, force=force) as temporary:
-            _draw(results).get_figure(root=True).savefig(temporary)  # type: ignore[union-attr]
+        save(_draw(results), output, force=force)
         return
     flat = [{**{k: v for k, v in record.items() if k != "by_layer"}, **record["by_layer"]} for record in records]
     write_text(output, records if output.suffix.lower() == ".json" else flat, force=force)
@@ -111,26 +103,15 @@ def _write(results: list[LayerAccuracy], records: list[dict[str, Any]], output: 
 
 def _draw(results: list[LayerAccuracy]) -> Axes:
     """Share of networks in which each layer is found, a line for each index."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ImportError('Plots need matplotlib: pip install "simkit-similarity[plot]"') from None
     layers = results[0].layers
     shown = list(map(label, layers))
-    ax = Figure(
-        figsize=(max(4.8, 0.45 * len(layers) + 2.2), 3.6 + room_for(shown)), dpi=150, layout="constrained"
-    ).add_subplot()
+    ax = plain_axes(max(4.8, 0.45 * len(layers) + 2.2), 3.6 + room_for(shown))
     for result in results:
-        ax.plot(
-            range(len(layers)),
-            list(result.by_layer.values()),
-            marker="o",
-            label=label(f"{result.index}: {result.accuracy:.1%}"),
-        )
+        told = label(f"{result.index}: {result.accuracy:.1%}")
+        ax.plot(range(len(layers)), list(result.by_layer.values()), marker="o", label=told)
     ax.axhline(1 / len(layers), color="gray", ls=":", label="by chance")
     ax.set_xticks(range(len(layers)), shown, rotation=45, ha="right")
     ax.set(ylabel="found in other networks", ylim=(-0.03, 1.03))
     ax.set_title(f"{results[0].networks} networks, n = {results[0].n}")
     ax.legend(frameon=False, fontsize=8)
-    ax.spines[["top", "right"]].set_visible(False)
     return ax

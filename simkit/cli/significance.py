@@ -12,13 +12,12 @@ import typer
 import simkit
 from simkit.cli.console import print_json, say
 from simkit.cli.examples import Examples, matrices
-from simkit.cli.options import Json, MaxBytes
+from simkit.cli.options import Force, Json, MaxBytes, check_output
 from simkit.cli.reading import convert_to_one_library
-from simkit.files import whole_file
 from simkit.inference import BootstrapResult, IntervalResult, JackknifeResult, PermutationResult
 from simkit.inference.resampling import Method
-from simkit.io import check_writable, read_activations, write_text
-from simkit.plot import TITLE, label
+from simkit.io import read_activations, write_text
+from simkit.plot import TITLE, label, plain_axes, save
 from simkit.spec import check_choice
 
 if TYPE_CHECKING:
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 Result = BootstrapResult | IntervalResult | JackknifeResult | PermutationResult
 
 _METHODS = ("permutation", "interval", "bootstrap", "jackknife")
-_SUFFIXES = (".json", ".png")
 
 # What is written of each kind of result.
 _RECORDED: dict[type[Result], tuple[str, ...]] = {
@@ -38,7 +36,7 @@ _RECORDED: dict[type[Result], tuple[str, ...]] = {
 }
 
 
-def significance(  # noqa: PLR0917  (Typer passes by name)
+def significance(
     a: Annotated[Path, typer.Argument(help="One layer: .npy, or a file of layers with --layer.", show_default=False)],
     b: Annotated[Path, typer.Argument(help="Another layer for the same examples.", show_default=False)],
     index: Annotated[str, typer.Option("--index", "-i", help="Spec of the index.")] = "cka",
@@ -50,23 +48,22 @@ def significance(  # noqa: PLR0917  (Typer passes by name)
     confidence: Annotated[float, typer.Option(help="Of the interval.")] = 0.95,
     interval: Annotated[str, typer.Option(help="Of the bootstrap: bca, percentile or basic.")] = "bca",
     groups: Annotated[
-        Optional[Path],  # noqa: UP045
+        Optional[Path],
         typer.Option(
             help="A .npy of one label for each example: those with one label are drawn, or permuted, together or within.",
             show_default=False,
         ),
     ] = None,
     layer: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option("--layer", "-l", help="Which layer of files with several.", show_default=False),
+        Optional[str], typer.Option("--layer", "-l", help="Which layer of files with several.", show_default=False)
     ] = None,
     examples: Examples = None,
     output: Annotated[
-        Optional[Path],  # noqa: UP045
+        Optional[Path],
         typer.Option("--output", "-o", help="Write .json, or a .png of the distribution.", show_default=False),
     ] = None,
     max_bytes: MaxBytes = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace the output file if it exists.")] = False,
+    force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Test a similarity against chance (permutation), or give its interval, by the method that is valid for the index.
@@ -75,10 +72,7 @@ def significance(  # noqa: PLR0917  (Typer passes by name)
     """
     check_choice("simkit test", "--method", method, _METHODS)
     check_choice("simkit test", "--interval", interval, get_args(Method))
-    if output is not None:
-        if output.suffix.lower() not in _SUFFIXES:
-            raise ValueError(f"{output}: expected {', '.join(_SUFFIXES)}.")
-        check_writable(output, force=force)
+    check_output(output, (".json", ".png"), force=force)
     chosen = simkit.get_index(index)
     first, second = (read_activations(path, max_bytes=max_bytes) for path in (a, b))
     convert_to_one_library(first, second)
@@ -100,8 +94,7 @@ def significance(  # noqa: PLR0917  (Typer passes by name)
     if output is not None and output.suffix.lower() == ".json":
         write_text(output, _record(result, method), force=force)
     elif output is not None:
-        with whole_file(output, force=force) as temporary:
-            _draw(result).get_figure(root=True).savefig(temporary)  # type: ignore[union-attr]
+        save(_draw(result), output, force=force)
     if as_json:
         print_json(_record(result, method))
         return
@@ -139,11 +132,7 @@ def _plain(value: Any) -> Any:
 
 def _draw(result: Result) -> Axes:
     """Histogram of the distribution, with the score."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ImportError('Plots need matplotlib: pip install "simkit-similarity[plot]"') from None
-    ax = Figure(figsize=(4.8, 3.2), dpi=150, layout="constrained").add_subplot()
+    ax = plain_axes(4.8, 3.2)
     known = result.distribution[np.isfinite(result.distribution)]
     what = {
         PermutationResult: "permutations",
@@ -158,5 +147,4 @@ def _draw(result: Result) -> Axes:
     ax.set(xlabel=label(result.index), ylabel="count", title=label(str(result), TITLE))
     ax.title.set_fontsize(9)
     ax.legend(frameon=False, fontsize=8)
-    ax.spines[["top", "right"]].set_visible(False)
     return ax

@@ -9,39 +9,33 @@ import typer
 from rich.table import Table
 
 from simkit.analysis import SharedSubspace, shared_subspace
+from simkit.analysis.subspace import OF_EIGENVECTORS
 from simkit.cli.console import console, print_json, say
 from simkit.cli.examples import Examples, matrices
-from simkit.cli.options import Json, MaxBytes
+from simkit.cli.options import Force, Json, MaxBytes, check_output
 from simkit.cli.reading import convert_to_one_library
-from simkit.files import whole_file
-from simkit.io import Activations, check_writable, read_activations, write_text
-from simkit.plot import label
+from simkit.io import Activations, read_activations, write_text
+from simkit.plot import figure, label, save
 from simkit.text import shortened
 
-_SUFFIXES = (".csv", ".json", ".png")
 
-
-def subspace(  # noqa: PLR0917  (Typer passes by name)
+def subspace(
     a: Annotated[Path, typer.Argument(help="Activations: .npy, .npz, .safetensors or .pt.", show_default=False)],
     b: Annotated[Path, typer.Argument(help="Activations for the same examples.", show_default=False)],
     layer: Annotated[
-        Optional[list[str]],  # noqa: UP045
+        Optional[list[str]],
         typer.Option("--layer", "-l", help="A layer that both files have; repeat it. Default: all.", show_default=False),
     ] = None,
     output: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option("--output", "-o", help="Write .csv, .json or .png (Figure 8).", show_default=False),
+        Optional[Path], typer.Option("--output", "-o", help="Write .csv, .json or .png (Figure 8).", show_default=False)
     ] = None,
     examples: Examples = None,
     max_bytes: MaxBytes = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace the output file if it exists.")] = False,
+    force: Force = False,
     as_json: Json = False,
 ) -> None:
     """How many directions do corresponding layers share, and how alike do the two act on them?"""
-    if output is not None:
-        if output.suffix.lower() not in _SUFFIXES:
-            raise ValueError(f"{output}: expected {', '.join(_SUFFIXES)}.")
-        check_writable(output, force=force)
+    check_output(output, (".csv", ".json", ".png"), force=force)
     first, second = (read_activations(path, max_bytes=max_bytes) for path in (a, b))
     convert_to_one_library(first, second)
     chosen = _chosen(first, second, layer, (a, b))
@@ -83,16 +77,8 @@ def _chosen(
 
 
 def _record(name: str, result: SharedSubspace) -> dict[str, Any]:
-    return {
-        "layer": name,
-        "cka": result.cka,
-        "effective_rank": result.effective_rank,
-        "n": result.n,
-        "eigenvalues": result.eigenvalues.tolist(),
-        "scaling": result.scaling.tolist(),
-        "cosines": result.cosines.tolist(),
-        "contributions": result.contributions.tolist(),
-    }
+    record = {"layer": name, "cka": result.cka, "effective_rank": result.effective_rank, "n": result.n}
+    return record | {column: getattr(result, column).tolist() for column in OF_EIGENVECTORS}
 
 
 def _write(found: dict[str, SharedSubspace], output: Path, *, force: bool) -> None:
@@ -100,21 +86,15 @@ def _write(found: dict[str, SharedSubspace], output: Path, *, force: bool) -> No
     if suffix == ".json":
         write_text(output, [_record(name, result) for name, result in found.items()], force=force)
     elif suffix == ".csv":
-        columns = ("eigenvalues", "scaling", "cosines", "contributions")
         lines = [
-            {"layer": name, "eigenvector": i + 1} | {column: float(getattr(result, column)[i]) for column in columns}
+            {"layer": name, "eigenvector": i + 1} | {column: float(getattr(result, column)[i]) for column in OF_EIGENVECTORS}
             for name, result in found.items()
             for i in range(len(result.cosines))
         ]
         write_text(output, lines, force=force)
     else:
-        try:
-            from matplotlib.figure import Figure
-        except ImportError:
-            raise ImportError('Plots need matplotlib: pip install "simkit-similarity[plot]"') from None
-        figure = Figure(figsize=(7.2, 2.6 * len(found)), dpi=150, layout="constrained")
-        for axes, (name, result) in zip(figure.subplots(len(found), 2, squeeze=False), found.items(), strict=True):
+        grid = figure(7.2, 2.6 * len(found)).subplots(len(found), 2, squeeze=False)
+        for axes, (name, result) in zip(grid, found.items(), strict=True):
             left, _ = result.plot((axes[0], axes[1]))
             left.set_title(label(name), fontsize=9)
-        with whole_file(output, force=force) as temporary:
-            figure.savefig(temporary)
+        save(grid[0, 0], output, force=force)

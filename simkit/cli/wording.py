@@ -34,9 +34,6 @@ _REMEDIES: Mapping[str, str] = {
     "use simkit.compare on arrays in memory": (
         "leave out --chunks and --scheduler and give files that are read whole (.npy, .npz, .safetensors, .pt)"
     ),
-    "use simkit.stream, or simkit.statistics.minibatch.MinibatchHSIC batch by batch": (
-        "leave out --chunks and --scheduler, or choose another estimator"
-    ),
     " Give simkit.compare the labels of other arrays, ids=(ids of X, ids of Y).": "",
 }
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from statistics import NormalDist
 from typing import NamedTuple
 
@@ -44,10 +43,13 @@ def t_quantile(probability: float, freedom: int) -> float:
     if freedom > _EXACT:
         terms = (z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96, (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
         return z + sum(term / freedom**power for power, term in enumerate(terms, 1))
-    high = 2.0
-    while _inside(high, freedom) < 2 * probability - 1:
+    low, high, wanted = 0.0, 2.0, 2 * probability - 1
+    while _inside(high, freedom) < wanted:
         high *= 2
-    return _bisected(lambda t: _inside(t, freedom) - (2 * probability - 1), 0.0, high)
+    for _ in range(100):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _inside(middle, freedom) < wanted else (low, middle)
+    return (low + high) / 2
 
 
 def _inside(t: float, freedom: int) -> float:
@@ -61,10 +63,3 @@ def _inside(t: float, freedom: int) -> float:
         term *= cosine2 * (k - 1) / k
         series += term
     return 2 / math.pi * (angle + math.sin(angle) * series) if odd else math.sin(angle) * series
-
-
-def _bisected(f: Callable[[float], float], low: float, high: float) -> float:
-    for _ in range(100):
-        middle = (low + high) / 2
-        low, high = (middle, high) if f(middle) < 0 else (low, middle)
-    return (low + high) / 2

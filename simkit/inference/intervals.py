@@ -29,7 +29,7 @@ class IntervalResult(Result):
     index : str
         Spec of the similarity index.
     score : float
-        Of all examples; it, and what follows, are of shape (rows, columns) for mappings of layers.
+        Of the examples as they are; it, and what follows, are of shape (rows, columns) for mappings of layers.
     interval : (low, high)
         score -+ t standard errors, cut to the range of the index.
     standard_error : float
@@ -41,21 +41,18 @@ class IntervalResult(Result):
     n : int
         Number of examples.
     groups : int
-        Number of units that were left out; `n` if they were examples.
+        Number of units that were left out or resampled; `n` if they were examples.
     distribution : ndarray, shape (B,) or (B, rows, columns)
         Scores without each unit, or without each subsample of them.
     rows, columns : tuple of str
         Names of the layers; none for a pair. ``result[row, column]`` is the result of one of the pairs.
     """
 
-    index: str
-    score: Number
     interval: Interval
     standard_error: Number
     method: str
     estimand: str
     confidence: float
-    n: int
     groups: int
     distribution: np.ndarray = field(repr=False)
 
@@ -86,7 +83,7 @@ def interval(
     ----------
     X, Y : array, shapes (n, p1) and (n, p2); or mappings of names to arrays
         As in `simkit.compare` and, of mappings, `simkit.pairwise`: the same examples are left out of all pairs.
-        Computed in float64 where the device has it.
+        Computed in float64 where the device has it, since differences of nearly equal scores count.
     index : str or Index
         As in `simkit.compare`.
     confidence : float
@@ -187,17 +184,14 @@ def interval(
     low, high = np.maximum(score - reach, np.minimum(bottom, score)), np.minimum(score + reach, np.maximum(top, score))
     shaped = scorer.shaped
     return IntervalResult(
-        index=str(scorer.index),
-        score=shaped(score),
         interval=Interval(shaped(low), shaped(high)),
         standard_error=shaped(error),
         method=method,
         estimand="the population's value" if scorer.index.is_unbiased else f"the mean score of samples of {scorer.n}",
         confidence=confidence,
-        n=scorer.n,
         groups=m,
         distribution=shaped(left_out),
-        **scorer.labels,
+        **scorer.common,
     )
 
 

@@ -12,9 +12,8 @@ from simkit.errors import InvalidArrayError
 from simkit.index import Index
 from simkit.inference.bounds import NORMAL, Interval, check_confidence
 from simkit.inference.results import Number, Result
-from simkit.inference.scorer import Scorer, on_host, scorer_of
+from simkit.inference.scorer import Scorer, scorer_of
 from simkit.inference.units import Units, units_of
-from simkit.progress import track
 
 __all__ = [
     "JackknifeResult",
@@ -33,35 +32,23 @@ class JackknifeResult(Result):
 
     Attributes
     ----------
-    index : str
-        Spec of the similarity index.
-    score : float
-        Of all examples; it, and what follows, are of shape (rows, columns) for mappings of layers.
+    index, score, confidence, n, groups, rows, columns
+        As in `simkit.inference.IntervalResult`.
     standard_error : float
-        sqrt((m - 1) / m sum_i (t_i - mean t)^2), t_i the score without unit i.
+        sqrt((m - 1) / m sum_i (t_i - mean t)^2), t_i the score without unit i of m.
     bias : float
         (m - 1) (mean t - score); subtract it from the score to correct for it.
     interval : (low, high)
         score -+ z standard errors, a normal interval.
     distribution : ndarray, shape (m,) or (m, rows, columns)
         Scores without each unit, in the order of the examples, or of ``numpy.unique(groups)``.
-    confidence : float
-    n : int
-        Number of examples.
-    groups : int
-        Number m of units; `n` if they were examples.
-    rows, columns : tuple of str
-        Names of the layers; none for a pair. ``result[row, column]`` is the result of one of the pairs.
     """
 
-    index: str
-    score: Number
     standard_error: Number
     bias: Number
     interval: Interval
     distribution: np.ndarray = field(repr=False)
     confidence: float
-    n: int
     groups: int
 
     def _line(self) -> str:
@@ -86,21 +73,8 @@ def jackknife(
 
     Parameters
     ----------
-    X, Y : array, shapes (n, p1) and (n, p2); or mappings of names to arrays
-        As in `simkit.compare` and, of mappings, `simkit.pairwise`: the same examples are left out of all pairs.
-        Computed in float64 where the device has it, since differences of nearly equal scores count.
-    index : str or Index
-        As in `simkit.compare`.
-    confidence : float
-        Of the normal interval, between 0 and 1.
-    groups : sequence of n labels, optional
-        Examples with one label are left out together. Best if groups are of about one size.
-    progress : bool, optional
-        Show a progress bar; by default if standard error is a terminal and Rich is installed.
-    flatten : bool
-        Accept arrays of more than two dimensions and flatten each example.
-    **parameters
-        Parameters of the index.
+    X, Y, index, confidence, groups, progress, flatten, **parameters
+        As in `simkit.interval`; the interval is a normal one.
 
     Returns
     -------
@@ -131,16 +105,13 @@ def jackknife(
     reach = NORMAL.inv_cdf((1 + confidence) / 2) * error
     shaped = scorer.shaped
     return JackknifeResult(
-        index=str(scorer.index),
-        score=shaped(score),
         standard_error=shaped(error),
         bias=shaped((m - 1) * (mean - score)),
         interval=Interval(shaped(score - reach), shaped(score + reach)),
         distribution=shaped(left_out),
         confidence=confidence,
-        n=scorer.n,
         groups=m,
-        **scorer.labels,
+        **scorer.common,
     )
 
 
@@ -164,12 +135,8 @@ def without_some(
     scorer: Scorer, units: Units, subsets: Sequence[np.ndarray], what: str, progress: bool | None
 ) -> np.ndarray:
     """Scores without each of the subsets of the units, shape (subsets, rows, columns), one by one."""
-    scores = []
-    with track(len(subsets), f"{what} of {scorer.index}", progress) as advance:
-        for subset in subsets:
-            scores.append(scorer.of(units.without(subset)).scores())
-            advance()
-    return on_host(scores, scorer.xp)
+    scores = (scorer.of(units.without(subset)).scores() for subset in subsets)
+    return scorer.one_by_one(scores, len(subsets), what, progress)
 
 
 def without_each_at_once(scorer: Scorer, units: Units) -> np.ndarray | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -18,9 +18,8 @@ from simkit.arrays import warn_caller
 from simkit.errors import InvalidArrayError
 from simkit.index import Index
 from simkit.inference.results import Number, Result
-from simkit.inference.scorer import Scorer, on_host, scorer_of
+from simkit.inference.scorer import Scorer, scorer_of
 from simkit.inference.units import RNG, labelled, whole
-from simkit.progress import track
 from simkit.spec import check_choice
 
 __all__ = ["PermutationResult", "permutation_test"]
@@ -34,10 +33,8 @@ class PermutationResult(Result):
 
     Attributes
     ----------
-    index : str
-        Spec of the similarity index.
-    score : float
-        Of the examples as they are; it, and what follows, are of shape (rows, columns) for mappings of layers.
+    index, score, n, rows, columns
+        As in `simkit.inference.IntervalResult`.
     p_value : float
         (b + 1) / (m + 1), b of m permutations as extreme as the score; never 0.
     distribution : ndarray, shape (m,) or (m, rows, columns)
@@ -45,19 +42,12 @@ class PermutationResult(Result):
     alternative : {"greater", "less", "two-sided"}
     exact : bool
         Every permutation was taken, once.
-    n : int
-        Number of examples.
-    rows, columns : tuple of str
-        Names of the layers; none for a pair. ``result[row, column]`` is the result of one of the pairs.
     """
 
-    index: str
-    score: Number
     p_value: Number
     distribution: np.ndarray = field(repr=False)
     alternative: Alternative
     exact: bool
-    n: int
 
     @property
     def chance(self) -> Number:
@@ -90,10 +80,8 @@ def permutation_test(
 
     Parameters
     ----------
-    X, Y : array, shapes (n, p1) and (n, p2); or mappings of names to arrays
-        As in `simkit.compare` and, of mappings, `simkit.pairwise`: the same orders for all pairs.
-    index : str or Index
-        As in `simkit.compare`.
+    X, Y, index
+        As in `simkit.interval`: the same orders for all pairs.
     permutations : int
         Their number m; the smallest possible p-value is 1 / (m + 1). If there are no more than that in all, each is taken
         once and the test is exact.
@@ -105,12 +93,8 @@ def permutation_test(
         takes in groups (``facts.group``) are permuted as groups.
     rng : int or numpy.random.Generator, optional
         Seed.
-    progress : bool, optional
-        Show a progress bar; by default if standard error is a terminal and Rich is installed.
-    flatten : bool
-        Accept arrays of more than two dimensions and flatten each example.
-    **parameters
-        Parameters of the index.
+    progress, flatten, **parameters
+        As in `simkit.interval`.
 
     Returns
     -------
@@ -143,22 +127,16 @@ def permutation_test(
         raise InvalidArrayError("within has a label of its own for each example, so there is nothing to permute.")
     exact = every - 1 <= permutations
     orders = _every_order(strata) if exact else _random_orders(strata, permutations, np.random.default_rng(rng))
-    scores = []
-    with track(every - 1 if exact else permutations, f"permutations of {scorer.index}", progress) as advance:
-        for order in orders:
-            rows = (order[:, None] * size + np.arange(size)).ravel()
-            scores.append(scorer.scored(_permuted(scorer, rows), scorer.states[1]))
-            advance()
-    null, shaped = on_host(scores, scorer.xp), scorer.shaped
+    rows = ((order[:, None] * size + np.arange(size)).ravel() for order in orders)
+    scores = (scorer.scored(_permuted(scorer, some), scorer.states[1]) for some in rows)
+    null = scorer.one_by_one(scores, every - 1 if exact else permutations, "permutations", progress)
+    shaped = scorer.shaped
     return PermutationResult(
-        index=str(scorer.index),
-        score=shaped(scorer.score),
         p_value=shaped(_p_values(scorer, null, chosen)),
         distribution=shaped(null),
         alternative=chosen,
         exact=exact,
-        n=scorer.n,
-        **scorer.labels,
+        **scorer.common,
     )
 
 
@@ -188,21 +166,22 @@ def _blocks(strata: list[np.ndarray], size: int, index: Index[Any]) -> list[np.n
     return found
 
 
-def _every_order(strata: list[np.ndarray]) -> Iterable[np.ndarray]:
+def _every_order(strata: list[np.ndarray]) -> Iterator[np.ndarray]:
     """All orders but the given one."""
-    for choice in itertools.islice(itertools.product(*(itertools.permutations(stratum) for stratum in strata)), 1, None):
-        order = np.empty(sum(map(len, strata)), dtype=np.int64)
-        for stratum, chosen in zip(strata, choice, strict=True):
-            order[stratum] = chosen
-        yield order
+    choices = itertools.product(*map(itertools.permutations, strata))
+    return (_order(strata, choice) for choice in itertools.islice(choices, 1, None))
 
 
-def _random_orders(strata: list[np.ndarray], count: int, rng: np.random.Generator) -> Iterable[np.ndarray]:
-    for _ in range(count):
-        order = np.empty(sum(map(len, strata)), dtype=np.int64)
-        for stratum in strata:
-            order[stratum] = rng.permutation(stratum)
-        yield order
+def _random_orders(strata: list[np.ndarray], count: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    return (_order(strata, [rng.permutation(stratum) for stratum in strata]) for _ in range(count))
+
+
+def _order(strata: list[np.ndarray], chosen: Sequence[Any]) -> np.ndarray:
+    """The order that has the chosen one in the places of each stratum."""
+    order = np.empty(sum(map(len, strata)), dtype=np.int64)
+    for places, members in zip(strata, chosen, strict=True):
+        order[places] = members
+    return order
 
 
 def _p_values(scorer: Scorer, null: np.ndarray, alternative: Alternative) -> np.ndarray:

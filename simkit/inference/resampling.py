@@ -16,9 +16,8 @@ from simkit.index import Index
 from simkit.inference.bounds import NORMAL, Interval, check_confidence, percent
 from simkit.inference.leaving_out import check_enough_left, without_each, without_each_at_once
 from simkit.inference.results import Number, Result
-from simkit.inference.scorer import MEMORY, Scorer, fits, on_host, scorer_of
+from simkit.inference.scorer import MEMORY, Scorer, fits, scorer_of
 from simkit.inference.units import RNG, Units, units_of, whole
-from simkit.progress import track
 from simkit.spec import check_choice
 
 __all__ = ["BootstrapResult", "Method", "bootstrap"]
@@ -36,10 +35,8 @@ class BootstrapResult(Result):
 
     Attributes
     ----------
-    index : str
-        Spec of the similarity index.
-    score : float
-        Of the examples as they are; it, and what follows, are of shape (rows, columns) for mappings of layers.
+    index, score, confidence, n, groups, rows, columns
+        As in `simkit.inference.IntervalResult`.
     interval : (low, high)
         Confidence interval.
     standard_error : float
@@ -48,25 +45,15 @@ class BootstrapResult(Result):
         Mean of `distribution` minus `score`.
     distribution : ndarray, shape (resamples,) or (resamples, rows, columns)
         Scores of the resamples.
-    confidence : float
     method : {"percentile", "basic", "bca"}
-    n : int
-        Number of examples.
-    groups : int
-        Number of units that were resampled; `n` if they were examples.
-    rows, columns : tuple of str
-        Names of the layers; none for a pair. ``result[row, column]`` is the result of one of the pairs.
     """
 
-    index: str
-    score: Number
     interval: Interval
     standard_error: Number
     bias: Number
     distribution: np.ndarray = field(repr=False)
     confidence: float
     method: Method
-    n: int
     groups: int
 
     def _line(self) -> str:
@@ -94,13 +81,11 @@ def bootstrap(
 
     Parameters
     ----------
-    X, Y : array, shapes (n, p1) and (n, p2); or mappings of names to arrays
-        As in `simkit.compare` and, of mappings, `simkit.pairwise`: the same resamples for all pairs.
-    index : str or Index
-        As in `simkit.compare`.
+    X, Y, index
+        As in `simkit.interval`: the same resamples for all pairs.
     resamples : int
     confidence : float
-        Between 0 and 1.
+        As in `simkit.interval`.
     method : {"bca", "percentile", "basic"}
         ``"percentile"``: quantiles of the distribution; ``"basic"``: mirrored at the score; ``"bca"``: quantiles corrected
         for bias and skewness (Efron 1987), which needs the jackknife besides.
@@ -108,12 +93,8 @@ def bootstrap(
         Examples with one label are drawn together.
     rng : int or numpy.random.Generator, optional
         Seed.
-    progress : bool, optional
-        Show a progress bar; by default if standard error is a terminal and Rich is installed.
-    flatten : bool
-        Accept arrays of more than two dimensions and flatten each example.
-    **parameters
-        Parameters of the index.
+    progress, flatten, **parameters
+        As in `simkit.interval`.
 
     Returns
     -------
@@ -171,7 +152,7 @@ def bootstrap(
     if method == "bca":
         left_out = without_each_at_once(scorer, units)
         left_out = without_each(scorer, units) if left_out is None else left_out
-    score, shape = scorer.score, scorer.score.shape
+    shape = scorer.score.shape
     low, high, error, bias = (np.empty(shape) for _ in range(4))
     for i, j in np.ndindex(*shape):
         pair = _Pair(scorer, i, j, distribution[:, i, j])
@@ -179,17 +160,14 @@ def bootstrap(
         low[i, j], high[i, j] = pair.interval(confidence, None if left_out is None else left_out[:, i, j], method == "basic")
     shaped = scorer.shaped
     return BootstrapResult(
-        index=str(scorer.index),
-        score=shaped(score),
         interval=Interval(shaped(low), shaped(high)),
         standard_error=shaped(error),
         bias=shaped(bias),
         distribution=shaped(distribution),
         confidence=confidence,
         method=method,
-        n=scorer.n,
         groups=units.m,
-        **scorer.labels,
+        **scorer.common,
     )
 
 
@@ -224,13 +202,8 @@ def _distribution(
             f"{index} cannot be bootstrapped: it needs the examples themselves (their neighbours, distances, folds), and "
             f"takes the copies in a resample for examples. {_instead(scorer)}"
         )
-    scores = []
-    with track(resamples, f"bootstrap of {index}", progress) as advance:
-        for block in itertools.chain([first], draws):
-            for drawn in block:
-                scores.append(scorer.of(units.rows(drawn)).scores())
-                advance()
-    distribution = on_host(scores, scorer.xp)
+    copies = (scorer.of(units.rows(drawn)).scores() for block in itertools.chain([first], draws) for drawn in block)
+    distribution = scorer.one_by_one(copies, resamples, "bootstrap", progress)
     for i, j in np.ndindex(*scorer.score.shape):
         _Pair(scorer, i, j, distribution[:, i, j]).check_copies()
     return scorer, distribution

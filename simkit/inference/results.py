@@ -21,10 +21,19 @@ class Result(ABC):
 
     Attributes
     ----------
+    index : str
+        Spec of the similarity index.
+    score : float
+        Of the examples as they are; it, and what follows, are of shape (rows, columns) for mappings of layers.
+    n : int
+        Number of examples.
     rows, columns : tuple of str
-        Names of the layers; none for one pair.
+        Names of the layers; none for a pair.
     """
 
+    index: str
+    score: Number
+    n: int = field(kw_only=True)
     rows: tuple[str, ...] = field(default=(), kw_only=True)
     columns: tuple[str, ...] = field(default=(), kw_only=True)
 

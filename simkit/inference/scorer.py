@@ -5,7 +5,7 @@ A pair X, Y is one row and one column. Each layer is prepared once for all its p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any, NamedTuple
@@ -16,11 +16,6 @@ from simkit.arrays import (
     Array,
     Namespace,
     accumulation_dtype,
-    as_examples,
-    as_matrix,
-    check_labels,
-    check_same_examples,
-    check_same_framework,
     detach,
     in_one_precision,
     is_lazy,
@@ -30,6 +25,7 @@ from simkit.arrays import (
     rounding_of,
     to_numpy,
 )
+from simkit.comparison import check_examples, matrices_of, question_of
 from simkit.errors import InvalidArrayError, NeedsAllExamplesError
 from simkit.feasibility import check_fits
 from simkit.guard import in_library
@@ -37,7 +33,8 @@ from simkit.index import Index
 from simkit.inference.units import Units
 from simkit.linalg import widen
 from simkit.memory import available_to
-from simkit.planner import Question, plan
+from simkit.planner import plan
+from simkit.progress import track
 from simkit.registry import get_index
 from simkit.representation import Representation
 from simkit.sides import Sides, are_layers
@@ -119,6 +116,15 @@ class Scorer:
             found[np.ix_(*varied)] = to_numpy(kept.scores())
         return self.xp.asarray(found, dtype=accumulation_dtype(self.like, self.xp), **placement(self.like))
 
+    def one_by_one(self, scores: Iterator[Array], count: int, what: str, progress: bool | None) -> np.ndarray:
+        """`count` scores that are computed as they are asked for, shape (count, rows, columns), with a progress bar."""
+        found = []
+        with track(count, f"{what} of {self.index}", progress) as advance:
+            for score in scores:
+                found.append(score)
+                advance()
+        return on_host(found, self.xp)
+
     @cached_property
     def score(self) -> np.ndarray:
         """The scores of all examples as float64 numbers, shape (rows, columns)."""
@@ -181,9 +187,10 @@ class Scorer:
         return float(values[0, 0]) if values.ndim == 2 else values[..., 0, 0]
 
     @property
-    def labels(self) -> dict[str, tuple[str, ...]]:
-        """The names of rows and columns for a result; a pair has none."""
-        return {} if self.sides.kind == "pair" else {"rows": self.sides.rows, "columns": self.sides.columns}
+    def common(self) -> dict[str, Any]:
+        """What every result says: index, score, number of examples, and the names of rows and columns unless of a pair."""
+        names = {} if self.sides.kind == "pair" else {"rows": self.sides.rows, "columns": self.sides.columns}
+        return {"index": str(self.index), "score": self.shaped(self.score), "n": self.n, **names}
 
     def pair(self, where: np.ndarray) -> str:
         """The first pair that a mask (rows, columns) holds, in words."""
@@ -239,32 +246,20 @@ def scorer_of(
 
 def checked(sides: Sides, given: Mapping[str, Any], index: Index[Any], *, spare: int = 0, flatten: bool = False) -> Scorer:
     """The scorer of layers as they were given, which must be of the same examples, in memory and not constant."""
-    layers = {name: as_matrix(x, name, flatten=flatten) for name, x in given.items()}
-    (first_name, first), *others = layers.items()
-    for name, x in others:
-        check_same_framework(first, x, (first_name, name))
-    check_labels(*sides.by_side(given))
-    for name, x in others:
-        check_same_examples(first, x, (first_name, name))
+    layers = matrices_of(given, flatten)
+    check_examples(sides, given, layers, index.facts.min_examples + spare)
     for name, x in layers.items():
-        as_examples(x, name, min_examples=index.facts.min_examples + spare)
-        _check_here(x, name)
+        if is_lazy(x):
+            raise NeedsAllExamplesError(
+                f"{name} is lazy, and inference goes over its examples many times: pass {name}.compute() for a Dask array; "
+                "call it outside of jax.jit, torch.func.vmap and torch.compile."
+            )
         if is_undefined(x, checked=True):
             raise InvalidArrayError(f"{name} is constant: all its examples are the same, so there is nothing to infer.")
-    n, widths = first.shape[0], [tuple(x.shape[1] for x in side.values()) for side in sides.by_side(layers)]
-    itemsize = 4 if all("float32" in str(x.dtype) for x in layers.values()) else 8
-    question = Question(index, "memory", n, widths[0], widths[1] if widths[1:] else None, itemsize, whole=True)
+    first = next(iter(layers.values()))
+    question = question_of(index, sides, layers, "memory", whole=True)
     check_fits(question, plan(question), partial(available_to, first))
     values = map(detach, in_one_precision(*layers.values()))
     named = {name: Layer(x, name, rounding_of(given[name])) for name, x in zip(layers, values, strict=True)}
     found = [tuple(side.values()) for side in sides.by_side(named)]
     return Scorer(index, sides, found[0], found[-1], question.tall, namespace_of(first))
-
-
-def _check_here(layer: Array, name: str) -> None:
-    """Raise `NeedsAllExamplesError` for a lazy layer."""
-    if is_lazy(layer):
-        raise NeedsAllExamplesError(
-            f"{name} is lazy, and inference goes over its examples many times: pass {name}.compute() for a Dask array; call "
-            "it outside of jax.jit, torch.func.vmap and torch.compile."
-        )

@@ -81,7 +81,7 @@ def labelled(groups: Any, n: int, name: str = "groups") -> Units:
     """Examples with one label are one unit, in the order of ``numpy.unique``; without labels each example is one."""
     if groups is None:
         return Units(None, n, n)
-    labels = np.asarray(to_numpy(groups) if hasattr(groups, "shape") else groups)
+    labels = to_numpy(groups)
     if labels.shape != (n,):
         raise InvalidArrayError(f"{name} has shape {labels.shape}; expected one label for each of the {n} examples, ({n},).")
     _, members = np.unique(labels, return_inverse=True)

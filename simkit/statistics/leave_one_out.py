@@ -31,8 +31,8 @@ def without_each(x: Prepared, y: Prepared) -> HSICSums:
     rows = (
         xp.sum(k_rows * m_rows)
         - k_rows * m_rows
-        - (_times(y, k_rows) - k_rows * m)
-        - (_times(x, m_rows) - m_rows * k)
+        - (_times_rows(y, k_rows) - k_rows * m)
+        - (_times_rows(x, m_rows) - m_rows * k)
         + (both - k * m)
     )
     k_totals, m_totals = xp.sum(k_rows) - 2 * k_rows + k, xp.sum(m_rows) - 2 * m_rows + m
@@ -60,9 +60,10 @@ def _diagonal_and_rows(x: Prepared) -> tuple[Array, Array]:
     return (a, xp.zeros_like(a)) if x.diagonal is None else (xp.zeros_like(a), -a)
 
 
-def _times(x: Prepared, vector: Array) -> Array:
-    """K v."""
+def _times_rows(x: Prepared, rows: Array) -> Array:
+    """K times the row sums of the other layer, which are 0 where those of K are."""
     if isinstance(x, Gram):
-        return x.k @ vector
-    along = total(x.x * total(x.x * vector[:, None], x.xp, axis=0)[None, :], x.xp, axis=1)
-    return along if x.diagonal is None else along - x.diagonal * vector
+        return x.k @ rows
+    if x.diagonal is None:
+        return rows
+    return total(x.x * total(x.x * rows[:, None], x.xp, axis=0)[None, :], x.xp, axis=1) - x.diagonal * rows

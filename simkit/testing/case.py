@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from simkit.errors import UnsupportedError
-from simkit.guard import is_outside
+from simkit.errors import AccuracyWarning
 from simkit.index import Index
 from simkit.kernel import Kernel
 from simkit.properties import Capability, Facts
-from simkit.spec import close_matches
+from simkit.spec import Kind, close_matches
 from simkit.testing.hard import HardPair, hard_pairs
 from simkit.testing.layers import pair, transforms
-from simkit.testing.libraries import LIBRARIES, Library
 from simkit.testing.report import Skipped
 
-__all__ = ["Case", "Check", "IndexCase", "KernelCase", "Options", "on_each_library", "refused", "table", "told"]
+__all__ = ["Case", "IndexCase", "KernelCase", "Options", "scored"]
+
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,7 @@ class Options:
 class Case:
     """The thing under test, the options, and the name that it was asked for by, if any."""
 
+    kind: ClassVar[Kind]
     thing: Any
     options: Options
     asked: str = ""
@@ -87,6 +88,8 @@ class Case:
 
 class KernelCase(Case):
     """A kernel under test."""
+
+    kind = "kernel"
 
     @property
     def kernel(self) -> Kernel:
@@ -136,8 +139,6 @@ class KernelCase(Case):
         for X in self.layers:
             before = self.centred(X)
             for name, change in transforms(X.shape[1], rng).items():
-                if X.shape[1] == 1 and name not in ("translation", "isotropic_scaling"):
-                    continue
                 gap = float(np.max(np.abs(self.centred(change(X)) - before)) / np.max(np.abs(before)))
                 most[name] = gap if np.isnan(gap) else max(gap, most.get(name, 0.0))
         return most
@@ -145,6 +146,8 @@ class KernelCase(Case):
 
 class IndexCase(Case):
     """An index under test."""
+
+    kind = "index"
 
     @property
     def index(self) -> Index[Any]:
@@ -162,11 +165,10 @@ class IndexCase(Case):
         """
         try:
             facts = self.index.facts
-            missing = [item.name for item in fields(Facts) if not hasattr(facts, item.name)]
+            for item in fields(Facts):
+                getattr(facts, item.name)
         except Exception:
             raise Skipped("the declared facts cannot be read, see facts") from None
-        if missing:
-            raise Skipped("the declared facts cannot be read, see facts")
         return facts
 
     @property
@@ -174,18 +176,18 @@ class IndexCase(Case):
         """What the facts declare."""
         return self.facts.capabilities
 
-    @property
-    def fewest(self) -> int:
-        """The fewest examples that the index is defined for."""
-        return self.facts.min_examples
-
     def pair(self, n: int, p1: int, p2: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """Two random layers, of more examples if the index needs more."""
         return pair(self.examples(n), *self.widths(p1, p2), seed + self.options.seed)
 
     def examples(self, n: int) -> int:
         """At least `n`, and as many as the index can take."""
-        return -(-max(n, self.fewest) // self.facts.group) * self.facts.group
+        return -(-max(n, self.facts.min_examples) // self.facts.group) * self.facts.group
+
+    def reordered(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        """An order of `n` examples; those that the index takes together stay together."""
+        size = self.facts.group
+        return (rng.permutation(n // size)[:, None] * size + np.arange(size)).ravel()
 
     @property
     def pairs(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -200,12 +202,21 @@ class IndexCase(Case):
         p1, p2 = (max(5, p) for p in widths)
         return hard_pairs(self.examples(n), p1, p2, self.options.seed)
 
+    def inaccurate(self, what: str, score: Callable[..., Any], pairs: Iterable[HardPair]) -> Iterator[str]:
+        """Scores that are not those of the same numbers in float64 in memory, where no AccuracyWarning says so."""
+        for hard, X, Y in pairs:
+            found, doubtful = scored(partial(score, X, Y), AccuracyWarning)
+            expected, unknown = scored(partial(self.index, X.astype(np.float64), Y.astype(np.float64)), AccuracyWarning)
+            if self.off(found, expected, X.dtype) and not doubtful and not unknown:
+                yield (
+                    f"{what} with {hard} give {found:.9g}, the same numbers in float64 {expected:.9g}, "
+                    "without an AccuracyWarning"
+                )
+
     def off(self, found: float, expected: float, dtype: Any) -> bool:
         """Whether a score differs from another by more than the precision of the data allows, relative to that score."""
         tolerance = self.options.tolerance_float32 if dtype == np.float32 else self.options.tolerance
-        if np.isnan(found) and np.isnan(expected):
-            return False
-        return not (found == expected or abs(found - expected) <= tolerance * (abs(expected) + 1e-3 * self.size))
+        return _apart(found, expected, tolerance * (abs(expected) + 1e-3 * self.size))
 
     def score(self, X: Any, Y: Any, **options: Any) -> Any:
         """The score, without warnings."""
@@ -231,6 +242,12 @@ class IndexCase(Case):
         finite = [abs(score) for score in self.reference if np.isfinite(score)]
         return max(finite, default=0.0) or 1.0
 
+    def outside(self, score: float) -> str:
+        """How a score is beyond the declared range by more than rounding; nothing if it is not."""
+        (low, high), slack = self.facts.range, _ROUNDING * self.size
+        inside = low - slack <= score <= high + slack
+        return "" if inside else f"{score:.12g}, outside of the declared range [{low:g}, {high:g}]"
+
     @cached_property
     def moves(self) -> dict[tuple[str, str], tuple[float, float]]:
         """The score before and after each transformation of the features of X or of Y, where it moves most."""
@@ -239,8 +256,6 @@ class IndexCase(Case):
         for (X, Y), before in zip(self.pairs, self.reference, strict=True):
             for side, Z in (("X", X), ("Y", Y)):
                 for name, change in transforms(Z.shape[1], rng).items():
-                    if Z.shape[1] == 1 and name not in ("translation", "isotropic_scaling"):
-                        continue
                     after = self.number(change(X), Y) if side == "X" else self.number(X, change(Y))
                     old = most.setdefault((side, name), (before, after))
                     if not abs(old[1] - old[0]) >= abs(after - before):  # also where one is nan
@@ -248,59 +263,19 @@ class IndexCase(Case):
         return most
 
     def differ(self, a: float, b: float, tolerance: float | None = None) -> bool:
-        """Whether two scores differ by more than the tolerance; nan differs from everything but nan."""
-        if np.isnan(a) and np.isnan(b):
-            return False
-        allowed = (self.options.tolerance if tolerance is None else tolerance) * max(self.size, abs(a), abs(b))
-        return not (a == b or abs(a - b) <= allowed)
+        """Whether two scores differ by more than the tolerance, relative to the larger one and to others."""
+        tolerance = self.options.tolerance if tolerance is None else tolerance
+        return _apart(a, b, tolerance * max(self.size, abs(a), abs(b)))
 
 
-@dataclass(frozen=True)
-class Check:
-    """One check.
-
-    Attributes
-    ----------
-    name : str
-    about : str
-        What is expected, in one line.
-    find : callable
-        Case -> everything that is wrong, one sentence each.
-    """
-
-    name: str
-    about: str
-    find: Callable[[Any], Iterator[str]]
+def _apart(a: float, b: float, allowed: float) -> bool:
+    """Whether two numbers differ by more than is allowed; nan differs from everything but nan."""
+    return not (a == b or abs(a - b) <= allowed or (np.isnan(a) and np.isnan(b)))
 
 
-def table(*checks: Check | Callable[[Any], Iterator[str]]) -> dict[str, Check]:
-    """Checks by name; a function is called by its own, and its docstring says what it is about."""
-    made = [
-        check if isinstance(check, Check) else Check(check.__name__, (check.__doc__ or "").partition("\n")[0], check)
-        for check in checks
-    ]
-    return {check.name: check for check in made}
-
-
-def on_each_library(find: Callable[[Library, Any], Iterator[str]], about: str) -> list[Check]:
-    """One check for each array library."""
-    libraries = [library for library in LIBRARIES.values() if library.name != "dask"]
-    return [Check(f"on_{library.name}", f"{about} ({library})", partial(find, library)) for library in libraries]
-
-
-def refused(case: Case, what: str, call: Callable[[], Any]) -> Iterator[str]:
-    """What is declared not to work does not; simkit refuses it for classes from outside, its own do so themselves."""
-    try:
-        call()
-    except UnsupportedError:
-        return
-    except Exception as error:
-        if not is_outside(type(case.thing)):
-            yield f"{what} raised {told(error)}; expected UnsupportedError, as it is declared not to work"
-    else:
-        yield f"{what} works, although it is declared not to"
-
-
-def told(error: Exception) -> str:
-    """An exception in one line."""
-    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+def scored(score: Callable[[], Any], category: type[Warning]) -> tuple[float, bool]:
+    """A score, and whether a warning of a category came with it."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = float(score())
+    return found, any(issubclass(warning.category, category) for warning in caught)

@@ -6,6 +6,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +125,6 @@ class Subject:
             if name not in self.checks:
                 hint = close_matches(name, self.checks)
                 raise ValueError(f"There is no check {name!r} for this {kind}.{hint} There are: {', '.join(self.checks)}.")
-        self._case: Case | None = None
 
     def __str__(self) -> str:
         if isinstance(self.thing, type):
@@ -139,22 +139,16 @@ class Subject:
         """The checks that are wanted."""
         return tuple(name for name in self.checks if self.only is None or name in self.only)
 
-    @property
+    @cached_property
     def case(self) -> Case:
         """The instance and its random layers; whatever goes wrong while it is made is raised."""
-        if self._case is None:
-            made: Any
-            case: type[Case]
-            problem = problem_with(self.thing, self.kind) if isinstance(self.thing, type) else None
-            if problem:
-                raise PluginError(problem)
-            if self.kind == "index":
-                made, case = get_index(self.thing), IndexCase
-            else:
-                made, case = get_kernel(self.thing), KernelCase
-            asked = parse(self.thing).name.rpartition(":")[2] if isinstance(self.thing, str) else ""
-            self._case = case(made, self.options, asked)
-        return self._case
+        problem = problem_with(self.thing, self.kind) if isinstance(self.thing, type) else None
+        if problem:
+            raise PluginError(problem)
+        asked = parse(self.thing).name.rpartition(":")[2] if isinstance(self.thing, str) else ""
+        if self.kind == "index":
+            return IndexCase(get_index(self.thing), self.options, asked)
+        return KernelCase(get_kernel(self.thing), self.options, asked)
 
     def make(self, name: str) -> list[str]:
         """Everything that one check finds.

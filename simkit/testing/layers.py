@@ -20,19 +20,20 @@ def pair(n: int, p1: int, p2: int, seed: int = 0) -> tuple[np.ndarray, np.ndarra
 
 
 def transforms(p: int, rng: np.random.Generator) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
-    """One of each kind of transformation of p features that may be declared harmless."""
+    """One of each kind of transformation of p features that may be declared harmless; one alone only moves or scales."""
     rotation, other = (np.linalg.qr(rng.standard_normal((p, p)))[0] for _ in range(2))
     shift, order, factor = 3 * rng.standard_normal(p), rng.permutation(p), np.exp(rng.choice([-1, 1]) * rng.uniform(1, 3))
-    if p > 1 and np.array_equal(order, np.arange(p)):
+    if np.array_equal(order, np.arange(p)):
         order = np.roll(order, 1)
     stretch = rotation * np.linspace(0.5, 2, p) @ other  # well conditioned, far from orthogonal
-    return {
+    changes: dict[str, Callable[[np.ndarray], np.ndarray]] = {
         "translation": lambda x: x + shift,
         "permutation": lambda x: x[:, order],
         "isotropic_scaling": lambda x: x * factor,
         "orthogonal": lambda x: x @ rotation,
         "invertible_linear": lambda x: x @ stretch,
     }
+    return changes if p > 1 else {name: changes[name] for name in ("translation", "isotropic_scaling")}
 
 
 def unrelated(like: np.ndarray, rng: np.random.Generator) -> np.ndarray:

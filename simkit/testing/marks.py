@@ -69,13 +69,13 @@ def parametrize(*things: Any, kind: Kind | None = None, **options: Any) -> Calla
 
 def _subject(thing: Any, kind: Kind | None, options: dict[str, Any]) -> Subject:
     kind = kind or _kind_of(thing)
-    known = {"index": index_checks, "kernel": kernel_checks}[kind]()
-    others = {"index": kernel_checks, "kernel": index_checks}[kind]()
+    checks = {"index": index_checks(), "kernel": kernel_checks()}
+    elsewhere = {name for names in checks.values() for name in names} - set(checks[kind])
     mine = dict(options)
     if options.get("only") is not None:
-        mine["only"] = [name for name in options["only"] if name in known or name not in others]
+        mine["only"] = [name for name in options["only"] if name not in elsewhere]
     if options.get("skip"):
-        mine["skip"] = {name: why for name, why in options["skip"].items() if name in known or name not in others}
+        mine["skip"] = {name: why for name, why in options["skip"].items() if name not in elsewhere}
     return Subject(kind, thing, **mine)
 
 

@@ -1,4 +1,4 @@
-"""What indexes and kernels have in common: they are values, written as specs, that travel between processes."""
+"""The checks of what indexes and kernels have in common: they are values, written as specs, that travel."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ from simkit.loading import load, problem_with
 from simkit.properties import Invariance, implied
 from simkit.registry import ALIASES, Registry, indexes, kernels
 from simkit.scale.cluster import Recipe
-from simkit.spec import Kind, Specified, build, parse
+from simkit.spec import Specified, build, parse
+from simkit.testing.case import Case
 
-__all__ = ["check_declared_invariances", "check_definition", "check_values"]
+__all__ = ["definition", "problems_of_invariances", "values"]
 
 _MISSING = type(dataclasses.MISSING)  # a class that came back from cloudpickle has one of its own
-KNOWN: tuple[str, ...] = get_args(Invariance)
+_KNOWN: tuple[str, ...] = get_args(Invariance)
 
 
-def check_definition(thing: Specified, kind: Kind, asked: str) -> Iterator[str]:
-    """Everything that a class must have besides its formulas; `asked` is the name that it was found by, if any."""
-    cls = type(thing)
-    problem = problem_with(cls, kind)
+def definition(case: Case) -> Iterator[str]:
+    """A frozen dataclass with a name, a reference, a docstring and defaults."""
+    thing, cls, asked = case.thing, type(case.thing), case.asked
+    problem = problem_with(cls, case.kind)
     if problem:
         yield f"{cls.__name__}: {problem}"
         return
@@ -37,8 +38,9 @@ def check_definition(thing: Specified, kind: Kind, asked: str) -> Iterator[str]:
         yield f"registered as {asked!r}, but name is {name!r}, so its spec string leads somewhere else"
     reference = getattr(cls, "reference", "")
     if not isinstance(reference, str) or not reference.strip():
-        yield f"reference is {reference!r}; expected where the {kind} was defined"
-    if not (cls.__doc__ or "").strip() or (cls.__doc__ or "").startswith(f"{cls.__name__}("):
+        yield f"reference is {reference!r}; expected where the {case.kind} was defined"
+    docstring = cls.__doc__ or ""
+    if not docstring.strip() or docstring.startswith(f"{cls.__name__}("):
         yield "the class has no docstring; its first line is what `simkit kernels` shows"
     required = [
         item.name
@@ -49,21 +51,22 @@ def check_definition(thing: Specified, kind: Kind, asked: str) -> Iterator[str]:
         yield f"the parameters {', '.join(required)} have no default, so {name!r} alone is not a spec"
 
 
-def check_declared_invariances(facts: Any, where: str) -> Iterator[str]:
+def problems_of_invariances(facts: Any, where: str) -> Iterator[str]:
     """A set of known invariances, with what follows from them."""
     if not isinstance(facts, frozenset):
         yield f"{where} is {facts!r}; expected a frozenset, such as simkit.properties.implied('orthogonal')"
         return
-    unknown = facts - set(KNOWN)
+    unknown = facts - set(_KNOWN)
     if unknown:
-        yield f"{where} names {', '.join(sorted(map(repr, unknown)))}; known are {', '.join(KNOWN)}"
-    lacking = implied(*(facts & set(KNOWN))) - facts
+        yield f"{where} names {', '.join(sorted(map(repr, unknown)))}; known are {', '.join(_KNOWN)}"
+    lacking = implied(*(facts & set(_KNOWN))) - facts
     if lacking:
         yield f"{where} lacks {', '.join(sorted(lacking))}, which follow from the others; use simkit.properties.implied"
 
 
-def check_values(thing: Specified) -> Iterator[str]:
-    """Equal after every journey, with an equal hash and the same spec."""
+def values(case: Case) -> Iterator[str]:
+    """Hashable, immutable, and the same after pickle, deepcopy, its spec string and the journey to a cluster."""
+    thing: Specified = case.thing
     try:
         own_hash = hash(thing)
     except TypeError as error:
