@@ -43,9 +43,7 @@ def test_tiles(layers):
 
 def test_dask(layers, monkeypatch):
     da = pytest.importorskip("dask.array")
-    from simkit.scale import dask
-
-    monkeypatch.setattr(dask, "_SMALL", 10)  # tiles even of few examples
+    monkeypatch.setattr("simkit.planner._SMALL", 10)  # tiles even of few examples
     lazy = [da.from_array(x, chunks=(100, x.shape[1])) for x in layers]
     assert float(simkit.compare(*lazy, SPEC)) == pytest.approx(float(simkit.compare(*layers, SPEC)), rel=1e-10)
 
