@@ -7,26 +7,24 @@ bytes of each array, but not its name, nor what is missing.
 from __future__ import annotations
 
 import hashlib
-import math
 import os
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
 from simkit.errors import CheckpointError
 from simkit.fields import Fields
 from simkit.files import whole_file
+from simkit.formats.npz import read_member
 from simkit.memory import refuse_if_too_large
 
 __all__ = ["Format"]
 
 _CHECKSUM = "sha256"
-_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
 @dataclass(frozen=True)
@@ -86,7 +84,8 @@ class Format:
             raise CheckpointError(f"{source} is a device or a pipe; a saved {self.what} is an ordinary file.")
         with Path(path).open("rb") as file, self._readable(source), zipfile.ZipFile(file) as archive:
             members = self._members(archive, source)
-            version = Fields({self.mark: _array(archive, members.pop(self.mark))}, source, self.remedy).whole(self.mark)
+            mark = read_member(archive, members.pop(self.mark), Path(path))
+            version = Fields({self.mark: mark}, source, self.remedy).whole(self.mark)
             if version > self.version:
                 raise CheckpointError(
                     f"{source} was written by a newer simkit, in format {version}; this one reads {self.what} files up to "
@@ -95,7 +94,7 @@ class Format:
             refuse_if_too_large(
                 sum(info.file_size for info in members.values()), f"{source} holds more than fits", "Read it elsewhere."
             )
-            arrays = {name: _array(archive, info) for name, info in members.items()}
+            arrays = {name: read_member(archive, info, Path(path)) for name, info in members.items()}
         if version >= self.signed:
             self._verify(source, arrays | {self.mark: np.array(version)})
             del arrays[_CHECKSUM]
@@ -130,26 +129,6 @@ class Format:
         fields = Fields(arrays, source, self.remedy)
         if fields.text(_CHECKSUM) != _checksum({name: x for name, x in arrays.items() if name != _CHECKSUM}):
             raise fields.wrong("its checksum is not that of its arrays")
-
-
-def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
-    with archive.open(info) as member:
-        _check_size(member, info)
-    with archive.open(info) as member:
-        return np.lib.format.read_array(member, allow_pickle=False)
-
-
-def _check_size(member: IO[bytes], info: zipfile.ZipInfo) -> None:
-    """NumPy would make an array of any size that is declared before it reads the values."""
-    version = np.lib.format.read_magic(member)
-    if version not in _HEADERS:
-        raise ValueError(f"{info.filename!r} is of an unknown version of the .npy format, {version}")
-    shape, _, dtype = _HEADERS[version](member)
-    if dtype.hasobject:
-        raise ValueError(f"{info.filename!r} holds Python objects, which are never unpickled")
-    declared = member.tell() + math.prod(shape) * dtype.itemsize
-    if declared != info.file_size:
-        raise ValueError(f"{info.filename!r} declares {declared} bytes and has {info.file_size}")
 
 
 def _checksum(arrays: Mapping[str, np.ndarray]) -> str:

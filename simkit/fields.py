@@ -105,11 +105,11 @@ class Fields:
 
     def whole(self, name: str) -> int:
         """An integer, at least 0."""
-        return self._not_negative(name, (int(self._taken_as(name, "iu", ())),))[0]
+        return self._not_negative(name, ())[0]
 
     def wholes(self, name: str, *, length: int | None = None) -> tuple[int, ...]:
         """Integers, at least 0."""
-        return self._not_negative(name, tuple(map(int, self._taken_as(name, "iu", (length,)))))
+        return self._not_negative(name, (length,))
 
     def number(self, name: str) -> float:
         """A real number."""
@@ -134,10 +134,11 @@ class Fields:
             )
         return value
 
-    def _not_negative(self, name: str, values: tuple[int, ...]) -> tuple[int, ...]:
-        if any(value < 0 for value in values):
+    def _not_negative(self, name: str, shape: tuple[int | None, ...]) -> tuple[int, ...]:
+        values = self._taken_as(name, "iu", shape)
+        if (values < 0).any():
             raise self.wrong(f"{self.prefix + name!r} is negative")
-        return values
+        return tuple(map(int, values.reshape(-1)))
 
 
 _KINDS = {"U": "text", "b": "true or false", "i": "integers", "u": "unsigned integers", "f": "real numbers"}

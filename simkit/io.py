@@ -179,8 +179,7 @@ def _write_csv(matrix: SimilarityMatrix, path: Path, force: bool) -> None:
 
 
 def _write_json(matrix: SimilarityMatrix, path: Path, force: bool) -> None:
-    with whole_file(path, force=force) as temporary:
-        temporary.write_text(json.dumps(as_record(matrix), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    write_text(path, as_record(matrix), force=force)
 
 
 def _write_npz(matrix: SimilarityMatrix, path: Path, force: bool) -> None:

@@ -253,7 +253,7 @@ _remembered = SimpleNamespace()
 
 def _remember(spec: str, *parameters: tuple[str, Any]) -> str:
     """Make an index while torch.compile traces the caller; the name of the attribute of `_remembered` that holds it."""
-    name = repr((spec, *parameters))
+    name = f"made_{repr((spec, *parameters)).encode().hex()}"  # an identifier, since torch.compile writes code with it
     setattr(_remembered, name, indexes.get(spec, **dict(parameters)))
     return name
 

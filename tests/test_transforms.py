@@ -88,7 +88,9 @@ def test_vmap_of_gradients(torch, layers, spec):
         torch.testing.assert_close(gradient, alone.grad, rtol=1e-6, atol=1e-9)
 
 
-@pytest.mark.parametrize("spec", ["cka", "cka(estimator=unbiased)", "cka(kernel=rbf)", "hsic", "procrustes", "cca"])
+@pytest.mark.parametrize(
+    "spec", ["cka", "cka(estimator=unbiased)", "cka(kernel=rbf)", "cka(kernel=rbf(sigma=2.0))", "hsic", "procrustes", "cca"]
+)
 def test_compile_with_gradients(torch, layers, spec):
     """That each index makes one graph where it says so is in test_facts.py. aot_eager traces value and gradient as every backend does, and needs no C++ compiler."""
     torch._dynamo.reset()

@@ -171,7 +171,6 @@ matrix = simkit.pairwise(layers)
 import matplotlib.pyplot
 writers = {
     "stream.npz": lambda path: stream.save(path, force=True),
-    "moments.npz": lambda path: stream.state.save(path, force=True),
     **{f"matrix{s}": lambda path: write_matrix(matrix, path, force=True) for s in (".npz", ".csv", ".json", ".png")},
     "records.json": lambda path: write_text(path, list(range(10_000)), force=True),
 }

@@ -124,7 +124,7 @@ def shared_subspace(X: Any, Y: Any, *, flatten: bool = False) -> SharedSubspace:
     >>> print(shared_subspace(X, X[:, :3] @ np.diag([1, 1, 0])))
     linear CKA 0.9216 shared by 1.97 of 5 directions
     """
-    x, y = as_pair(X, Y, min_examples=2, flatten=flatten)
+    x, y = as_pair(X, Y, flatten=flatten)
     for layer, name in ((x, "X"), (y, "Y")):
         if is_lazy(layer):
             raise NeedsAllExamplesError(f"{name} is lazy; the shared subspace needs its values: pass {name}.compute().")

@@ -77,7 +77,8 @@ def check_labels(*sides: Mapping[str, Any], ids: Any = None) -> None:
         shuffled = [other for other in labelled if other.kind == "pandas"] if labels.default else []
         for other in shuffled:
             position = _first_difference(labels.values, other.values)
-            if position is not None and np.array_equal(np.sort(_integers(other.values)), labels.values):
+            whole = other.values.dtype.kind in "iu"
+            if position is not None and whole and np.array_equal(np.sort(other.values), labels.values):
                 pair = (labels, other) if found.index(labels) < found.index(other) else (other, labels)
                 _complain_of_difference(*pair, position)
 
@@ -170,10 +171,6 @@ def _same(p: Any, q: Any) -> bool:
         return p is q or bool(p == q)
     except (TypeError, ValueError):  # a time with a zone and one without
         return False
-
-
-def _integers(values: np.ndarray) -> np.ndarray:
-    return values if values.dtype.kind in "iu" else np.empty(0)
 
 
 # --- what is said --------------------------------------------------------------------------------------------------------

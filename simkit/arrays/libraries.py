@@ -68,11 +68,9 @@ def wants_gradients(x: Array) -> bool:
     if not array_api_compat.is_torch_array(x):
         return False
     torch = sys.modules["torch"]
-    return bool(x.requires_grad) or torch._C._functorch.is_functorch_wrapped_tensor(x) or _is_dual(x, torch)
-
-
-def _is_dual(x: Array, torch: Any) -> bool:
-    return torch.autograd.forward_ad.unpack_dual(x).tangent is not None if torch.is_grad_enabled() else False
+    if x.requires_grad or torch._C._functorch.is_functorch_wrapped_tensor(x):
+        return True
+    return torch.is_grad_enabled() and torch.autograd.forward_ad.unpack_dual(x).tangent is not None
 
 
 def is_compiling() -> bool:

@@ -17,17 +17,8 @@ from simkit.errors import InvalidArrayError, MixedArraysError
 __all__ = ["as_pair", "check_same_examples", "check_same_framework"]
 
 
-def as_pair(
-    X: Any,
-    Y: Any,
-    *,
-    names: tuple[str, str] = ("X", "Y"),
-    min_examples: int = 2,
-    check_finite: bool = True,
-    flatten: bool = False,
-    ids: Any = None,
-) -> tuple[Array, Array]:
-    """Two matrices of the same examples, checked; see `as_matrix`, `as_examples` and `check_labels` for the rules.
+def as_pair(X: Any, Y: Any, *, flatten: bool = False) -> tuple[Array, Array]:
+    """Two matrices of the same examples, two at least; see `as_matrix`, `as_examples` and `check_labels` for the rules.
 
     Raises
     ------
@@ -37,18 +28,15 @@ def as_pair(
         Different numbers of examples: both shapes are given; labels that differ; or what `as_matrix` and `as_examples`
         complain about.
     """
-    x = as_matrix(X, names[0], flatten=flatten)
-    y = as_matrix(Y, names[1], flatten=flatten)
-    check_same_framework(x, y, names)
-    check_labels({names[0]: X}, {names[1]: Y}, ids=ids)
-    check_same_examples(x, y, names)
-    x = as_examples(x, names[0], min_examples=min_examples, check_finite=check_finite)
-    y = as_examples(y, names[1], min_examples=min_examples, check_finite=check_finite)
-    x, y = in_one_precision(x, y)
+    x, y = as_matrix(X, "X", flatten=flatten), as_matrix(Y, "Y", flatten=flatten)
+    check_same_framework(x, y, ("X", "Y"))
+    check_labels({"X": X}, {"Y": Y})
+    check_same_examples(x, y, ("X", "Y"))
+    x, y = in_one_precision(as_examples(x, "X"), as_examples(y, "Y"))
     return x, y
 
 
-def check_same_examples(x: Array, y: Array, names: tuple[str, str] = ("X", "Y")) -> None:
+def check_same_examples(x: Array, y: Array, names: tuple[str, str]) -> None:
     """Raise `InvalidArrayError` unless both matrices have the same, known number of rows."""
     n, m = x.shape[0], y.shape[0]
     if any(size is None or math.isnan(size) for size in (n, m)):  # nan: Dask does not know the length
@@ -64,7 +52,7 @@ def check_same_examples(x: Array, y: Array, names: tuple[str, str] = ("X", "Y"))
         )
 
 
-def check_same_framework(x: Array, y: Array, names: tuple[str, str] = ("X", "Y")) -> None:
+def check_same_framework(x: Array, y: Array, names: tuple[str, str]) -> None:
     """Raise `MixedArraysError` unless both arrays are of one framework and on one device."""
     if namespace_of(x) is not namespace_of(y):
         source, target = _framework(y), _framework(x)

@@ -11,7 +11,7 @@ from simkit.errors import InvalidArrayError
 from simkit.formats.npy import read_header
 from simkit.formats.room import check_room
 
-__all__ = ["check_archive", "read_npz"]
+__all__ = ["check_archive", "read_member", "read_npz"]
 
 
 def check_archive(archive: zipfile.ZipFile, path: Path, max_bytes: int | None) -> None:
@@ -21,7 +21,7 @@ def check_archive(archive: zipfile.ZipFile, path: Path, max_bytes: int | None) -
 
 
 def read_npz(path: Path, max_bytes: int | None) -> dict[str, np.ndarray]:
-    """All arrays by name, in the order of the file; every header is checked before an array is read."""
+    """All arrays by name, in the order of the file."""
     if not _is_archive(path):
         raise InvalidArrayError(
             f"{path} does not begin as a .npz file does: damaged, or another kind of file under this name."
@@ -29,10 +29,15 @@ def read_npz(path: Path, max_bytes: int | None) -> dict[str, np.ndarray]:
     with zipfile.ZipFile(path) as archive:
         members = _members(archive, path)
         check_archive(archive, path, max_bytes)
-        for name, member in members.items():
-            with archive.open(member) as file:
-                read_header(file, member.file_size, path, name)
-        return {name: _array(archive, member) for name, member in members.items()}
+        return {name: read_member(archive, member, path) for name, member in members.items()}
+
+
+def read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> np.ndarray:
+    """An array of `archive`, whose header is checked first: NumPy would make room for whatever is declared."""
+    with archive.open(member) as file:
+        read_header(file, member.file_size, path, member.filename.removesuffix(".npy"))
+    with archive.open(member) as file:
+        return np.lib.format.read_array(file, allow_pickle=False)
 
 
 def _is_archive(path: Path) -> bool:
@@ -53,8 +58,3 @@ def _members(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo]
             )
         members[name] = member
     return members
-
-
-def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
-    with archive.open(member) as file:
-        return np.lib.format.read_array(file, allow_pickle=False)

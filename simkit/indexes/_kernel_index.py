@@ -25,7 +25,7 @@ from simkit.statistics.hsic_sums import (
     own_sums,
 )
 from simkit.statistics.leave_one_out import without_each
-from simkit.statistics.weighted_sums import bytes_held, weighted_sums
+from simkit.statistics.weighted_sums import weighted_sums
 
 __all__ = ["KernelIndex"]
 
@@ -111,8 +111,8 @@ class KernelIndex(Index[Prepared]):
         return self._from_pairs(xs, ys, lambda pairs: weighted_sums(pairs, weights, self.estimator, members))
 
     def bytes_resampled(self, n: int, layers: int) -> int:
-        """The n x n matrices that `weighted_sums` holds."""
-        return bytes_held(n, layers)
+        """The n x n matrices that `weighted_sums` holds at a time: one for each layer, three for a pair of them."""
+        return (layers + 3) * n * n * 8
 
     def _from_pairs(
         self, xs: Sequence[Prepared], ys: Sequence[Prepared], sums: Callable[[list[tuple[Any, Any]]], list[HSICSums]]

@@ -8,6 +8,7 @@ from typing import ClassVar, Literal, NamedTuple, TypeAlias, get_args
 
 from simkit.arrays import Array, Namespace, namespace_of, placement
 from simkit.index import Index
+from simkit.indexes._basis_index import BasisIndex
 from simkit.linalg import Basis, cross, ratio, singular_values, squared_norm, total
 from simkit.properties import Facts, Invariances
 from simkit.representation import Representation
@@ -18,29 +19,47 @@ __all__ = ["CCA", "PWCCA", "SVCCA"]
 Summary: TypeAlias = Literal["r2", "rho", "pillai"]
 
 
-def summarise(x: Basis, y: Basis, summary: Summary, xp: Namespace) -> Array:
-    """One number from the canonical correlations, which are the singular values of Q_Y' Q_X.
-
-    ``"r2"`` (equation 7) is the mean squared correlation, Yanai's generalised coefficient of determination; ``"rho"``
-    (equation 8) the mean correlation; ``"pillai"`` the sum of squares, Pillai's trace. Means are over the smaller rank.
-    """
-    overlap = cross(y.q, x.q)
-    rank = smaller_rank(x, y, xp)
-    if summary == "rho":
-        return ratio(total(xp.clip(singular_values(overlap, xp), max=1.0), xp), xp.astype(rank, overlap.dtype), xp)
-    trace = squared_norm(overlap, xp)
-    if summary == "r2":
-        return ratio(trace, xp.astype(rank, overlap.dtype), xp)
-    return xp.where(rank == 0, float("nan"), trace)
-
-
 def smaller_rank(x: Basis, y: Basis, xp: Namespace) -> Array:
     """The number of canonical correlations."""
     return xp.where(x.rank < y.rank, x.rank, y.rank)
 
 
+class _CorrelationIndex(BasisIndex):
+    """An index that makes one number of the canonical correlations, the singular values of Q_Y' Q_X.
+
+    ``summary="r2"`` (equation 7) is the mean squared correlation, Yanai's generalised coefficient of determination;
+    ``"rho"`` (equation 8) the mean correlation; ``"pillai"`` the sum of squares, Pillai's trace. Means are over the smaller
+    rank.
+    """
+
+    summary: Summary
+
+    def score(self, x: Basis, y: Basis) -> Array:
+        """Summary of the canonical correlations."""
+        xp = namespace_of(x.q, y.q)
+        overlap = cross(y.q, x.q)
+        rank = smaller_rank(x, y, xp)
+        if self.summary == "rho":
+            return ratio(total(xp.clip(singular_values(overlap, xp), max=1.0), xp), xp.astype(rank, overlap.dtype), xp)
+        trace = squared_norm(overlap, xp)
+        if self.summary == "r2":
+            return ratio(trace, xp.astype(rank, overlap.dtype), xp)
+        return xp.where(rank == 0, float("nan"), trace)
+
+    def _facts(self, invariances: Invariances, generic: str = "") -> Facts:
+        bounded = self.summary != "pillai"
+        return Facts(
+            symmetric=True,
+            range=(0.0, 1.0 if bounded else math.inf),
+            invariances=invariances,
+            statistic="moments",
+            identity=1.0 if bounded else None,
+            generic=generic,
+        )
+
+
 @dataclass(frozen=True)
-class CCA(Index[Basis]):
+class CCA(_CorrelationIndex):
     """Canonical correlation analysis: the correlations rho_i of the best aligned linear combinations of X and Y.
 
     r2:      sum_i rho_i^2 / min(rank) = |Q_Y' Q_X|^2 / min(rank)                                (equation 7)
@@ -78,30 +97,11 @@ class CCA(Index[Basis]):
     @property
     def facts(self) -> Facts:
         """Pillai's trace is bounded by the rank only."""
-        bounded = self.summary != "pillai"
-        return Facts(
-            symmetric=True,
-            range=(0.0, 1.0 if bounded else math.inf),
-            invariances=Invariances.both("invertible_linear", "translation"),
-            statistic="moments",
-            identity=1.0 if bounded else None,
-        )
-
-    def prepare(self, representation: Representation) -> Basis:
-        """Orthonormal basis of the centred columns."""
-        return representation.basis
-
-    def score(self, x: Basis, y: Basis) -> Array:
-        """Summary of the canonical correlations."""
-        return summarise(x, y, self.summary, namespace_of(x.q, y.q))
-
-    def permuted(self, state: Basis, order: Array) -> Basis:
-        """The same space, the examples in another order."""
-        return state.permuted(order)
+        return self._facts(Invariances.both("invertible_linear", "translation"))
 
 
 @dataclass(frozen=True)
-class SVCCA(Index[Basis]):
+class SVCCA(_CorrelationIndex):
     """Singular vector CCA: CCA between the leading principal components of X and of Y.
 
     X and Y are first replaced by the left singular vectors that together reach `threshold` of the variance (the cumulative
@@ -133,27 +133,14 @@ class SVCCA(Index[Basis]):
     @property
     def facts(self) -> Facts:
         """An invertible transform changes which subspace is kept."""
-        bounded = self.summary != "pillai"
-        return Facts(
-            symmetric=True,
-            range=(0.0, 1.0 if bounded else math.inf),
-            invariances=Invariances.both("orthogonal", "isotropic_scaling", "translation"),
-            statistic="moments",
-            identity=1.0 if bounded else None,
+        return self._facts(
+            Invariances.both("orthogonal", "isotropic_scaling", "translation"),
             generic="no two singular values are equal where the threshold is reached" if self.threshold < 1 else "",
         )
 
     def prepare(self, representation: Representation) -> Basis:
         """Left singular vectors up to the threshold."""
         return representation.principal_basis(self.threshold)
-
-    def score(self, x: Basis, y: Basis) -> Array:
-        """Summary of the canonical correlations of the kept components."""
-        return summarise(x, y, self.summary, namespace_of(x.q, y.q))
-
-    def permuted(self, state: Basis, order: Array) -> Basis:
-        """The same space, the examples in another order."""
-        return state.permuted(order)
 
 
 class _Weighted(NamedTuple):

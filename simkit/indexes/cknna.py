@@ -13,6 +13,7 @@ from simkit.linalg import ratio, reordered, root, total, widen
 from simkit.properties import Facts
 from simkit.representation import Representation
 from simkit.spec import check_choice, check_whole
+from simkit.statistics.hsic_sums import HSICSums, estimate
 from simkit.statistics.neighbours import INVARIANCES, Neighbours, neighbours, similarities
 
 __all__ = ["CKNNA"]
@@ -114,4 +115,4 @@ class CKNNA(Index[_State]):
         n, a, b = k.shape[0], both * k, both * other
         inner = total(a * b.mT, xp)
         rows = total(total(a, xp, axis=0) * total(b, xp, axis=1), xp)
-        return (inner + total(a, xp) * total(b, xp) / ((n - 1) * (n - 2)) - 2 * rows / (n - 2)) / (n * (n - 3))
+        return estimate(HSICSums(inner, rows, total(a, xp) * total(b, xp), n), "unbiased")

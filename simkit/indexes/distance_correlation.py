@@ -6,19 +6,18 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from simkit.arrays import Array, namespace_of
-from simkit.indexes._kernel_index import KernelIndex
+from simkit.indexes.cka import CKA
 from simkit.kernel import Kernel
 from simkit.kernels.distance import Distance
-from simkit.linalg import ratio, root
-from simkit.properties import Facts, Invariances
+from simkit.linalg import root
 from simkit.spec import check_choice
-from simkit.statistics.hsic_sums import Estimator, HSICSums, estimate
+from simkit.statistics.hsic_sums import Estimator, HSICSums
 
 __all__ = ["DistanceCorrelation"]
 
 
 @dataclass(frozen=True)
-class DistanceCorrelation(KernelIndex):
+class DistanceCorrelation(CKA):
     """Distance correlation of two representations, 0 in the limit of many examples if and only if they are independent.
 
     With A and B the doubly centred matrices of Euclidean distances between examples,
@@ -49,23 +48,10 @@ class DistanceCorrelation(KernelIndex):
         check_choice(self.name, "estimator", self.estimator, ("biased", "unbiased"))
         check_choice(self.name, "squared", self.squared, (False, True))
 
-    @property
-    def facts(self) -> Facts:
-        """As linear CKA."""
-        return Facts(
-            symmetric=True,
-            range=(0.0 if self.estimator == "biased" else -1.0, 1.0),
-            invariances=Invariances.both("orthogonal", "isotropic_scaling", "translation"),
-            statistic="hsic sums",
-            identity=1.0,
-            min_examples=self.min_examples,
-        )
-
     def from_sums(self, xy: HSICSums, xx: HSICSums, yy: HSICSums) -> Array:
         """The ratio of distance covariances, or its root."""
-        xp = namespace_of(xy.inner)
-        variances = root(estimate(xx, self.estimator), xp) * root(estimate(yy, self.estimator), xp)
-        squared = ratio(estimate(xy, self.estimator), variances, xp)
+        squared = super().from_sums(xy, xx, yy)
         if self.squared or self.estimator == "unbiased":
             return squared
+        xp = namespace_of(squared)
         return xp.where(xp.isnan(squared), squared, root(squared, xp))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from simkit.arrays import Array, namespace_of
-from simkit.index import Index
+from simkit.indexes._basis_index import BasisIndex
 from simkit.linalg import Basis, cross, ratio, squared_norm
 from simkit.properties import Facts, Invariance, Invariances
 from simkit.representation import Representation
@@ -16,7 +16,7 @@ __all__ = ["EigenspaceOverlap"]
 
 
 @dataclass(frozen=True)
-class EigenspaceOverlap(Index[Basis]):
+class EigenspaceOverlap(BasisIndex):
     """Eigenspace overlap score: how much the column spaces of X and of Y coincide.
 
     |U_X' U_Y|^2 / max(rank),   U the left singular vectors
@@ -67,7 +67,3 @@ class EigenspaceOverlap(Index[Basis]):
         smaller = xp.where(x.rank > y.rank, y.rank, x.rank)
         score = ratio(squared_norm(overlap, xp), xp.astype(larger, overlap.dtype), xp)
         return xp.where(smaller == 0, float("nan"), score)
-
-    def permuted(self, state: Basis, order: Array) -> Basis:
-        """The same space, the examples in another order."""
-        return state.permuted(order)

@@ -12,7 +12,7 @@ from simkit.linalg import assignment, cross, ratio, total
 from simkit.properties import Facts, Invariances
 from simkit.representation import Representation
 
-__all__ = ["BipartiteMatch", "Neurons", "SemiMatch", "standardise"]
+__all__ = ["BipartiteMatch", "NeuronIndex", "Neurons", "SemiMatch"]
 
 
 class Neurons(NamedTuple):
@@ -23,18 +23,25 @@ class Neurons(NamedTuple):
     xp: Namespace
 
 
-def standardise(layer: Representation) -> Neurons:
-    """Neurons with mean 0 and length 1; those that do not vary are 0."""
-    xp = layer.xp
-    x = layer.precise
-    squares = total(x * x, xp, axis=0)
-    varies = squares > 0
-    z = x / xp.sqrt(xp.where(varies, squares, 1.0))
-    return Neurons(z, xp.astype(varies, z.dtype), xp)
+class NeuronIndex(Index[Neurons]):
+    """An index of the correlations of the neurons of X with those of Y."""
+
+    def bytes_needed(self, n: int, rows: Sequence[int], columns: Sequence[int] | None, itemsize: int) -> int:
+        """The correlations of two layers, twice."""
+        return 2 * max(rows) * max(columns or rows) * 8
+
+    def prepare(self, representation: Representation) -> Neurons:
+        """Neurons with mean 0 and length 1; those that do not vary are 0."""
+        layer = representation
+        xp, x = layer.xp, layer.precise
+        squares = total(x * x, xp, axis=0)
+        varies = squares > 0
+        z = x / xp.sqrt(xp.where(varies, squares, 1.0))
+        return Neurons(z, xp.astype(varies, z.dtype), xp)
 
 
 @dataclass(frozen=True)
-class BipartiteMatch(Index[Neurons]):
+class BipartiteMatch(NeuronIndex):
     """Mean correlation of neurons that are matched one to one so that the sum of correlations is largest.
 
     max_pi sum_i corr(x_i, y_pi(i)) / min(p1, p2)
@@ -63,14 +70,6 @@ class BipartiteMatch(Index[Neurons]):
             host=True,
         )
 
-    def bytes_needed(self, n: int, rows: Sequence[int], columns: Sequence[int] | None, itemsize: int) -> int:
-        """The correlations of two layers, twice."""
-        return 2 * max(rows) * max(columns or rows) * 8
-
-    def prepare(self, representation: Representation) -> Neurons:
-        """Neurons with mean 0 and length 1."""
-        return standardise(representation)
-
     def score(self, x: Neurons, y: Neurons) -> Array:
         """Mean correlation of the best one-to-one matching."""
         xp = x.xp
@@ -82,7 +81,7 @@ class BipartiteMatch(Index[Neurons]):
 
 
 @dataclass(frozen=True)
-class SemiMatch(Index[Neurons]):
+class SemiMatch(NeuronIndex):
     """Mean over the neurons of X of the correlation with their best match in Y, which several may share.
 
     sum_i max_j corr(x_i, y_j) / p1
@@ -107,14 +106,6 @@ class SemiMatch(Index[Neurons]):
             statistic="moments",
             identity=1.0,
         )
-
-    def bytes_needed(self, n: int, rows: Sequence[int], columns: Sequence[int] | None, itemsize: int) -> int:
-        """The correlations of two layers, twice."""
-        return 2 * max(rows) * max(columns or rows) * 8
-
-    def prepare(self, representation: Representation) -> Neurons:
-        """Neurons with mean 0 and length 1."""
-        return standardise(representation)
 
     def score(self, x: Neurons, y: Neurons) -> Array:
         """Mean correlation of each neuron of X with its best match."""

@@ -7,16 +7,15 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from simkit.arrays import Array, namespace_of
-from simkit.index import Index
+from simkit.indexes._basis_index import BasisIndex
 from simkit.linalg import Basis, cross, singular_values, total
 from simkit.properties import Facts, Invariances
-from simkit.representation import Representation
 
 __all__ = ["MutualInformation"]
 
 
 @dataclass(frozen=True)
-class MutualInformation(Index[Basis]):
+class MutualInformation(BasisIndex):
     """Mutual information in nats of Gaussian variables with the canonical correlations of X and Y.
 
     I = -1/2 sum_i log(1 - rho_i^2)
@@ -50,10 +49,6 @@ class MutualInformation(Index[Basis]):
             statistic="moments",
         )
 
-    def prepare(self, representation: Representation) -> Basis:
-        """Orthonormal basis of the centred columns."""
-        return representation.basis
-
     def score(self, x: Basis, y: Basis) -> Array:
         """Minus half the sum of log(1 - rho^2)."""
         xp = namespace_of(x.q, y.q)
@@ -64,7 +59,3 @@ class MutualInformation(Index[Basis]):
         undefined = xp.logical_or(x.rank == 0, y.rank == 0)
         information = xp.where(xp.any(certain), float("inf"), information)
         return xp.where(undefined, float("nan"), information)
-
-    def permuted(self, state: Basis, order: Array) -> Basis:
-        """The same space, the examples in another order."""
-        return state.permuted(order)

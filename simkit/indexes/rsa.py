@@ -28,7 +28,7 @@ from simkit.linalg import (
 from simkit.properties import Facts, Invariances
 from simkit.representation import Representation
 from simkit.spec import check_choice
-from simkit.statistics.neighbours import rounding_noise
+from simkit.statistics.neighbours import centred_rows, rounding_noise
 from simkit.statistics.resolution import resolving_distances, warn_if_unresolved
 
 __all__ = ["RSA"]
@@ -140,8 +140,7 @@ class RSA(Index[_State]):
             squares = _squares(x, xp)
             return squares * scale**2 if self.dissimilarity == "squared_euclidean" else root(squares, xp) * scale
         if self.dissimilarity == "correlation":
-            x = x - x[:, :1]  # exactly zero where all features of an example are equal
-            x = x - total(x, xp, axis=1)[:, None] / x.shape[1]
+            x = centred_rows(x, xp)
         cosines = Cosine()(x, x)
         warn_if_unresolved(cosines, layer.name, xp)
         return without_diagonal(xp.where(1.0 - cosines > rounding_noise(x, xp), 1.0 - cosines, 0.0), xp)

@@ -9,11 +9,11 @@ from typing import ClassVar, Literal, NamedTuple, TypeAlias, get_args
 
 from simkit.arrays import Array, Namespace, detach, is_lazy
 from simkit.index import Index
-from simkit.kernels.cosine import Cosine
-from simkit.linalg import reordered, root, squared_norm, total, widen
+from simkit.linalg import reordered, root, squared_norm, widen
 from simkit.properties import Facts, Invariances
 from simkit.representation import Representation
 from simkit.spec import check_choice
+from simkit.statistics.neighbours import Metric, centred_rows, similarities
 from simkit.statistics.resolution import warn_if_unresolved
 
 __all__ = ["RSMNorm"]
@@ -82,12 +82,10 @@ class RSMNorm(Index[_State]):
         """The matrix of similarities."""
         xp = representation.xp
         x = widen(representation.features, xp)
-        if self.similarity == "inner":
-            return _State(x @ x.mT, representation.name, xp)
         if self.similarity == "correlation":
-            x = x - x[:, :1]  # exactly zero where all features of an example are equal
-            x = x - total(x, xp, axis=1)[:, None] / x.shape[1]
-        return _State(Cosine()(x, x), representation.name, xp)
+            x = centred_rows(x, xp)
+        metric: Metric = "inner" if self.similarity == "inner" else "cosine"
+        return _State(similarities(x, x, metric, xp), representation.name, xp)
 
     def score(self, x: _State, y: _State) -> Array:
         """The norm of the difference.

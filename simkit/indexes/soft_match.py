@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, TypeAlias, get_args
 
 from simkit.arrays import Array, constant_of
-from simkit.index import Index
-from simkit.indexes.matching import Neurons, standardise
+from simkit.indexes.matching import NeuronIndex, Neurons
 from simkit.linalg import cross, ratio, root, total, transport
 from simkit.properties import Facts, Invariances
-from simkit.representation import Representation
 from simkit.spec import check_choice
 
 __all__ = ["SoftMatch"]
@@ -20,7 +18,7 @@ Summary: TypeAlias = Literal["correlation", "distance"]
 
 
 @dataclass(frozen=True)
-class SoftMatch(Index[Neurons]):
+class SoftMatch(NeuronIndex):
     """Neurons of X matched to neurons of Y in shares, so that layers of different widths match completely.
 
     correlation:  s = max_P sum_ij P_ij corr(x_i, y_j), over all P >= 0 with row sums 1/p1 and column sums 1/p2
@@ -70,10 +68,6 @@ class SoftMatch(Index[Neurons]):
     def bytes_needed(self, n: int, rows: Sequence[int], columns: Sequence[int] | None, itemsize: int) -> int:
         """The correlations of two layers, and the plan."""
         return 3 * max(rows) * max(columns or rows) * 8
-
-    def prepare(self, representation: Representation) -> Neurons:
-        """Neurons with mean 0 and length 1."""
-        return standardise(representation)
 
     def score(self, x: Neurons, y: Neurons) -> Array:
         """Correlation under the best transport plan, or the distance that it is."""

@@ -9,6 +9,7 @@ from simkit.arrays import Array, Namespace, constant_of, detach
 from simkit.linalg.pairs import diagonal
 from simkit.linalg.products import vecdot
 from simkit.linalg.safe import is_ordinary, power_of_two, root
+from simkit.linalg.selection import few_of
 
 __all__ = ["distances", "robust_origin", "squared_distances"]
 
@@ -16,10 +17,10 @@ __all__ = ["distances", "robust_origin", "squared_distances"]
 def robust_origin(x: Array, xp: Namespace) -> Array:
     """A point amid the rows of `x` (n, p), shape (1, p), to be subtracted before distances are computed.
 
-    Distances do not depend on the origin, their rounding does. This is the median, feature by feature, of at most 257 rows
+    Distances do not depend on the origin, their rounding does. This is the median, feature by feature, of some hundred rows
     at regular distances: outliers do not carry it away, as they would a mean or a first row, and whole numbers stay whole.
     """
-    few = xp.sort(detach(x)[:: max(1, x.shape[0] // 256), :], axis=0)
+    few = xp.sort(few_of(detach(x)), axis=0)
     middle = (few.shape[0] - 1) // 2
     return few[middle : middle + 1, :]
 

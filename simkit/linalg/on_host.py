@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -13,6 +15,15 @@ __all__ = ["assignment", "concordance", "transport"]
 _COPIES = 8  # an assignment grows with the cube of the copies, a linear program faster still
 
 
+@contextmanager
+def _needed_for(what: str) -> Iterator[None]:
+    """Say what SciPy is imported for, where it is not installed."""
+    try:
+        yield
+    except ImportError:
+        raise ImportError(f"{what} needs SciPy: pip install scipy") from None
+
+
 def assignment(weights: Array) -> np.ndarray:
     """0/1 matrix of the one-to-one assignment of rows to columns with the largest sum of weights; SciPy, on the host.
 
@@ -21,10 +32,8 @@ def assignment(weights: Array) -> np.ndarray:
     ImportError
         SciPy is not installed.
     """
-    try:
+    with _needed_for("Matching neurons"):
         from scipy.optimize import linear_sum_assignment
-    except ImportError:
-        raise ImportError("Matching neurons needs SciPy: pip install scipy") from None
     host = to_numpy(weights)
     chosen = np.zeros(host.shape)
     chosen[linear_sum_assignment(host, maximize=True)] = 1.0
@@ -50,11 +59,9 @@ def transport(gains: Array, rows: Array, columns: Array) -> np.ndarray:
     ImportError
         SciPy is not installed.
     """
-    try:
+    with _needed_for("Matching neurons"):
         from scipy.optimize import linear_sum_assignment, linprog
         from scipy.sparse import eye_array, kron, vstack
-    except ImportError:
-        raise ImportError("Matching neurons needs SciPy: pip install scipy") from None
     host = to_numpy(gains)
     where = np.ix_(np.flatnonzero(to_numpy(rows)), np.flatnonzero(to_numpy(columns)))
     plan, part = np.zeros(host.shape), host[where]
@@ -82,10 +89,8 @@ def concordance(a: Array, b: Array) -> float:
     ImportError
         SciPy is not installed.
     """
-    try:
+    with _needed_for("Kendall's tau"):
         from scipy.stats import kendalltau
-    except ImportError:
-        raise ImportError("Kendall's tau needs SciPy: pip install scipy") from None
     x, y = to_numpy(a), to_numpy(b)
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
         return float("nan")

@@ -13,9 +13,21 @@ import numpy as np
 
 from simkit.arrays import Array, Namespace, accumulation_dtype, placement
 
-__all__ = ["cross", "identity", "inner", "side_by_side", "squared_norm", "tall_cross", "total", "vecdot", "widen"]
+__all__ = [
+    "cross",
+    "identity",
+    "inner",
+    "inner_products",
+    "side_by_side",
+    "squared_norm",
+    "tall_cross",
+    "total",
+    "vecdot",
+    "widen",
+]
 
 _ROWS = 8192  # of a float32 product
+_ENTRIES = 2**16  # of a matrix at a time: short enough for float32 sums, long enough for a matrix product
 
 
 def total(x: Array, xp: Namespace, axis: int | None = None) -> Array:
@@ -52,6 +64,27 @@ def inner(a: Array, b: Array, xp: Namespace) -> Array:
     if a.dtype != b.dtype:
         a, b = widen(a, xp), widen(b, xp)
     return total(vecdot(a, b, xp), xp)
+
+
+def inner_products(xs: Sequence[Array], ys: Sequence[Array], xp: Namespace) -> Array:
+    """Frobenius inner products of matrices of one shape, each of `xs` with each of `ys`, shape (len(xs), len(ys)).
+
+    Some thousand entries of all matrices at a time, in one product that reads each of them once, where a loop over pairs
+    would read each as often as it has partners; the sum of these products is in float64.
+    """
+    common = xp.result_type(*(x.dtype for x in (*xs, *ys)))  # a layer may have needed float64
+    left = [xp.reshape(x, (-1,)) for x in xs]
+    right = left if ys is xs else [xp.reshape(y, (-1,)) for y in ys]
+
+    def stacked(vectors: Sequence[Array], part: slice) -> Array:
+        return xp.stack([xp.astype(v[part], common, copy=False) for v in vectors])
+
+    size, products = left[0].shape[0], []
+    for start in range(0, size, _ENTRIES):
+        part = slice(start, min(start + _ENTRIES, size))
+        a = stacked(left, part)
+        products.append(a @ (a if right is left else stacked(right, part)).mT)
+    return total(xp.stack(products), xp, axis=0)
 
 
 def squared_norm(a: Array, xp: Namespace) -> Array:

@@ -16,11 +16,12 @@ from simkit.arrays import Array, detach, namespace_of
 from simkit.kernel import Kernel
 from simkit.kernels.linear import is_linear
 from simkit.linalg import robust_origin, total, vecdot, widen
+from simkit.linalg.selection import few_of
 from simkit.memory import is_on_host
 from simkit.representation import Representation
 from simkit.scoring import in_silence
 from simkit.statistics.hsic_sums import are_many, features_for
-from simkit.statistics.kernel_sums import BlockSums, FittedKernel, KernelSums, block_pairs, few_of, sums_over
+from simkit.statistics.kernel_sums import BlockSums, FittedKernel, KernelSums, block_pairs, sums_over
 from simkit.statistics.median_distance import Bandwidth, fitted
 from simkit.statistics.resolution import warn_if_kernel_unresolved
 from simkit.statistics.values import ValueCheck
@@ -38,7 +39,6 @@ def kernel_sums(
     values: ValueCheck,
     *,
     bandwidth: Bandwidth = "exact",
-    seed: int = 0,
     advance: Callable[[], None] = lambda: None,
 ) -> KernelSums:
     """The kernel sums of layers in memory. No gradients: they would have to keep every block.
@@ -53,8 +53,6 @@ def kernel_sums(
         What is known of them.
     bandwidth : {"exact", "sample"}
         How the median distance is found: see `simkit.statistics.median_distance`.
-    seed : int
-        Of the sample.
     advance : callable
         Called twice for each layer that is not left out, as the work proceeds, perhaps from another thread.
 
@@ -76,19 +74,18 @@ def kernel_sums(
     with in_silence(first):
         for name, given in defined.items():
             x, unit = _features(kernel, Representation(detach(given), name=name))
-            few, fit = few_of(x), fitted(kernel, x, bandwidth=bandwidth, seed=seed)
+            few, fit = few_of(x), fitted(kernel, x, bandwidth)
             warn_if_kernel_unresolved(fit, few, name, namespace_of(x))
             own.append(FittedKernel.of(fit, few))
             features.append(x)
             scales.append(unit * own[-1].scale)
             offsets.append(own[-1].offsets(x))
             advance()
-        functions = [each.function for each in own]
         blocks = block_pairs(first.shape[0], None, _SIDE if is_on_host(first) else _SIDE_ON_ACCELERATOR)
         done = _Steps(len(blocks), len(defined), advance)
 
         def work(share: Iterator[tuple[slice, slice]]) -> BlockSums:
-            return sums_over(told(share), features, None, functions, (offsets, offsets))
+            return sums_over(told(share), features, None, own, (offsets, offsets))
 
         def told(share: Iterator[tuple[slice, slice]]) -> Iterator[tuple[slice, slice]]:
             for pair in share:

@@ -74,14 +74,6 @@ class Recipe:
         parameters = {name: value.make() if isinstance(value, Recipe) else value for name, value in self.parameters}
         return self._class()(**parameters)
 
-    def problem(self) -> str | None:
-        """Why `make` would fail here, or None."""
-        try:
-            self.make()
-        except PluginError as error:
-            return str(error)
-        return None
-
     def _class(self) -> Any:
         name, version = self.distribution or ("", "")
         found = _installed(name) if name else None
@@ -92,7 +84,9 @@ class Recipe:
             )
         try:
             if self.source is not None:
-                return _class_of(self.source)
+                if self.source not in _made_of:
+                    _made_of[self.source] = pickle.loads(self.source)
+                return _made_of[self.source]
             return functools.reduce(getattr, self.qualname.split("."), importlib.import_module(self.module))
         except (Exception, SystemExit, KeyboardInterrupt) as error:  # a plugin may fail in any way it likes
             wanted = f"{name}=={version}" if name else f"the distribution that provides {self.module.partition('.')[0]!r}"
@@ -106,12 +100,6 @@ class Recipe:
 
 # Classes by their code: read again, cloudpickle would write over the fields of the class that the user is working with.
 _made_of: dict[bytes, Any] = {}
-
-
-def _class_of(source: bytes) -> Any:
-    if source not in _made_of:
-        _made_of[source] = pickle.loads(source)
-    return _made_of[source]
 
 
 def _installed(distribution: str) -> str | None:
@@ -298,8 +286,13 @@ def _others(workers: Collection[str]) -> str:
 
 def _report(recipes: tuple[Recipe, ...], dask_worker: Any) -> tuple[str | None, int | None]:
     """What is wrong on this worker, if anything, and its memory limit; distributed passes the worker by this name."""
-    problem = next((problem for recipe in recipes if (problem := recipe.problem())), None)
-    return problem, dask_worker.memory_manager.memory_limit
+    limit = dask_worker.memory_manager.memory_limit
+    try:
+        for recipe in recipes:
+            recipe.make()
+    except PluginError as error:
+        return str(error), limit
+    return None, limit
 
 
 def active_client() -> Any:

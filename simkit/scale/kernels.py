@@ -19,8 +19,9 @@ The share of all distances that lie below the sampled median is then 1/2 with a 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from operator import itemgetter
 from typing import Any, TypeAlias
 
@@ -30,17 +31,26 @@ import numpy as np
 from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
 
-from simkit.arrays import Array, Namespace, check_values, namespace_of
+from simkit.arrays import Array, check_values, namespace_of
 from simkit.errors import SimkitError, SpecError
 from simkit.kernel import Kernel
 from simkit.kernels import Linear
-from simkit.linalg import powers_of_two, robust_origin, total, vecdot, widen
+from simkit.linalg import powers_of_two, robust_origin, total, widen
 from simkit.scale.cluster import Recipe
 from simkit.scale.sizes import boxed, tell_dask
 from simkit.scoring import in_silence
-from simkit.statistics.hsic_sums import scale_of
 from simkit.statistics.kernel_sums import BlockSums, FittedKernel, KernelSums, block_pairs, sums_over
-from simkit.statistics.median_distance import PAIRS, SIDE, Counts, Search, counts_over, first_sample
+from simkit.statistics.median_distance import (
+    PAIRS,
+    SIDE,
+    Counts,
+    Search,
+    counts_over,
+    first_sample,
+    middle_distance,
+    random_pairs,
+    squares_between,
+)
 from simkit.statistics.resolution import resolves_distances, squared_lengths, warn_if_kernel_unresolved
 from simkit.statistics.values import ValueCheck
 
@@ -63,33 +73,31 @@ class Summary:
     Attributes
     ----------
     values : ValueCheck
-    sums, lows, highs : dict of str to array, shape (p,)
-        Sums of the features in float64, and their extremes.
-    few : dict of str to array, shape (k, p)
+    sums, lows, highs : lists of arrays, shapes (p,)
+        Sums of the features of each layer in float64, and their extremes.
+    few : list of arrays, shapes (k, p)
         A few examples at regular distances.
     """
 
     values: ValueCheck
-    sums: dict[str, Array]
-    lows: dict[str, Array]
-    highs: dict[str, Array]
-    few: dict[str, Array]
+    sums: list[Array]
+    lows: list[Array]
+    highs: list[Array]
+    few: list[Array]
 
-    def features(self, name: str, x: Array, kernel: Kernel) -> Array:
-        """Features as the kernel takes them: see `simkit.statistics.hsic_sums.features_for`."""
+    def features(self, k: int, x: Array, kernel: Kernel) -> Array:
+        """Features of the k-th layer as the kernel takes them: see `simkit.statistics.hsic_sums.features_for`."""
         xp = namespace_of(x)
-        if self.values.nonfinite[self.values.position(name)]:
+        if self.values.nonfinite[k]:
             return xp.zeros_like(x)
         if "translation" not in kernel.invariances:
             return widen(x, xp)
-        scale = self._scale(name, xp) if "isotropic_scaling" in kernel.invariances else xp.ones_like(x[0, 0])
+        scale = xp.ones_like(x[0, 0])
+        if "isotropic_scaling" in kernel.invariances:  # a power of two near half the largest range of a feature
+            scale = powers_of_two(xp.max(self.highs[k] / 2 - self.lows[k] / 2), xp)
         if isinstance(kernel, Linear):
-            return xp.astype(widen(x, xp) - self.sums[name] / self.values.n, x.dtype) / scale
-        return x / scale - robust_origin(self.few[name] / scale, xp)
-
-    def _scale(self, name: str, xp: Namespace) -> Array:
-        """A power of two near half the largest range of a feature."""
-        return powers_of_two(xp.max(self.highs[name] / 2 - self.lows[name] / 2), xp)
+            return xp.astype(widen(x, xp) - self.sums[k] / self.values.n, x.dtype) / scale
+        return x / scale - robust_origin(self.few[k] / scale, xp)
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +112,7 @@ class Fit:
     def fitted(self) -> list[FittedKernel]:
         """The kernels, made again."""
         return [
-            FittedKernel.scaled(recipe.make(), few, scale)
+            FittedKernel(recipe.make(), few, scale)
             for recipe, few, scale in zip(self.kernels, self.few, self.scales, strict=True)
         ]
 
@@ -121,30 +129,29 @@ def kernel_sums(kernel: Kernel, layers: Mapping[str, Array], *, rounding: Mappin
         raise SpecError(f'Dask\'s setting simkit.bandwidth is {bandwidth!r}; expected "exact" or "sample".')
     step = max(_ROWS, -(-n // _CHUNKS))
     layers = {name: x.rechunk((step, x.shape[1])) for name, x in layers.items()}
-    recipe, names = Recipe.of(kernel), tuple(layers)
-    given = {name: rounding[name] for name in names}
+    recipe = Recipe.of(kernel)
+    given = {name: rounding[name] for name in layers}
     token = tokenize(recipe, given, [x.name for x in layers.values()], bandwidth, seed, check_finite)
     starts = list(range(0, n, step))
     graph = _Graph(token)
     summary, chunks, few = _prepared(graph, kernel, layers, given, check_finite=check_finite)
-    pairs = [(i, j) for i in range(len(starts)) for j in range(i, len(starts))]
     fitted: list[Any] = []
     if needs == "all examples":  # a task for each layer, which is brought together there and nowhere else
-        for k in range(len(names)):
+        for k in range(len(layers)):
             parts = [graph.put("part", i, k, task=(itemgetter(k), chunk)) for i, chunk in enumerate(chunks)]
             fitted.append(graph.put("fitted", k, task=(_fitted_to_all, recipe, parts)))
     elif needs == "median distance":
-        sizes = {(i, j): _pairs_of(i, j, n, step) for i, j in pairs}
+        sizes = {(i, j): _pairs_of(i, j, n, step) for i in range(len(starts)) for j in range(i, len(starts))}
         if bandwidth == "sample" and n * (n - 1) // 2 > PAIRS:
             median = graph.put("median", task=(_medians_of_sample, _sampled(graph, chunks, sizes, PAIRS, seed)))
         else:
             median = _exact_median(graph, chunks, few, sizes, seed)
-        fitted = [graph.put("fitted", k, task=(_fitted_to_median, recipe, median, k)) for k in range(len(names))]
-    fit = graph.put("fit", task=(_fit, fitted or [recipe] * len(names), summary, few))
+        fitted = [graph.put("fitted", k, task=(_fitted_to_median, recipe, median, k)) for k in range(len(layers))]
+    fit = graph.put("fit", task=(_fit, fitted or [recipe] * len(layers), summary, few))
     offsets = [graph.put("offsets", i, task=(_offsets, chunk, fit)) for i, chunk in enumerate(chunks)]
     sides = [list(side) for side in zip(chunks, offsets, starts, strict=True)]
-    tiles = [graph.put("tile", i, j, task=(_tile, fit, sides[i], sides[j], i == j)) for i, j in pairs]
-    graph.put("sums", task=(_finished, summary, fit, graph.merged("tiles", BlockSums.merged, tiles)))
+    sums = graph.merged("tiles", BlockSums.merged, graph.tiles("tile", _tile, sides, fit))
+    graph.put("sums", task=(_finished, summary, fit, sums))
     name = f"simkit-sums-{token}"
     return da.Array(
         HighLevelGraph.from_collections(name, graph.tasks, dependencies=list(layers.values())),
@@ -167,6 +174,14 @@ class _Graph:
         self.tasks[key] = task
         return key
 
+    def tiles(self, what: str, function: Any, sides: Sequence[Any], *arguments: Any) -> list[Key]:
+        """Add a task for each tile, of what there is of the chunks on both sides; of one alone on the diagonal."""
+        return [
+            self.put(what, i, j, task=(function, sides[i], None if i == j else sides[j], *arguments))
+            for i in range(len(sides))
+            for j in range(i, len(sides))
+        ]
+
     def merged(self, what: str, function: Any, keys: list[Key]) -> Key:
         """Add a tree of tasks that merge the results of others, some at a time; the key of the last."""
         depth = 0
@@ -181,50 +196,47 @@ class _Graph:
 
 def _prepared(
     graph: _Graph, kernel: Kernel, layers: Mapping[str, Array], rounding: Mapping[str, float], *, check_finite: bool
-) -> tuple[Key, list[Key], list[Key]]:
-    """The summary, the chunks as the kernel takes them, and a few examples of each."""
-    recipe, names = Recipe.of(kernel), tuple(layers)
-    first = next(iter(layers.values()))
-    gap, step = max(1, first.shape[0] // _FEW), first.chunks[0][0]
-    starts = list(range(0, first.shape[0], step))
+) -> tuple[Key, list[Key], Key]:
+    """The summary, the chunks as the kernel takes them, and a few examples of all."""
+    recipe, first = Recipe.of(kernel), next(iter(layers.values()))
+    gap, starts = max(1, first.shape[0] // _FEW), range(0, first.shape[0], first.chunks[0][0])
     given = [[(x.name, i, 0) for x in layers.values()] for i in range(len(starts))]
     summaries = [
-        graph.put("summary", i, task=(_summary, rounding, chunk, start, gap, check_finite))
-        for i, (chunk, start) in enumerate(zip(given, starts, strict=True))
+        graph.put("summary", i, task=(_summary, rounding, chunk, starts[i], gap, check_finite))
+        for i, chunk in enumerate(given)
     ]
-    summary = graph.merged("summaries", _merged_summaries, summaries)
-    chunks = [graph.put("chunk", i, task=(_features, recipe, names, chunk, summary)) for i, chunk in enumerate(given)]
-    few = [graph.put("few", i, task=(_few, chunk, starts[i], gap)) for i, chunk in enumerate(chunks)]
+    summary = graph.put("summaries", task=(_merged_summaries, summaries))
+    chunks = [graph.put("chunk", i, task=(_features, recipe, chunk, summary)) for i, chunk in enumerate(given)]
+    parts = [graph.put("few", i, task=(_few, chunk, starts[i], gap)) for i, chunk in enumerate(chunks)]
+    few = graph.put("few", task=(_together, parts))
     if "translation" in kernel.invariances and not isinstance(kernel, Linear):
         lengths = [graph.put("lengths", i, task=(_lengths, chunk)) for i, chunk in enumerate(chunks)]
-        wide = graph.put("wide", task=(_not_resolved, graph.merged("reach", _largest, lengths), few))
+        wide = graph.put("wide", task=(_not_resolved, lengths, few))
         chunks = [graph.put("resolved", i, task=(_widened, chunk, wide)) for i, chunk in enumerate(chunks)]
-        few = [graph.put("few-resolved", i, task=(_widened, part, wide)) for i, part in enumerate(few)]
+        few = graph.put("few-resolved", task=(_widened, few, wide))
     return summary, chunks, few
 
 
 def _sampled(graph: _Graph, chunks: list[Key], sizes: Mapping[tuple[int, int], int], pairs: int, seed: int) -> Key:
     """Squared distances of random pairs, each tile's share of them."""
     drawn = [
-        graph.put("drawn", i, j, task=(_drawn, chunks[i], chunks[j], i == j, size, (seed, i, j)))
+        graph.put("drawn", i, j, task=(_drawn, chunks[i], None if i == j else chunks[j], size, (seed, i, j)))
         for (i, j), size in zip(sizes, _shares(list(sizes.values()), pairs), strict=True)
         if size
     ]
     return graph.put("sample", task=(_sorted, drawn))
 
 
-def _exact_median(graph: _Graph, chunks: list[Key], few: list[Key], sizes: Mapping[tuple[int, int], int], seed: int) -> Key:
+def _exact_median(graph: _Graph, chunks: list[Key], few: Key, sizes: Mapping[tuple[int, int], int], seed: int) -> Key:
     everything = sum(sizes.values())
     pairs = first_sample(everything)
     sample = _sampled(graph, chunks, sizes, pairs, seed) if pairs else None
-    searches = graph.put("searches", task=(_searches, everything, few[0], sample))
+    searches = graph.put("searches", task=(_searches, everything, few, sample))
     for number in range(_PASSES):
-        counts = [
-            graph.put(f"counts{number}", i, j, task=(_counted, chunks[i], chunks[j], i == j, searches)) for i, j in sizes
-        ]
+        counts = graph.tiles(f"counts{number}", _counted, chunks, searches)
         merged = graph.merged(f"counted{number}", _merged_counts, counts)
         searches = graph.put("searches", number, task=(_after, searches, merged))
-    return graph.put("median", task=(_medians, searches, few[0]))
+    return graph.put("median", task=(_medians, searches, few))
 
 
 # --- what the tasks do --------------------------------------------------------------------------------------------------
@@ -237,30 +249,34 @@ def _summary(rounding: Mapping[str, float], chunks: Sequence[Array], start: int,
             check_values(x, name, start)
     values, _ = ValueCheck.of(layers, rounding=rounding)
     xp = namespace_of(*chunks)
-    return Summary(
-        values,
-        {name: total(x, xp, axis=0) for name, x in layers.items()},
-        {name: xp.min(x, axis=0) for name, x in layers.items()},
-        {name: xp.max(x, axis=0) for name, x in layers.items()},
-        dict(zip(rounding, _few(chunks, start, gap), strict=True)),
-    )
+    sums, lows, highs = ([function(x, axis=0) for x in chunks] for function in (partial(total, xp=xp), xp.min, xp.max))
+    return Summary(values, sums, lows, highs, _few(chunks, start, gap))
 
 
 def _merged_summaries(parts: Sequence[Summary]) -> Summary:
-    first = parts[0]
-    xp = namespace_of(next(iter(first.sums.values())))
+    xp = namespace_of(parts[0].sums[0])
 
-    def over(what: str, function: Any) -> dict[str, Array]:
-        return {name: function(xp.stack([getattr(part, what)[name] for part in parts]), axis=0) for name in first.sums}
+    def over(layers: Iterable[Sequence[Array]], function: Any) -> list[Array]:
+        return [function(xp.stack(layer), axis=0) for layer in zip(*layers, strict=True)]
 
-    values = ValueCheck.merged([part.values for part in parts])
-    few = {name: xp.concat([part.few[name] for part in parts]) for name in first.few}
-    return Summary(values, over("sums", xp.sum), over("lows", xp.min), over("highs", xp.max), few)
+    return Summary(
+        ValueCheck.merged([part.values for part in parts]),
+        over((part.sums for part in parts), xp.sum),
+        over((part.lows for part in parts), xp.min),
+        over((part.highs for part in parts), xp.max),
+        _together([part.few for part in parts]),
+    )
 
 
-def _features(recipe: Recipe, names: Sequence[str], chunk: Sequence[Array], summary: Summary) -> list[Array]:
+def _together(parts: Sequence[Sequence[Array]]) -> list[Array]:
+    """The rows of all parts, for each layer."""
+    xp = namespace_of(parts[0][0])
+    return [xp.concat(list(layer)) for layer in zip(*parts, strict=True)]
+
+
+def _features(recipe: Recipe, chunk: Sequence[Array], summary: Summary) -> list[Array]:
     kernel = recipe.make()
-    return [summary.features(name, x, kernel) for name, x in zip(names, chunk, strict=True)]
+    return [summary.features(k, x, kernel) for k, x in enumerate(chunk)]
 
 
 def _few(chunk: Sequence[Array], start: int, gap: int) -> list[Array]:
@@ -273,17 +289,13 @@ def _lengths(chunk: list[Array]) -> list[float]:
     return [float(xp.max(squared_lengths(x, xp))) for x in chunk]
 
 
-def _largest(parts: Sequence[list[float]]) -> list[float]:
-    return [max(lengths) for lengths in zip(*parts, strict=True)]
-
-
-def _not_resolved(largest: Sequence[float], few: Sequence[list[Array]]) -> list[bool]:
+def _not_resolved(lengths: Sequence[list[float]], few: Sequence[Array]) -> list[bool]:
     """For each layer, whether its distances need float64: see `simkit.statistics.resolution`."""
-    xp = namespace_of(few[0][0])
-    wide = []
-    for k, first in enumerate(largest):
-        squares = xp.sort(squared_lengths(xp.concat([part[k] for part in few]), xp))
-        wide.append(not resolves_distances(first, float(squares[squares.shape[0] // 2])))
+    xp, wide = namespace_of(few[0]), []
+    for k, x in enumerate(few):
+        squares = xp.sort(squared_lengths(x, xp))
+        largest = max(part[k] for part in lengths)
+        wide.append(not resolves_distances(largest, float(squares[squares.shape[0] // 2])))
     return wide
 
 
@@ -299,18 +311,16 @@ def _fitted_to_median(recipe: Recipe, medians: Sequence[Array], k: int) -> Recip
     return Recipe.of(recipe.make().with_median(medians[k]))
 
 
-def _fit(kernels: Sequence[Recipe], summary: Summary, few: Sequence[list[Array]]) -> Fit:
+def _fit(kernels: Sequence[Recipe], summary: Summary, few: Sequence[Array]) -> Fit:
     """Kernels and a few examples of all layers."""
-    xp = namespace_of(few[0][0])
-    together = tuple(xp.concat([part[k] for part in few]) for k in range(len(kernels)))
     scales = []
-    with in_silence(together[0]):
-        for recipe, name, x in zip(kernels, summary.sums, together, strict=True):
+    with in_silence(few[0]):
+        for recipe, name, x in zip(kernels, summary.values.names, few, strict=True):
             kernel = recipe.make()
             if name not in summary.values.undefined:
-                warn_if_kernel_unresolved(kernel, x, name, xp)
-            scales.append(scale_of(kernel(x, x), xp))
-    return Fit(tuple(kernels), together, tuple(scales))
+                warn_if_kernel_unresolved(kernel, x, name, namespace_of(x))
+            scales.append(FittedKernel.of(kernel, x).scale)
+    return Fit(tuple(kernels), tuple(few), tuple(scales))
 
 
 def _offsets(chunk: list[Array], fit: Fit) -> list[Array]:
@@ -318,12 +328,15 @@ def _offsets(chunk: list[Array], fit: Fit) -> list[Array]:
         return [kernel.offsets(x) for kernel, x in zip(fit.fitted, chunk, strict=True)]
 
 
-def _tile(fit: Fit, above: Sequence[Any], beside: Sequence[Any], on_diagonal: bool) -> BlockSums:
-    (xs, left, row), (ys, right, column) = above, beside
-    blocks = block_pairs(xs[0].shape[0], None if on_diagonal else ys[0].shape[0], _SIDE)
-    functions = [kernel.function for kernel in fit.fitted]
+def _tile(above: Sequence[Any], beside: Sequence[Any] | None, fit: Fit) -> BlockSums:
+    """The sums over one tile; over one on the diagonal, without `beside`."""
+    (xs, left, row), (ys, right, column) = above, beside or (None, *above[1:])
     with in_silence(xs[0]):
-        return sums_over(blocks, xs, None if on_diagonal else ys, functions, (left, right), start=(row, column))
+        return sums_over(_blocks(xs, ys, _SIDE), xs, ys, fit.fitted, (left, right), start=(row, column))
+
+
+def _blocks(xs: Sequence[Array], ys: Sequence[Array] | None, side: int) -> list[tuple[slice, slice]]:
+    return block_pairs(xs[0].shape[0], None if ys is None else ys[0].shape[0], side)
 
 
 def _finished(summary: Summary, fit: Fit, sums: BlockSums) -> np.ndarray:
@@ -346,31 +359,19 @@ def _shares(sizes: Sequence[int], pairs: int) -> list[int]:
     return [int(b - a) for a, b in zip([0, *ends[:-1]], ends, strict=True)]
 
 
-def _drawn(xs: list[Array], ys: list[Array], on_diagonal: bool, size: int, seed: tuple[int, ...]) -> list[Array]:
+def _drawn(xs: list[Array], ys: list[Array] | None, size: int, seed: tuple[int, ...]) -> list[Array]:
     """Squared distances of random pairs of a tile, for each layer; the same pairs whatever the layer."""
-    rng = np.random.default_rng(seed)
-    i = rng.integers(0, xs[0].shape[0], size)
-    if on_diagonal:
-        j = (i + rng.integers(1, xs[0].shape[0], size)) % xs[0].shape[0]
-    else:
-        j = rng.integers(0, ys[0].shape[0], size)
-    xp = namespace_of(xs[0])
-    found = []
-    for x, y in zip(xs, ys, strict=True):
-        gap = xp.take(x, xp.asarray(i), axis=0) - xp.take(y, xp.asarray(j), axis=0)
-        found.append(vecdot(gap, gap, xp))
-    return found
+    i, j = random_pairs(xs[0].shape[0], None if ys is None else ys[0].shape[0], size, seed)
+    return [squares_between(x, y, i, j) for x, y in zip(xs, ys or xs, strict=True)]
 
 
 def _sorted(parts: Sequence[list[Array]]) -> list[Array]:
     """The squared distances of all tiles, for each layer."""
-    xp = namespace_of(parts[0][0])
-    return [xp.sort(xp.concat(list(layer))) for layer in zip(*parts, strict=True)]
+    return [namespace_of(x).sort(x) for x in _together(parts)]
 
 
 def _medians_of_sample(layers: Sequence[Array]) -> list[Array]:
-    xp, size = namespace_of(layers[0]), layers[0].shape[0]
-    return [(xp.sqrt(x[(size - 1) // 2]) + xp.sqrt(x[size // 2])) / 2 for x in layers]
+    return [middle_distance(squares) for squares in layers]
 
 
 def _searches(everything: int, layers: Sequence[Array], samples: Sequence[Array] | None) -> list[Search]:
@@ -379,12 +380,12 @@ def _searches(everything: int, layers: Sequence[Array], samples: Sequence[Array]
     return [search] * len(layers) if samples is None else [search.narrowed(sample) for sample in samples]
 
 
-def _counted(xs: list[Array], ys: list[Array], on_diagonal: bool, searches: Sequence[Search]) -> list[Counts]:
+def _counted(xs: list[Array], ys: list[Array] | None, searches: Sequence[Search]) -> list[Counts]:
     """Counts over one tile, for each layer; of nothing where the median is found."""
-    blocks = block_pairs(xs[0].shape[0], None if on_diagonal else ys[0].shape[0], SIDE)
+    blocks = _blocks(xs, ys, SIDE)
     return [
-        counts_over(blocks if search.found is None else (), x, None if on_diagonal else y, search)
-        for x, y, search in zip(xs, ys, searches, strict=True)
+        counts_over(blocks if search.found is None else (), x, y, search)
+        for x, y, search in zip(xs, ys or [None] * len(xs), searches, strict=True)
     ]
 
 

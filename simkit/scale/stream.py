@@ -141,8 +141,12 @@ class Stream:
         self.index, self.flatten, self.check_finite = index, flatten, check_finite
         self.projection, self.max_bytes = projection, max_bytes
         _plan_of(index)
-        if projection is not None:
-            _check_projectable(index)
+        if projection is not None and not _is_projectable(index):
+            raise SpecError(
+                f"projection: {index} depends on more than the products of examples, so a random projection says nothing "
+                "about it. It approximates indexes that are invariant to rotations but not to all invertible transforms, "
+                "such as cka."
+            )
         self._sides: Sides | None = None
         self._widths: tuple[int, ...] = ()
         self._batches: Batches | None = None
@@ -326,17 +330,14 @@ class Stream:
             Some directions of a representation are of the size of the rounding of its values, so its rank is uncertain.
         """
         with self._lock.here:
-            return self._result()
-
-    def _result(self) -> Any:
-        if self._sides is None or self._batches is None:
-            raise InvalidArrayError("No batch yet, so there is nothing to compute; call update first.")
-        statistic = self._batches.statistic
-        statistic.values.check(self.index.facts.min_examples)
-        values = scores(self.index, statistic, self._sides)
-        if self._sides.kind == "pair":
-            return values
-        return SimilarityMatrix(values, self.rows, self.columns, str(self.index), statistic.n)
+            if self._sides is None or self._batches is None:
+                raise InvalidArrayError("No batch yet, so there is nothing to compute; call update first.")
+            statistic = self._batches.statistic
+            statistic.values.check(self.index.facts.min_examples)
+            values = scores(self.index, statistic, self._sides)
+            if self._sides.kind == "pair":
+                return values
+            return SimilarityMatrix(values, self.rows, self.columns, str(self.index), statistic.n)
 
     # --- files -------------------------------------------------------------------------------------------------------------
 
@@ -473,11 +474,3 @@ def _projection(fields: Fields) -> RandomProjection | None:
 def _is_projectable(index: Index[Any]) -> bool:
     kept = index.facts.invariances
     return "invertible_linear" not in kept.x | kept.y and "orthogonal" in kept.x & kept.y
-
-
-def _check_projectable(index: Index[Any]) -> None:
-    if not _is_projectable(index):
-        raise SpecError(
-            f"projection: {index} depends on more than the products of examples, so a random projection says nothing about "
-            "it. It approximates indexes that are invariant to rotations but not to all invertible transforms, such as cka."
-        )

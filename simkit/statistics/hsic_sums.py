@@ -14,6 +14,7 @@ Only the producer of the sums differs between data in memory, tiles, batches and
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, get_args
@@ -37,6 +38,7 @@ from simkit.linalg import (
     widen,
     without_diagonal,
 )
+from simkit.linalg.products import inner_products
 from simkit.representation import Representation
 from simkit.statistics.resolution import resolving_distances, warn_if_kernel_unresolved
 
@@ -51,7 +53,6 @@ __all__ = [
     "HSICSums",
     "KernelEstimator",
     "Prepared",
-    "Scaled",
     "all_sums",
     "are_many",
     "estimate",
@@ -66,8 +67,6 @@ __all__ = [
 Estimator: TypeAlias = Literal["biased", "unbiased", "lange", "minibatch"]
 _MANY = 100  # examples that a sum of squared lengths is spread over, at least, for float32 to tell the others from them
 _DIGITS = 1e4  # rounding errors of its terms that an estimate must be larger than
-# Entries of each Gram matrix per block of `all_sums`: short enough for float32 sums, long enough for a matrix product.
-_BLOCK = 2**16
 
 ESTIMATORS: tuple[Estimator, ...] = get_args(Estimator)
 
@@ -123,53 +122,57 @@ def estimate(s: HSICSums, estimator: Estimator) -> Array:
     return s.inner / (n * (n - 3))
 
 
-@dataclass(frozen=True, eq=False)
-class Gram:
-    """One layer's Gram matrix, prepared for one estimator, with its row sums; `known` are its sums with itself, if known."""
+@dataclass(frozen=True, eq=False, kw_only=True)
+class _Prepared(ABC):
+    """One layer, prepared for one estimator; `known` are its sums with itself, if known."""
 
-    k: Array
-    rows: Array
-    total: Array
+    n: int
     scale: Array
     xp: Namespace
     known: HSICSums | None = None
 
-    @property
-    def n(self) -> int:
-        """The number of examples."""
-        return self.k.shape[0]
+    @abstractmethod
+    def sums(self, other: Any) -> HSICSums:
+        """The three sums with another layer's Gram matrix; it is prepared in the same form."""
 
-    def sums(self, other: Gram) -> HSICSums:
-        """The three sums with another layer's Gram matrix."""
-        xp = self.xp
-        rows = xp.sum(self.rows * other.rows)
-        return HSICSums(inner(self.k, other.k, xp), rows, self.total * other.total, self.n)
+    @abstractmethod
+    def permuted(self, order: Array) -> _Prepared:
+        """The same layer with the examples in another order, which does not change its sums with itself."""
 
     @cached_property
     def own(self) -> HSICSums:
         """The sums of the layer with itself, computed once however many partners it has."""
         return self.sums(self) if self.known is None else self.known
 
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Gram(_Prepared):
+    """One layer's Gram matrix with its row sums."""
+
+    k: Array
+    rows: Array
+
+    def sums(self, other: Gram) -> HSICSums:
+        """The three sums with another layer's Gram matrix."""
+        xp = self.xp
+        totals = xp.sum(self.rows) * xp.sum(other.rows)
+        return HSICSums(inner(self.k, other.k, xp), xp.sum(self.rows * other.rows), totals, self.n)
+
     def permuted(self, order: Array) -> Gram:
-        """The same layer with the examples in another order, which does not change its sums with itself."""
+        """Rows and columns in another order."""
         rows = self.xp.take(self.rows, order, axis=0)
         return replace(self, k=reordered(self.k, order, self.xp), rows=rows, known=self.own)
 
 
-@dataclass(frozen=True, eq=False)
-class Features:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Features(_Prepared):
     """One layer in feature space: its linear kernel's sums come from p x p matrices.
 
     `x` has centred columns, so K1 = 0 and <K, L> = |x'y|^2. With the diagonal a_i = |x_i|^2 of K removed, K1 = -a.
-    `known` are the sums of the layer with itself, if known.
     """
 
     x: Array
     diagonal: Array | None
-    scale: Array
-    n: int
-    xp: Namespace
-    known: HSICSums | None = None
 
     def sums(self, other: Features) -> HSICSums:
         """The three sums with another layer's Gram matrix, exactly, in O(p1 p2) memory."""
@@ -180,13 +183,8 @@ class Features:
         shared = xp.sum(self.diagonal * other.diagonal)
         return HSICSums(whole - shared, shared, xp.sum(self.diagonal) * xp.sum(other.diagonal), self.n)
 
-    @cached_property
-    def own(self) -> HSICSums:
-        """The sums of the layer with itself, computed once however many partners it has."""
-        return self.sums(self) if self.known is None else self.known
-
     def permuted(self, order: Array) -> Features:
-        """The same layer with the examples in another order, which does not change its sums with itself."""
+        """Rows in another order."""
         xp = self.xp
         diagonal = None if self.diagonal is None else xp.take(self.diagonal, order, axis=0)
         return replace(self, x=xp.take(self.x, order, axis=0), diagonal=diagonal, known=self.own)
@@ -230,18 +228,6 @@ def scale_of(k: Array, xp: Namespace) -> Array:
     return xp.where(is_ordinary(size, xp), 1.0, half)
 
 
-@dataclass(frozen=True)
-class Scaled:
-    """A kernel divided by the square of a power of two, so that products of its values stay in range."""
-
-    kernel: Kernel
-    scale: Array
-
-    def __call__(self, X: Array, Y: Array) -> Array:
-        """Kernel matrix, shape (n, m)."""
-        return self.kernel(X, Y) / self.scale / self.scale
-
-
 def features_for(kernel: Kernel, layer: Representation) -> Array:
     """The features that a kernel is evaluated on.
 
@@ -274,11 +260,12 @@ def _in_features(layer: Representation, estimator: Estimator, scale: Array) -> F
     """
     xp, n = layer.xp, layer.n
     if estimator == "biased":
-        return Features(layer.unit, None, scale, n, xp)
-    a = _squared_lengths(layer.unit, xp)
+        return Features(x=layer.unit, diagonal=None, n=n, scale=scale, xp=xp)
+    a = total(layer.unit * layer.unit, xp, axis=1)
     if not is_lazy(a) and are_many(a, xp):
-        return Features(layer.unit, a, scale, n, xp)
-    found = Features(layer.precise, _squared_lengths(layer.precise, xp), scale, n, xp)
+        return Features(x=layer.unit, diagonal=a, n=n, scale=scale, xp=xp)
+    x = layer.precise
+    found = Features(x=x, diagonal=total(x * x, xp, axis=1), n=n, scale=scale, xp=xp)
     if not is_lazy(a):
         warn_if_lost(found.own, layer.name, xp)
     return found
@@ -306,10 +293,6 @@ def warn_if_lost(own: HSICSums, name: str, xp: Namespace) -> None:
         )
 
 
-def _squared_lengths(x: Array, xp: Namespace) -> Array:
-    return total(x * x, xp, axis=1)
-
-
 def _gram(k: Array, estimator: Estimator, scale: Array, xp: Namespace, *, is_centred: bool = False) -> Gram:
     if estimator in ("unbiased", "minibatch"):
         k = u_centre(k, xp)
@@ -317,41 +300,25 @@ def _gram(k: Array, estimator: Estimator, scale: Array, xp: Namespace, *, is_cen
         k = double_centre(k, xp)
     if estimator == "lange":
         k = without_diagonal(k, xp)
-    rows = xp.zeros_like(total(k, xp, axis=1)) if estimator != "biased" else total(k, xp, axis=1)
-    return Gram(k, rows, xp.sum(rows), scale, xp)
+    rows = total(k, xp, axis=1)
+    return Gram(k=k, rows=rows if estimator == "biased" else xp.zeros_like(rows), n=k.shape[0], scale=scale, xp=xp)
 
 
 def all_sums(xs: Sequence[Prepared], ys: Sequence[Prepared], advance: Callable[[], None] = lambda: None) -> HSICSums:
-    """The three sums of every pair of `xs` and `ys` as arrays of shape (len(xs), len(ys)); `advance` after each of `xs`.
-
-    Gram matrices are taken a few rows at a time, of all layers together: one matrix product then reads each of them once,
-    where a loop over pairs would read each as often as it has partners.
-    """
+    """The three sums of every pair of `xs` and `ys` as arrays of shape (len(xs), len(ys)); `advance` after each of `xs`."""
     xp, n = xs[0].xp, xs[0].n
-    if not isinstance(xs[0], Gram):
-        pairs: list[list[HSICSums]] = []
-        for i, x in enumerate(xs):
-            pairs.append([pairs[j][i] if xs is ys and j < i else x.sums(y) for j, y in enumerate(ys)])
+    if isinstance(xs[0], Gram):
+        left, right = ([layer.k for layer in side] for side in (xs, ys))
+        inner = inner_products(left, left if ys is xs else right, xp)
+        rows, others = (xp.stack([layer.rows for layer in side]) for side in (xs, ys))
+        for _ in xs:
             advance()
-        inner, by_row, totals = (xp.stack([xp.stack([pair[k] for pair in line]) for line in pairs]) for k in range(3))
-        return HSICSums(inner, by_row, totals, n)
-    rows = max(1, _BLOCK // n)
-    common = xp.result_type(*(layer.k.dtype for layer in (*xs, *ys)))  # a layer may have needed float64
-    blocks = []
-
-    def stacked(layers: Sequence[Gram], part: slice) -> Array:
-        return xp.stack([xp.astype(xp.reshape(layer.k[part, :], (-1,)), common, copy=False) for layer in layers])
-
-    for start in range(0, n, rows):
-        part = slice(start, min(start + rows, n))
-        a = stacked(xs, part)
-        b = a if ys is xs else stacked(ys, part)
-        blocks.append(a @ b.mT)
-    inner = total(xp.stack(blocks), xp, axis=0)
-    for _ in xs:
+        return HSICSums(inner, rows @ others.mT, xp.sum(rows, axis=1)[:, None] * xp.sum(others, axis=1)[None, :], n)
+    pairs: list[list[HSICSums]] = []
+    for i, x in enumerate(xs):
+        pairs.append([pairs[j][i] if xs is ys and j < i else x.sums(y) for j, y in enumerate(ys)])
         advance()
-    by_row = xp.stack([x.rows for x in xs]) @ xp.stack([y.rows for y in ys]).mT
-    totals = xp.stack([x.total for x in xs])[:, None] * xp.stack([y.total for y in ys])[None, :]
+    inner, by_row, totals = (xp.stack([xp.stack([pair[k] for pair in line]) for line in pairs]) for k in range(3))
     return HSICSums(inner, by_row, totals, n)
 
 

@@ -22,21 +22,22 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from simkit.arrays import Array, Namespace, constant_of, namespace_of, placement
+from simkit.caching import cached_property
 from simkit.errors import NeedsAllExamplesError
 from simkit.fields import Fields
 from simkit.kernel import Kernel
-from simkit.linalg import is_ordinary, total, widen, without_diagonal
-from simkit.statistics.hsic_sums import Estimator, HSICSums, Scaled, kernel_estimator_of, scale_of
+from simkit.linalg import is_ordinary, widen, without_diagonal
+from simkit.linalg.products import inner_products
+from simkit.statistics.hsic_sums import Estimator, HSICSums, kernel_estimator_of, scale_of
 from simkit.statistics.statistic import Statistic
 from simkit.statistics.values import ValueCheck
 
 if TYPE_CHECKING:
     from simkit.index import Index
 
-__all__ = ["BlockSums", "FittedKernel", "KernelSums", "block_pairs", "cuts", "few_of", "sums_over"]
+__all__ = ["BlockSums", "FittedKernel", "KernelSums", "block_pairs", "cuts", "sums_over"]
 
-_SHORT = 2**16  # entries that are summed in float32 before their sum is added in float64
-_FEW, _FEWER = 256, 32  # examples that tell of kernel values, and that an offset is found from
+_FEWER = 32  # examples that an offset is found from
 _ROWS = 4096
 _FLAT = 16  # roundings of the largest entry
 _ALL_PAIRS = (
@@ -52,29 +53,35 @@ _ALL_PAIRS = (
 class FittedKernel:
     """The kernel of one layer with all that depends on the data filled in, and a few examples of the layer.
 
+    Called like the kernel, it gives the values divided by the square of `scale`, so that products of them stay in range.
+
     Attributes
     ----------
-    function : Kernel or Scaled
-        Fitted; and divided by the square of `scale`.
+    kernel : Kernel
+        Fitted.
     few : array, shape (k, p)
         A few examples, as the kernel takes them.
     scale : array, shape ()
         A power of two, 1 where products of kernel values stay in the range of floating-point numbers.
     """
 
-    function: Kernel | Scaled
+    kernel: Kernel
     few: Array
     scale: Array
 
     @classmethod
     def of(cls, kernel: Kernel, few: Array) -> FittedKernel:
         """With the scale that the values among a few examples ask for."""
-        return cls.scaled(kernel, few, scale_of(kernel(few, few), namespace_of(few)))
+        return cls(kernel, few, scale_of(kernel(few, few), namespace_of(few)))
 
-    @classmethod
-    def scaled(cls, kernel: Kernel, few: Array, scale: Array) -> FittedKernel:
-        """With a scale that is known."""
-        return cls(kernel if bool(scale == 1) else Scaled(kernel, scale), few, scale)
+    @cached_property
+    def _is_scaled(self) -> bool:
+        return not bool(self.scale == 1)
+
+    def __call__(self, X: Array, Y: Array) -> Array:
+        """Kernel matrix, shape (n, m)."""
+        k = self.kernel(X, Y)
+        return k / self.scale / self.scale if self._is_scaled else k
 
     def offsets(self, x: Array) -> Array:
         """g_i with K_ij - g_i - g_j near 0, from kernel values with the few examples, shape (n,).
@@ -82,20 +89,15 @@ class FittedKernel:
         g_i is the median of row i, less half the median of these medians: K_ii and outliers do not carry it away.
         """
         xp, few = namespace_of(x), self.few[:: max(1, self.few.shape[0] // _FEWER), :]
-        whole = _middle(_middle(self.function(few, few), xp), xp)
-        return xp.concat([_middle(self.function(x[a, :], few), xp) for a in cuts(x.shape[0], _ROWS)]) - whole / 2
+        whole = _middle(_middle(self(few, few), xp), xp)
+        return xp.concat([_middle(self(x[a, :], few), xp) for a in cuts(x.shape[0], _ROWS)]) - whole / 2
 
     @property
     def noise(self) -> float:
         """Entries off the diagonal, less the offsets, that are no larger than this may be rounding."""
         xp = namespace_of(self.few)
-        k = without_diagonal(self.function(self.few, self.few), xp)
+        k = without_diagonal(self(self.few, self.few), xp)
         return _FLAT * float(xp.finfo(k.dtype).eps) * float(xp.max(xp.abs(k)))
-
-
-def few_of(x: Array) -> Array:
-    """At most some hundred rows of `x` at regular distances."""
-    return x[:: max(1, x.shape[0] // _FEW), :]
 
 
 def _middle(k: Array, xp: Namespace) -> Array:
@@ -193,7 +195,7 @@ def _block_sums(
 ) -> BlockSums:
     """Sums over one block, which is on the diagonal where `ys` is None."""
     xp = namespace_of(xs[0])
-    along, down, diagonal, flat = [], [], [], []
+    along, down, diagonal, whole = [], [], [], []
     for kernel, x, y, g, h in zip(kernels, xs, xs if ys is None else ys, *offsets, strict=True):
         k = kernel(x, y) - g[:, None]
         k -= h[None, :]
@@ -203,23 +205,12 @@ def _block_sums(
         else:
             down.append(widen(xp.sum(k, axis=0), xp))
         along.append(widen(xp.sum(k, axis=1), xp))
-        flat.append(xp.reshape(k, (-1,)))
-    inner = _products(flat, xp)
+        whole.append(k)
+    inner = inner_products(whole, whole, xp)
     rows = {start[0]: xp.stack(along)}
     if ys is None:
         return BlockSums(inner, rows, {start[0]: xp.stack(diagonal)})
     return BlockSums(2 * inner, rows | {start[1]: xp.stack(down)}, {})
-
-
-def _products(flat: Sequence[Array], xp: Namespace) -> Array:
-    """<K, L> of every pair of flattened blocks, shape (L, L), long sums in float64."""
-    size = flat[0].shape[0]
-    common = xp.result_type(*(k.dtype for k in flat))  # a layer may have needed float64
-    parts = []
-    for a in range(0, size, _SHORT):
-        part = xp.stack([xp.astype(k[a : min(a + _SHORT, size)], common, copy=False) for k in flat])
-        parts.append(part @ part.mT)
-    return total(xp.stack(parts), xp, axis=0)
 
 
 # --- all blocks -----------------------------------------------------------------------------------------------------------

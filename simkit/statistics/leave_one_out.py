@@ -11,67 +11,59 @@ and nothing of it needs another pass over the data. HSIC centres, so it does not
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import replace
 
 from simkit.arrays import Array
 from simkit.linalg import tall_cross, total, widen
-from simkit.statistics.hsic_sums import Features, HSICSums, Prepared
+from simkit.statistics.hsic_sums import Gram, HSICSums, Prepared
 
 __all__ = ["without_each"]
 
 
-class _Products(NamedTuple):
-    """Of two matrices K and L, for each example; `inner` and `rows` are the sums over all."""
-
-    both: Array  # (K o L) 1
-    k_of_rows: Array  # K (L1)
-    l_of_rows: Array  # L (K1)
-    k_diagonal: Array
-    l_diagonal: Array
-    k_rows: Array  # K1
-    l_rows: Array  # L1
-
-
 def without_each(x: Prepared, y: Prepared) -> HSICSums:
     """The three sums of two layers without each example in turn, as arrays of shape (n,)."""
-    xp, n = x.xp, x.n
-    p = _in_features(x, y) if isinstance(x, Features) else _in_gram(x, y)
-    inner = xp.sum(p.both) - 2 * p.both + p.k_diagonal * p.l_diagonal
+    xp = x.xp
+    if isinstance(x, Gram):
+        x, y = (replace(layer, k=widen(layer.k, xp)) for layer in (x, y))
+    both = _products(x, y)
+    (k, k_rows), (m, m_rows) = _diagonal_and_rows(x), _diagonal_and_rows(y)
+    inner = xp.sum(both) - 2 * both + k * m
     rows = (
-        xp.sum(p.k_rows * p.l_rows)
-        - p.k_rows * p.l_rows
-        - (p.l_of_rows - p.k_rows * p.l_diagonal)
-        - (p.k_of_rows - p.l_rows * p.k_diagonal)
-        + (p.both - p.k_diagonal * p.l_diagonal)
+        xp.sum(k_rows * m_rows)
+        - k_rows * m_rows
+        - (_times_rows(y, k_rows) - k_rows * m)
+        - (_times_rows(x, m_rows) - m_rows * k)
+        + (both - k * m)
     )
-    k_totals = xp.sum(p.k_rows) - 2 * p.k_rows + p.k_diagonal
-    l_totals = xp.sum(p.l_rows) - 2 * p.l_rows + p.l_diagonal
-    return HSICSums(inner, rows, k_totals * l_totals, n - 1)
+    k_totals, m_totals = xp.sum(k_rows) - 2 * k_rows + k, xp.sum(m_rows) - 2 * m_rows + m
+    return HSICSums(inner, rows, k_totals * m_totals, x.n - 1)
 
 
-def _in_gram(x: Prepared, y: Prepared) -> _Products:
+# K is a Gram matrix, or xx' of centred features, with K1 = 0; or that without its diagonal a, with K1 = -a.
+
+
+def _products(x: Prepared, y: Prepared) -> Array:
+    """(K o L) 1."""
     xp = x.xp
-    k, l_ = widen(x.k, xp), widen(y.k, xp)
-    return _Products(
-        total(k * l_, xp, axis=1),
-        k @ y.rows,
-        l_ @ x.rows,
-        xp.linalg.diagonal(k),
-        xp.linalg.diagonal(l_),
-        x.rows,
-        y.rows,
-    )
-
-
-def _in_features(x: Features, y: Features) -> _Products:
-    """K = xx' with centred columns, so K1 = 0; or, its diagonal a removed, K1 = -a."""
-    xp = x.xp
-    a, b = total(x.x * x.x, xp, axis=1), total(y.x * y.x, xp, axis=1)
+    if isinstance(x, Gram):
+        return total(x.k * y.k, xp, axis=1)
     both = total((widen(x.x, xp) @ tall_cross(x.x, y.x, xp)) * y.x, xp, axis=1)
-    if x.diagonal is None or y.diagonal is None:
-        zero = xp.zeros_like(a)
-        return _Products(both, zero, zero, a, b, zero, zero)
-    zero = xp.zeros_like(a)
-    k_of_rows = a * b - total(x.x * total(x.x * b[:, None], xp, axis=0)[None, :], xp, axis=1)
-    l_of_rows = a * b - total(y.x * total(y.x * a[:, None], xp, axis=0)[None, :], xp, axis=1)
-    return _Products(both - a * b, k_of_rows, l_of_rows, zero, zero, -a, -b)
+    return both if x.diagonal is None else both - x.diagonal * y.diagonal
+
+
+def _diagonal_and_rows(x: Prepared) -> tuple[Array, Array]:
+    """The diagonal of K, and K1."""
+    xp = x.xp
+    if isinstance(x, Gram):
+        return xp.linalg.diagonal(x.k), x.rows
+    a = total(x.x * x.x, xp, axis=1) if x.diagonal is None else x.diagonal
+    return (a, xp.zeros_like(a)) if x.diagonal is None else (xp.zeros_like(a), -a)
+
+
+def _times_rows(x: Prepared, rows: Array) -> Array:
+    """K times the row sums of the other layer, which are 0 where those of K are."""
+    if isinstance(x, Gram):
+        return x.k @ rows
+    if x.diagonal is None:
+        return rows
+    return total(x.x * total(x.x * rows[:, None], x.xp, axis=0)[None, :], x.xp, axis=1) - x.diagonal * rows

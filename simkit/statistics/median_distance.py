@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from simkit.arrays import Array, Namespace, constant_of, namespace_of, placement
+from simkit.arrays import Array, Namespace, constant_of, namespace_of, placement, take_rows
 from simkit.kernel import Kernel
 from simkit.linalg import squared_distances, vecdot
 from simkit.statistics.kernel_sums import block_pairs, cuts
@@ -27,12 +27,14 @@ __all__ = [
     "SIDE",
     "Bandwidth",
     "Counts",
-    "Median",
     "Search",
     "counts_over",
     "first_sample",
     "fitted",
     "median_distance",
+    "middle_distance",
+    "random_pairs",
+    "squares_between",
 ]
 
 Bandwidth: TypeAlias = Literal["exact", "sample"]
@@ -44,15 +46,7 @@ _SIGMAS = 5.0  # from the ends of a bracket to the rank that it should hold
 SIDE = 512  # of a block
 
 
-class Median(NamedTuple):
-    """A median distance, and the interval that holds the true one with 99 % confidence; both ends the same if exact."""
-
-    value: Array
-    low: Array
-    high: Array
-
-
-def fitted(kernel: Kernel, x: Array, *, bandwidth: Bandwidth = "exact", seed: int = 0) -> Kernel:
+def fitted(kernel: Kernel, x: Array, bandwidth: Bandwidth = "exact") -> Kernel:
     """The kernel with what depends on the data filled in, in bounded memory for bandwidths that follow the median distance.
 
     Parameters
@@ -60,8 +54,8 @@ def fitted(kernel: Kernel, x: Array, *, bandwidth: Bandwidth = "exact", seed: in
     kernel : Kernel
     x : array, shape (n, p)
         All examples of the layer, as the kernel takes them.
-    bandwidth, seed
-        See `median_distance`.
+    bandwidth
+        The `method` of `median_distance`.
 
     Raises
     ------
@@ -70,10 +64,10 @@ def fitted(kernel: Kernel, x: Array, *, bandwidth: Bandwidth = "exact", seed: in
     """
     if kernel.declared_needs() != "median distance":
         return kernel.fit(x)
-    return kernel.with_median(median_distance(x, method=bandwidth, seed=seed).value)
+    return kernel.with_median(median_distance(x, method=bandwidth))
 
 
-def median_distance(x: Array, *, method: Bandwidth = "exact", seed: int = 0, pairs: int = PAIRS) -> Median:
+def median_distance(x: Array, *, method: Bandwidth = "exact", seed: int = 0, pairs: int = PAIRS) -> Array:
     """Median Euclidean distance over the distinct pairs of rows, in bounded memory.
 
     Parameters
@@ -92,17 +86,13 @@ def median_distance(x: Array, *, method: Bandwidth = "exact", seed: int = 0, pai
 
     Returns
     -------
-    Median
-        0-d arrays in the dtype of `x`; nan where distances are.
+    0-d array
+        In the dtype of `x`; nan where distances are.
     """
     xp, n = namespace_of(x), x.shape[0]
     everything = n * (n - 1) // 2
     if method == "sample" and pairs < everything:
-        roots = xp.sqrt(_sampled_squares(x, pairs, seed, xp))
-        first, last = (pairs - 1) // 2, pairs // 2
-        margin = 2.576 * math.sqrt(pairs) / 2
-        low, high = max(0, int(first - margin)), min(pairs - 1, math.ceil(last + margin))
-        return Median((roots[first] + roots[last]) / 2, roots[low], roots[high])
+        return middle_distance(_sampled_squares(x, pairs, seed, xp))
     search = Search.of(everything)
     if first_sample(everything):
         search = search.narrowed(_sampled_squares(x, first_sample(everything), seed, xp))
@@ -110,25 +100,37 @@ def median_distance(x: Array, *, method: Bandwidth = "exact", seed: int = 0, pai
     while search.found is None:
         counts = in_threads(partial(counts_over, x=x, y=None, search=search), blocks, x)
         search = search.after(Counts.merged(counts))
-    value = search.median(x[0, 0])
-    return Median(value, value, value)
+    return search.median(x[0, 0])
 
 
 def _sampled_squares(x: Array, pairs: int, seed: int, xp: Namespace) -> Array:
     """Squared distances of random pairs of distinct rows, sorted."""
-    n, rng, there = x.shape[0], np.random.default_rng(seed), placement(x)
-    i = rng.integers(0, n, pairs)
-    j = (i + rng.integers(1, n, pairs)) % n
+    i, j = random_pairs(x.shape[0], None, pairs, seed)
 
     def squares(shares: Iterator[slice]) -> list[Array]:
-        found = []
-        for part in shares:
-            gap = xp.take(x, xp.asarray(i[part], **there), axis=0) - xp.take(x, xp.asarray(j[part], **there), axis=0)
-            found.append(vecdot(gap, gap, xp))
-        return found
+        return [squares_between(x, x, i[part], j[part]) for part in shares]
 
     shares = in_threads(squares, cuts(pairs, max(1, 2**20 // x.shape[1])), x)
     return xp.sort(xp.concat([part for share in shares for part in share]))
+
+
+def middle_distance(squares: Array) -> Array:
+    """The median distance of sorted squared distances, a 0-d array."""
+    xp, size = namespace_of(squares), squares.shape[0]
+    return (xp.sqrt(squares[(size - 1) // 2]) + xp.sqrt(squares[size // 2])) / 2
+
+
+def random_pairs(n: int, m: int | None, size: int, seed: int | Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Random pairs of one of n rows and one of m others; of distinct ones of the same n rows if `m` is None."""
+    rng = np.random.default_rng(seed)
+    i = rng.integers(0, n, size)
+    return i, (i + rng.integers(1, n, size)) % n if m is None else rng.integers(0, m, size)
+
+
+def squares_between(x: Array, y: Array, i: np.ndarray, j: np.ndarray) -> Array:
+    """Squared distances of some rows of `x` and as many of `y`, by their numbers, shape (len(i),)."""
+    gap = take_rows(x, i) - take_rows(y, j)
+    return vecdot(gap, gap, namespace_of(gap))
 
 
 def first_sample(everything: int) -> int:
@@ -260,10 +262,12 @@ class Search:
             return replace(self, low=low, high=math.inf, stride=_stride(self.everything - counts.below))
         if self.low == self.high:
             return replace(self, found=(self.low, self.low if last < counts.inside else counts.above))
-        return self._among(_sorted(counts.kept), rank, last, counts)
+        return self._among(counts, rank, last)
 
-    def _among(self, ordered: Array, rank: int, last: int, counts: Counts) -> Search:
-        """The search when the bracket holds the lower of the two, and those inside are `ordered`, or a sample of them is."""
+    def _among(self, counts: Counts, rank: int, last: int) -> Search:
+        """The search when the bracket holds the lower of the two."""
+        xp = namespace_of(counts.kept[0])
+        ordered = xp.sort(xp.concat(counts.kept))
         if self.stride > 1:
             return self.narrowed(ordered, counts.below, counts.inside)
         value = float(ordered[rank])
@@ -280,8 +284,3 @@ class Search:
 def _stride(inside: float) -> int:
     """An odd number, so that it is no multiple of the width of a block."""
     return 1 if inside <= _COLLECTED else 2 * math.ceil(inside / _COLLECTED) + 1
-
-
-def _sorted(kept: Sequence[Array]) -> Array:
-    xp = namespace_of(kept[0])
-    return xp.sort(xp.concat(list(kept)))

@@ -15,12 +15,23 @@ from typing import Literal, NamedTuple, TypeAlias, get_args
 from simkit.arrays import Array, Namespace, detach, is_lazy, placement
 from simkit.kernels.cosine import Cosine
 from simkit.kernels.linear import Linear
-from simkit.linalg import kth_largest, power_of_two, reordered, robust_origin, root, squared_distances, vecdot, widen
+from simkit.linalg import kth_largest, power_of_two, reordered, robust_origin, root, squared_distances, total, vecdot, widen
+from simkit.linalg.selection import few_of
 from simkit.properties import Invariances
 from simkit.representation import Representation
 from simkit.statistics.resolution import resolving_distances, warn_if_unresolved
 
-__all__ = ["INVARIANCES", "METRICS", "Metric", "Neighbours", "nearest", "neighbours", "rounding_noise", "similarities"]
+__all__ = [
+    "INVARIANCES",
+    "METRICS",
+    "Metric",
+    "Neighbours",
+    "centred_rows",
+    "nearest",
+    "neighbours",
+    "rounding_noise",
+    "similarities",
+]
 
 Metric: TypeAlias = Literal["cosine", "inner", "euclidean"]
 METRICS: tuple[Metric, ...] = get_args(Metric)
@@ -32,7 +43,6 @@ INVARIANCES: dict[str, Invariances] = {
 }
 
 _TILE = 2**22  # similarities at a time
-_ROWS = 256  # that are looked at to see whether similarities are resolved
 
 
 class Neighbours(NamedTuple):
@@ -60,6 +70,12 @@ class Neighbours(NamedTuple):
     def permuted(self, order: Array) -> Neighbours:
         """The same neighbours with the examples in another order."""
         return self._replace(chosen=reordered(self.chosen, order, self.xp))
+
+
+def centred_rows(x: Array, xp: Namespace) -> Array:
+    """Features of each example less their mean, exactly zero where all features of an example are equal; shape (n, p)."""
+    x = x - x[:, :1]
+    return x - total(x, xp, axis=1)[:, None] / x.shape[1]
 
 
 def rounding_noise(x: Array, xp: Namespace) -> float:
@@ -97,7 +113,7 @@ def neighbours(layer: Representation, k: int, metric: Metric) -> Neighbours:
     if metric == "euclidean":  # distances do not see an offset; the expansion that computes them would
         x = resolving_distances(x - robust_origin(x, xp), layer.name, xp)
     elif not is_lazy(x):
-        few = x[:: max(1, n // _ROWS), :]
+        few = few_of(x)
         warn_if_unresolved(similarities(few, few, metric, xp), layer.name, xp)
     everyone = xp.arange(n, **placement(x))
     step = max(1, _TILE // n)

@@ -12,10 +12,10 @@ from simkit.arrays import Array, Namespace, accumulation_dtype, detach, is_lazy,
 from simkit.errors import AccuracyWarning
 from simkit.kernel import Kernel
 from simkit.linalg import double_centre, power_of_two, squared_norm, total, widen
+from simkit.linalg.selection import few_of
 
 __all__ = ["resolves_distances", "resolving_distances", "squared_lengths", "warn_if_kernel_unresolved", "warn_if_unresolved"]
 
-_FEW = 256
 _DOUBLE = 1e-10  # above eps of float64, below that of float32
 _ROUNDING = 1e-3  # as a share of the root mean square of HKH
 _FAR = 64.0  # times the typical squared distance from the origin: float32 is then right to about 1e-5 of it
@@ -44,8 +44,7 @@ def warn_if_unresolved(k: Array, name: str, xp: Namespace) -> bool:
     """
     if is_lazy(k):
         return False
-    step = max(1, k.shape[0] // _FEW)
-    k = detach(k)[::step, ::step]
+    k = few_of(few_of(detach(k)).mT).mT
     eps, largest = float(xp.finfo(k.dtype).eps), float(xp.max(xp.abs(k)))
     if float(xp.max(k)) == float(xp.min(k)):  # no difference to be resolved: the score is undefined, which is said elsewhere
         return False
@@ -69,7 +68,7 @@ def warn_if_kernel_unresolved(kernel: Kernel, x: Array, name: str, xp: Namespace
     """
     if "translation" in kernel.invariances or is_lazy(x):
         return
-    few = x[:: max(1, x.shape[0] // _FEW), :]
+    few = few_of(x)
     unit = few / power_of_two(few, xp)
     if not warn_if_unresolved(unit @ unit.mT, name, xp):
         warn_if_unresolved(kernel(few, few), name, xp)

@@ -35,17 +35,13 @@ from functools import cached_property
 from typing import NamedTuple
 
 from simkit.arrays import Array, Namespace, placement
-from simkit.linalg import double_centre, total, widen, without_diagonal
+from simkit.linalg import double_centre, total, u_centre, widen, without_diagonal
+from simkit.linalg.pairs import diagonal
 from simkit.statistics.hsic_sums import Estimator, Gram, HSICSums, Prepared
 
-__all__ = ["bytes_held", "weighted_sums"]
+__all__ = ["weighted_sums"]
 
 _BLOCK = 2**21  # entries of the weights of resamples that are worked on together
-
-
-def bytes_held(n: int, layers: int) -> int:
-    """Bytes of the n x n matrices that `weighted_sums` holds at a time: one for each layer, three for a pair of them."""
-    return (layers + 3) * n * n * 8
 
 
 def weighted_sums(
@@ -202,7 +198,7 @@ class _Tuples(NamedTuple):
 
 def _centred(state: Prepared, estimator: Estimator) -> Array:
     """HKH; for the unbiased estimator K with rows that add up to 0 without the diagonal, which it does not have."""
-    xp, n = state.xp, state.n
+    xp = state.xp
     if isinstance(state, Gram):
         k = widen(state.k, xp)
     else:
@@ -210,14 +206,10 @@ def _centred(state: Prepared, estimator: Estimator) -> Array:
         k = x @ x.mT
     if estimator == "biased":
         return double_centre(k, xp)
-    k = without_diagonal(k, xp)
     if estimator == "lange":  # it was centred before its diagonal was removed: its rows add up to 0
-        return double_centre(
-            k - xp.where(without_diagonal(xp.ones_like(k), xp) == 0, total(k, xp, axis=1)[:, None], 0.0), xp
-        )
-    means = total(k, xp, axis=1) / (n - 2)
-    mean = total(means, xp) / (2 * (n - 1))
-    return without_diagonal(k - (means - mean)[:, None] - (means - mean)[None, :], xp)
+        k = without_diagonal(k, xp)
+        return double_centre(xp.where(diagonal(k, xp), -total(k, xp, axis=1)[:, None], k), xp)
+    return u_centre(k, xp)
 
 
 def _layer(k: Array, units: _Units) -> _Layer:

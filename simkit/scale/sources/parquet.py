@@ -163,17 +163,6 @@ def _row_groups(files: dict[Path, Any]) -> tuple[RowGroup, ...]:
     return tuple(found)
 
 
-def _largest(groups: tuple[RowGroup, ...]) -> int:
-    """Rows of the largest group."""
-    ends = [0, *(group.end for group in groups)]
-    return max((end - begin for begin, end in pairwise(ends)), default=1)
-
-
-def _stamp_of_all(groups: tuple[RowGroup, ...]) -> Stamp:
-    stamps = {group.file: group.stamp for group in groups}.values()
-    return max((time for time, _ in stamps), default=0), sum(size for _, size in stamps)
-
-
 def _layer_of_columns(
     path: Path, columns: list[Any], schema: Any, ids: str | Literal[False] | None, groups: tuple[RowGroup, ...]
 ) -> Rows:
@@ -195,8 +184,7 @@ def _layer_of_columns(
             "(--no-ids) if it is a feature."
         )
     dtype = np.result_type(*(field.type.to_pandas_dtype() for field in columns))
-    n = groups[-1].end if groups else 0
-    return Parquet(str(path), "", _stamp_of_all(groups), (n, len(names)), np.dtype(dtype), _largest(groups), groups, names)
+    return _layer(path, "", len(names), dtype, groups, names)
 
 
 def _layer_of_lists(path: Path, field: Any, files: dict[Path, Any], groups: tuple[RowGroup, ...]) -> Rows:
@@ -210,9 +198,19 @@ def _layer_of_lists(path: Path, field: Any, files: dict[Path, Any], groups: tupl
     if len(set(widths.values())) > 1:
         some = ", ".join(f"{width} in {file.name}" for file, width in list(widths.items())[:10])
         raise InvalidArrayError(f"{path}: the lists of column {field.name!r} differ in length: {some}.")
-    n, width = groups[-1].end if groups else 0, next(iter(widths.values()), 0)
-    dtype = np.dtype(field.type.value_type.to_pandas_dtype())
-    return Parquet(str(path), field.name, _stamp_of_all(groups), (n, width), dtype, _largest(groups), groups, (field.name,))
+    dtype = field.type.value_type.to_pandas_dtype()
+    return _layer(path, field.name, next(iter(widths.values()), 0), dtype, groups, (field.name,))
+
+
+def _layer(  # noqa: PLR0917
+    path: Path, name: str, width: int, dtype: Any, groups: tuple[RowGroup, ...], columns: tuple[str, ...]
+) -> Rows:
+    """Some columns of all row groups; its stamp is the latest time and the size of all files."""
+    ends = [0, *(group.end for group in groups)]
+    largest = max((end - begin for begin, end in pairwise(ends)), default=1)
+    stamps = {group.file: group.stamp for group in groups}.values()
+    stamp = max((time for time, _ in stamps), default=0), sum(size for _, size in stamps)
+    return Parquet(str(path), name, stamp, (ends[-1], width), np.dtype(dtype), largest, groups, columns)
 
 
 def _width(file: Path, opened: Any, field: Any) -> int:
