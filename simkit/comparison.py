@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from simkit.arrays import (
     Array,
-    as_examples,
     as_matrix,
     check_labels,
+    check_matrix,
     check_same_examples,
     check_same_framework,
     in_one_precision,
@@ -300,7 +300,7 @@ def check_examples(
     for name, x in layers.items():
         check_same_examples(first, x, (first_name, name))
     for name, x in layers.items():
-        as_examples(x, name, min_examples=least, check_finite=check_finite)
+        check_matrix(x, name, min_examples=least, check_finite=check_finite)
 
 
 def question_of(

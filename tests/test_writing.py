@@ -196,7 +196,7 @@ def test_no_room(tmp_path):
     out, problems = done.communicate()
     assert done.returncode == 0, problems
     lines = out.splitlines()
-    assert len(lines) == 7
+    assert len(lines) == 6
     for line in lines:
         assert "OSError True" in line
         assert "There is no room for this file (File too large); what was there before is as it was. Free some space" in line

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from simkit.arrays import as_examples, as_matrix, is_lazy, to_numpy
+from simkit.arrays import as_matrix, check_matrix, is_lazy, to_numpy
 from simkit.errors import InvalidArrayError, NeedsAllExamplesError
 from simkit.spec import check_number
 
@@ -146,7 +146,7 @@ def _checked(layers: Mapping[str, Any], labels: Any, what: str) -> tuple[dict[st
         matrix = as_matrix(x, name)
         if is_lazy(matrix):
             raise NeedsAllExamplesError(f"{name} is lazy; scikit-learn needs its values: pass .compute().")
-        as_examples(matrix, name)
+        check_matrix(matrix, name)
         if values.shape != (matrix.shape[0],):
             raise InvalidArrayError(f"{name} has {matrix.shape[0]} examples, but the labels have shape {values.shape}.")
         host[name] = to_numpy(matrix)

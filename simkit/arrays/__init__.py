@@ -31,7 +31,7 @@ from simkit.arrays.matrices import as_matrix, check_axes
 from simkit.arrays.pairs import as_pair, check_same_examples, check_same_framework
 from simkit.arrays.placement import constant_of, detach, placement, take_rows, to_numpy, unwritable
 from simkit.arrays.precision import accumulation_dtype, as_floating, in_one_precision, in_precision_of, rounding_of
-from simkit.arrays.values import as_examples, check_values, is_constant, is_undefined
+from simkit.arrays.values import check_matrix, check_values, is_constant, is_undefined
 from simkit.warn import warn_caller
 
 __all__ = [
@@ -39,12 +39,12 @@ __all__ = [
     "Namespace",
     "accumulation_dtype",
     "as_array",
-    "as_examples",
     "as_floating",
     "as_matrix",
     "as_pair",
     "check_axes",
     "check_labels",
+    "check_matrix",
     "check_same_examples",
     "check_same_framework",
     "check_values",

@@ -11,28 +11,30 @@ from simkit.arrays.alignment import check_labels
 from simkit.arrays.libraries import Array, describe, dtype_name, is_lazy, namespace_of
 from simkit.arrays.matrices import as_matrix
 from simkit.arrays.precision import in_one_precision
-from simkit.arrays.values import as_examples
+from simkit.arrays.values import check_matrix
 from simkit.errors import InvalidArrayError, MixedArraysError
 
 __all__ = ["as_pair", "check_same_examples", "check_same_framework"]
 
 
 def as_pair(X: Any, Y: Any, *, flatten: bool = False) -> tuple[Array, Array]:
-    """Two matrices of the same examples, two at least; see `as_matrix`, `as_examples` and `check_labels` for the rules.
+    """Two matrices of the same examples, two at least; see `as_matrix`, `check_matrix` and `check_labels` for the rules.
 
     Raises
     ------
     MixedArraysError
         Two frameworks or two devices: both are named, with the conversion to make.
     InvalidArrayError
-        Different numbers of examples: both shapes are given; labels that differ; or what `as_matrix` and `as_examples`
+        Different numbers of examples: both shapes are given; labels that differ; or what `as_matrix` and `check_matrix`
         complain about.
     """
     x, y = as_matrix(X, "X", flatten=flatten), as_matrix(Y, "Y", flatten=flatten)
     check_same_framework(x, y, ("X", "Y"))
     check_labels({"X": X}, {"Y": Y})
     check_same_examples(x, y, ("X", "Y"))
-    x, y = in_one_precision(as_examples(x, "X"), as_examples(y, "Y"))
+    check_matrix(x, "X")
+    check_matrix(y, "Y")
+    x, y = in_one_precision(x, y)
     return x, y
 
 

@@ -9,11 +9,11 @@ import numpy as np
 from simkit.arrays.libraries import Array, is_lazy, namespace_of
 from simkit.errors import InvalidArrayError
 
-__all__ = ["as_examples", "check_values", "is_constant", "is_undefined"]
+__all__ = ["check_matrix", "check_values", "is_constant", "is_undefined"]
 
 
-def as_examples(x: Array, name: str = "X", *, min_examples: int = 2, check_finite: bool = True) -> Array:
-    """Check the values of a matrix from `as_matrix`: enough examples, finite.
+def check_matrix(x: Array, name: str = "X", *, min_examples: int = 2, check_finite: bool = True) -> None:
+    """Raise unless a matrix from `as_matrix` has enough examples and, as far as can be seen, finite values.
 
     Parameters
     ----------
@@ -26,11 +26,6 @@ def as_examples(x: Array, name: str = "X", *, min_examples: int = 2, check_finit
     check_finite : bool
         Look for nan and inf. Lazy arrays are never computed for this.
 
-    Returns
-    -------
-    array, shape (n, p)
-        `x` itself.
-
     Raises
     ------
     InvalidArrayError
@@ -42,11 +37,8 @@ def as_examples(x: Array, name: str = "X", *, min_examples: int = 2, check_finit
             f"{name} has shape {tuple(x.shape)}: {n} example{'s' * (n != 1)}. "
             f"This index needs at least {min_examples} (rows are examples, columns are features)."
         )
-    if is_lazy(x):
-        return x
-    if check_finite:
+    if check_finite and not is_lazy(x):
         check_values(x, name)
-    return x
 
 
 def check_values(x: Array, name: str, start: int | None = None) -> None:
