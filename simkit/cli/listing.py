@@ -95,7 +95,7 @@ def _list(
         return
     shown = [cells(row) for row in rows if row["error"] is None]
     # On a narrow terminal the facts matter more than references; --json has everything.
-    header = [name for name in shown[0] if name != "reference" or console.width >= 120]
+    header = [name for name in (shown[0] if shown else {}) if name != "reference" or console.width >= 120]
     table = Table(title=title, title_justify="left")
     for name in header:
         table.add_column(name, justify="center" if name in _CENTRED else "left", no_wrap=name not in _FOLDED)
