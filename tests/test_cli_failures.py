@@ -141,7 +141,8 @@ def test_a_reader_that_is_gone_at_once(tmp_path):
 
 
 def test_ctrl_c():
-    code = "import simkit.cli.listing as l, time; l.print_json = lambda _: (print('begun', flush=True), time.sleep(60)); "
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "  # which jobs in the background ignore
+    code += "import simkit.cli.listing as l, time; l.print_json = lambda _: (print('begun', flush=True), time.sleep(60)); "
     process = subprocess.Popen(
         [sys.executable, "-c", code + MAIN, "indexes", "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

@@ -316,7 +316,8 @@ def test_an_interrupted_comparison_leaves_nothing_broken(spec):
 
 
 LONG = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which jobs in the background ignore
 import numpy as np, simkit
 rng = np.random.default_rng(0)
 stream = simkit.stream("cca")
