@@ -28,7 +28,7 @@ from simkit.planner import Plan, Question, Source, plan
 from simkit.progress import track
 from simkit.registry import get_index
 from simkit.scale import blocks
-from simkit.scoring import in_silence, scores
+from simkit.scoring import scores
 from simkit.sides import Sides, are_layers
 from simkit.spec import check_choice
 from simkit.statistics.hsic_sums import kernel_estimator_of
@@ -227,15 +227,21 @@ def explain(
     chosen = get_index(index, **parameters)
     sides, given = Sides.of_layers(X, Y) if are_layers(X) else Sides.of_pair(X, Y)
     layers = matrices_of(given, flatten)
+    check_alignment(sides, given, layers)
     source: Source = "batches" if batches else "chunks" if is_dask(next(iter(layers.values()))) else "memory"
     question = question_of(chosen, sides, layers, source, blocks=tiles is not None)
     found = plan(question)
-    check_fits(question, found)
+    if batches:
+        from simkit.scale.stream import check_state_fits
+
+        check_state_fits(chosen, [x.shape[1] for x in layers.values()])
+    else:
+        check_fits(question, found, partial(available_to, next(iter(layers.values()))))
     return found
 
 
 def matrices_of(given: Mapping[str, Any], flatten: bool) -> dict[str, Array]:
-    """The layers as matrices of one framework, with the same number of examples; no value is read."""
+    """The layers as matrices of one framework; no value is read."""
     layers = {name: as_matrix(x, name, flatten=flatten) for name, x in given.items()}
     first_name, first = next(iter(layers.items()))
     for name, x in layers.items():
@@ -295,12 +301,17 @@ def check_examples(
     ids: Any = None,
 ) -> None:
     """Raise unless all layers are of the same examples, `least` of them or more, and no value is missing."""
+    check_alignment(sides, given, layers, ids)
+    for name, x in layers.items():
+        check_matrix(x, name, min_examples=least, check_finite=check_finite)
+
+
+def check_alignment(sides: Sides, given: Mapping[str, Any], layers: Mapping[str, Array], ids: Any = None) -> None:
+    """Raise unless row i of all layers is the same example, as far as labels and shapes say; no value is read."""
     check_labels(*sides.by_side(given), ids=ids)
     first_name, first = next(iter(layers.items()))
     for name, x in layers.items():
         check_same_examples(first, x, (first_name, name))
-    for name, x in layers.items():
-        check_matrix(x, name, min_examples=least, check_finite=check_finite)
 
 
 def question_of(
@@ -314,12 +325,18 @@ def question_of(
 ) -> Question:
     """What the planner is asked of these layers; gradients ask for `whole` layers by themselves."""
     one, lazy = next(iter(layers.values())), any(is_lazy(x) for x in layers.values())
+    rows, *others = (tuple(x.shape[1] for x in side.values()) for side in sides.by_side(layers))
+    columns = others[0] if others else None
+    if source == "chunks":
+        different = {x.name: x.shape[1] for x in layers.values()}
+        if len(different) < len(layers):  # one that stands in several places is read, and held, once
+            rows, columns = tuple(different.values()), None
     return Question(
         index,
         source,
         None if source == "batches" else one.shape[0],
-        tuple(layers[name].shape[1] for name in sides.row_names),
-        None if sides.kind == "layers" else tuple(layers[name].shape[1] for name in sides.column_names),
+        rows,
+        columns,
         itemsize=4 if all("float32" in str(x.dtype) for x in layers.values()) else 8,
         lazy=lazy,
         whole=whole or (not lazy and any(wants_gradients(x) for x in layers.values())),
@@ -338,6 +355,5 @@ def _statistic(
     """What the plan says, of arrays in memory."""
     if chosen.statistic is not KernelSums:
         return Layers(values, layers, advance=advance, **chosen.options)
-    with in_silence(values.first[0]):
-        kernel = kernel_estimator_of(chosen.index).kernel
-        return blocks.kernel_sums(kernel, layers, values, bandwidth=bandwidth, advance=advance)
+    kernel = kernel_estimator_of(chosen.index).kernel
+    return blocks.kernel_sums(kernel, layers, values, bandwidth=bandwidth, advance=advance)

@@ -67,9 +67,10 @@ def scores(index: Index[Any], statistic: Statistic, sides: Sides, name_of: Mappi
         )
     like = statistic.values.first[0]
     with in_silence(like):
-        values = _nan_where(undefined, partial(statistic.scores, index), rows, columns, statistic.nan)
-        values = namespace_of(values).astype(values, getattr(namespace_of(like), statistic.values.dtype), copy=False)
-    if not is_lazy(values) and not bool(namespace_of(values).all(namespace_of(values).isfinite(values))):
+        values = _nan_where(undefined, statistic, index, rows, columns)
+        xp = namespace_of(values)
+        values = xp.astype(values, getattr(namespace_of(like), statistic.values.dtype), copy=False)
+    if not is_lazy(values) and not bool(xp.all(xp.isfinite(values))):
         extreme = partial(statistic.out_of_range, values.dtype)
         warn_if_not_finite(index, values, rows, columns, undefined=undefined, extreme=extreme)
     if sides.kind == "pair":
@@ -78,20 +79,17 @@ def scores(index: Index[Any], statistic: Statistic, sides: Sides, name_of: Mappi
 
 
 def _nan_where(
-    undefined: Collection[str],
-    of: Callable[[list[str], list[str]], Array],
-    rows: Sequence[str],
-    columns: Sequence[str],
-    nan: Array,
+    undefined: Collection[str], statistic: Statistic, index: Index[Any], rows: Sequence[str], columns: Sequence[str]
 ) -> Array:
-    """Scores `of` all pairs, nan for those of undefined layers, of which there is no asking."""
+    """Scores of all pairs, nan for those of undefined layers, of which there is no asking."""
     defined = [[name for name in names if name not in undefined] for names in (rows, columns)]
     if len(defined[0]) == len(rows) and len(defined[1]) == len(columns):
-        return of(*defined)
+        return statistic.scores(index, *defined)
+    nan = statistic.nan
     xp, there = namespace_of(nan), placement(nan)
     if not all(defined):
         return xp.broadcast_to(nan, (len(rows), len(columns))) + 0
-    values = of(*defined)
+    values = statistic.scores(index, *defined)
     values = values[None, None] if values.ndim == 0 else values
     for axis, (names, kept) in enumerate(zip((rows, columns), defined, strict=True)):
         place = xp.asarray([kept.index(name) if name in kept else 0 for name in names], **there)

@@ -148,7 +148,7 @@ def test_states_of_chunks_that_do_not_fit_are_refused():
     da = pytest.importorskip("dask.array")
     if (memory.available() or 2**60) > 4e11:
         pytest.skip("412 GB are there")
-    layers = [da.zeros((10**6, 4096), chunks=(1000, 4096), dtype="float32") for _ in range(32)]
+    layers = [da.zeros((10**6, 4096), chunks=(1000, 4096), dtype="float32") + np.float32(k) for k in range(32)]
     for spec in ("cka", "cka(estimator=unbiased)", "cca"):
         for ask in (simkit.pairwise, simkit.explain):
             with pytest.raises(

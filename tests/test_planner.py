@@ -135,3 +135,18 @@ def test_explain_refuses_what_compare_refuses():
         simkit.explain(X, X, "cca", tiles="exact")
     with pytest.raises(InvalidArrayError, match="expected"):
         simkit.explain(X, X[0])
+    with pytest.raises(InvalidArrayError, match="10 and 9 examples"):
+        simkit.explain(X, X[:9])
+    wide = np.broadcast_to(np.float32(0), (10, 20_000))
+    with pytest.raises(InvalidArrayError, match=r"The layers have 40000 features in all.*max_bytes=4294967296") as raised:
+        simkit.explain(wide, wide, batches=True)
+    with pytest.raises(InvalidArrayError) as streamed:
+        simkit.stream("cka").update(wide, wide)
+    assert str(raised.value) == str(streamed.value)
+
+
+def test_a_dask_layer_on_both_sides_counts_once():
+    dask = pytest.importorskip("dask.array")
+    layers = {name: dask.ones((5000, 40), chunks=(1000, 40)) + k for k, name in enumerate("ab")}
+    once, twice = simkit.explain(layers), simkit.explain(layers, dict(layers))
+    assert (once.form, once.bytes) == (twice.form, twice.bytes) == ("second moments", 3 * 8 * 80**2)

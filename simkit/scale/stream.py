@@ -8,7 +8,7 @@ layers.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
@@ -230,8 +230,7 @@ class Stream:
             check_same_examples(first, x, (names[first_name], names[name]))
         widths = tuple(x.shape[1] for x in layers.values())
         if self._sides is None:
-            if _plan_of(self.index).statistic is not MinibatchHSIC:
-                check_width(self._kept(widths), self.max_bytes, projectable=_is_projectable(self.index))
+            check_state_fits(self.index, self._kept(widths), self.max_bytes)
         elif (sides, widths) != (self._sides, self._widths):
             before = dict(zip(self._sides.names, self._widths, strict=True))
             raise InvalidArrayError(
@@ -445,6 +444,18 @@ def _sides(A: Any, B: Any) -> tuple[Sides, dict[str, Any]]:
     if B is None:
         raise InvalidArrayError("A batch of two representations needs both: update(X, Y). For layers give a mapping.")
     return Sides.of_pair(A, B)
+
+
+def check_state_fits(index: Index[Any], widths: Sequence[int], max_bytes: int = _BYTES) -> None:
+    """Raise if what a stream gathers of layers with these widths is larger than allowed, or than there is memory.
+
+    Raises
+    ------
+    InvalidArrayError, TooLargeError
+        See `simkit.feasibility.check_width`.
+    """
+    if _plan_of(index).statistic is not MinibatchHSIC:  # which does not grow with the widths
+        check_width(widths, max_bytes, projectable=_is_projectable(index))
 
 
 def _plan_of(index: Index[Any], rows: tuple[int, ...] = (1,), columns: tuple[int, ...] | None = None) -> Plan:
