@@ -231,13 +231,16 @@ def test_a_fork_while_a_thread_holds_the_stream():
 
 @contextmanager
 def interrupted_after(seconds):
-    """KeyboardInterrupt at some moment of the block, in seconds of its own work."""
+    """KeyboardInterrupt at some moment of the block, in seconds of its own work; and again, if Python ignored it.
+
+    As it does where it cannot raise, in the callback of a weak reference say.
+    """
 
     def interrupt(*_):
         raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGVTALRM, interrupt)
-    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
+    signal.setitimer(signal.ITIMER_VIRTUAL, seconds, 5.0)
     try:
         yield
     except KeyboardInterrupt:
