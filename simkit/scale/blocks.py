@@ -9,27 +9,30 @@ Kernels are called from several threads, as they are by Dask.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from threading import Lock
 
 from simkit.arrays import Array, detach, namespace_of
 from simkit.kernel import Kernel
+from simkit.kernels._of_distances import is_of_distances
 from simkit.kernels.linear import is_linear
 from simkit.linalg import robust_origin, total, vecdot, widen
+from simkit.linalg.points import Block, Points, Squares, unit_of
 from simkit.linalg.selection import few_of
 from simkit.memory import is_on_host
 from simkit.representation import Representation
 from simkit.scoring import in_silence
 from simkit.statistics.hsic_sums import are_many, features_for
 from simkit.statistics.kernel_sums import BlockSums, FittedKernel, KernelSums, block_pairs, sums_over
-from simkit.statistics.median_distance import Bandwidth, fitted
+from simkit.statistics.median_distance import Bandwidth, fitted, median_distance, median_of
 from simkit.statistics.resolution import warn_if_kernel_unresolved
 from simkit.statistics.values import ValueCheck
 from simkit.threads import in_threads
 
 __all__ = ["kernel_sums"]
 
-_SIDE = 384  # of blocks that stay in the cache of a core
+_SIDE = 320  # of blocks that stay in the cache of a core
+_KEPT = 72 * 2**20  # bytes of squared distances of all layers that are kept, rather than computed again, once the median is found
 _SIDE_ON_ACCELERATOR = 4096
 
 
@@ -66,34 +69,62 @@ def kernel_sums(
     AccuracyWarning
         The precision of a layer does not resolve the values of its kernel.
     """
-    features, scales, offsets, own = [], [], [], []
+    squares_or_features, scales, offsets, own = [], [], [], []
     defined = {name: x for name, x in layers.items() if name not in values.undefined}
     first = next(iter(layers.values()))
     if not defined:
         return KernelSums.empty(values)
+    blocks = block_pairs(first.shape[0], None, _SIDE if is_on_host(first) else _SIDE_ON_ACCELERATOR)
+    keeps = is_of_distances(kernel) and kernel.fit_needs == "median distance" and _size(blocks, defined.values()) <= _KEPT
     with in_silence(first):
         for name, given in defined.items():
             x, unit = _features(kernel, Representation(detach(given), name=name))
-            few, fit = few_of(x), fitted(kernel, x, bandwidth)
+            few = few_of(x) + 0  # a copy: a view would keep all examples in memory
+            fit, made_of = _fitted(kernel, x, blocks, bandwidth, keeps=keeps)
             warn_if_kernel_unresolved(fit, few, name, namespace_of(x))
             own.append(FittedKernel.of(fit, few))
-            features.append(x)
+            squares_or_features.append(made_of)
             scales.append(unit * own[-1].scale)
             offsets.append(own[-1].offsets(x))
             advance()
-        blocks = block_pairs(first.shape[0], None, _SIDE if is_on_host(first) else _SIDE_ON_ACCELERATOR)
+        del x, made_of
         done = _Steps(len(blocks), len(defined), advance)
 
-        def work(share: Iterator[tuple[slice, slice]]) -> BlockSums:
-            return sums_over(told(share), features, None, own, (offsets, offsets))
+        def work(share: Iterator[Block]) -> BlockSums:
+            makers = [each.blocks(x) for each, x in zip(own, squares_or_features, strict=True)]
+            return sums_over(told(share), makers, (offsets, offsets))
 
-        def told(share: Iterator[tuple[slice, slice]]) -> Iterator[tuple[slice, slice]]:
+        def told(share: Iterator[Block]) -> Iterator[Block]:
             for pair in share:
                 yield pair
                 done()
 
         sums = BlockSums.merged(in_threads(work, blocks, first))
         return KernelSums.finished(values, tuple(defined), sums, scales, [each.noise for each in own])
+
+
+def _size(blocks: Sequence[Block], layers: Iterable[Array]) -> int:
+    """Bytes of the blocks of all layers."""
+    entries = sum((a.stop - a.start) * (b.stop - b.start) for a, b in blocks)
+    return sum(entries * (4 if "float32" in str(x.dtype) else 8) for x in layers)
+
+
+def _fitted(
+    kernel: Kernel, x: Array, blocks: Sequence[Block], bandwidth: Bandwidth, *, keeps: bool
+) -> tuple[Kernel, Array | Squares]:
+    """The kernel fitted to `x` (n, p), and what the blocks of its values are made of: `x`, or squared distances.
+
+    Those are kept, if there is room, once they have been computed for the median, which is then exact.
+    """
+    if not is_of_distances(kernel):
+        return fitted(kernel, x, bandwidth), x
+    points = Points.of(x, unit_of(x))
+    if kernel.fit_needs == "nothing":
+        return kernel, points
+    if not keeps:
+        return kernel.with_median(median_distance(points, method=bandwidth)), points
+    squares = points.kept(blocks)
+    return kernel.with_median(median_of(points, squares, blocks)), squares
 
 
 def _features(kernel: Kernel, layer: Representation) -> tuple[Array, Array]:
@@ -104,7 +135,8 @@ def _features(kernel: Kernel, layer: Representation) -> tuple[Array, Array]:
         if not are_many(widen(vecdot(x, x, xp), xp), xp):  # the mean may lie far from most examples
             x = x - robust_origin(x, xp)
         return x, total(layer.scale, xp)
-    return features_for(kernel, layer), xp.ones_like(total(layer.scale, xp))
+    x = features_for(kernel, layer)
+    return x, widen(xp.ones_like(x[0, 0]), xp)
 
 
 class _Steps:

@@ -1,0 +1,49 @@
+"""Blocks of the values of a kernel, where what can be computed once for all blocks is."""
+
+from __future__ import annotations
+
+from simkit.arrays import Array, namespace_of
+from simkit.guard import is_outside
+from simkit.kernel import Kernel
+from simkit.kernels._of_distances import KernelOfDistances, is_of_distances
+from simkit.kernels.cosine import Cosine, directions
+from simkit.linalg.points import BlockMaker, Points, Squares, unit_of
+
+__all__ = ["blocks_of"]
+
+
+def blocks_of(kernel: Kernel, x: Array | Squares, y: Array | None = None) -> BlockMaker:
+    """What makes blocks of the values of a fitted kernel for the rows of `x` (r, p) and `y` (c, p), or of `x` with itself.
+
+    Then the blocks of which both slices are the same are those on the diagonal. Squared distances may stand for `x` if the
+    kernel is of distances. Each thread needs a maker of its own.
+    """
+    if isinstance(x, Squares):
+        return _of_squares(kernel, x, x.blocks())
+    if is_of_distances(kernel):
+        unit = unit_of(x) if y is None else unit_of(x, y)
+        points = Points.of(x, unit)
+        return _of_squares(kernel, points, points.blocks(None if y is None else Points.of(y, unit)))
+    if isinstance(kernel, Cosine) and type(kernel).__call__ is Cosine.__call__:
+        xp = namespace_of(x)
+        u = directions(x, xp)
+        v = u if y is None else directions(y, xp)
+        return lambda a, b: u[a, :] @ v[b, :].mT
+    return _evaluated(kernel, x, y)
+
+
+def _of_squares(kernel: Kernel, squares: Squares, made: BlockMaker) -> BlockMaker:
+    assert isinstance(kernel, KernelOfDistances)
+    return lambda a, b: kernel._of_squares(made(a, b), squares.scale)
+
+
+def _evaluated(kernel: Kernel, x: Array, y: Array | None) -> BlockMaker:
+    """Blocks of which each is a call of the kernel."""
+    outside = is_outside(type(kernel))  # and may still hold what it returns
+
+    def values(a: slice, b: slice) -> Array:
+        left = x[a, :]
+        k = kernel(left, left if y is None and a == b else (x if y is None else y)[b, :])
+        return namespace_of(k).asarray(k, copy=True) if outside else k
+
+    return values
