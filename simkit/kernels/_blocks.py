@@ -7,7 +7,7 @@ from simkit.guard import is_outside
 from simkit.kernel import Kernel
 from simkit.kernels._of_distances import KernelOfDistances, is_of_distances
 from simkit.kernels.cosine import Cosine, directions
-from simkit.linalg.points import BlockMaker, Points, Squares, unit_of
+from simkit.linalg.points import BlockMaker, KeptSquares, Points, Squares, unit_of
 
 __all__ = ["blocks_of"]
 
@@ -15,15 +15,16 @@ __all__ = ["blocks_of"]
 def blocks_of(kernel: Kernel, x: Array | Squares, y: Array | None = None) -> BlockMaker:
     """What makes blocks of the values of a fitted kernel for the rows of `x` (r, p) and `y` (c, p), or of `x` with itself.
 
-    Then the blocks of which both slices are the same are those on the diagonal. Squared distances may stand for `x` if the
-    kernel is of distances. Each thread needs a maker of its own.
+    Then the blocks of which both slices are the same are those on the diagonal. If the kernel is of distances, points or
+    squared distances from whatever rows may stand for those of `x`. Each thread needs a maker of its own.
     """
-    if isinstance(x, Squares):
-        return _of_squares(kernel, x, x.blocks())
+    if isinstance(x, KeptSquares):
+        return _of_squares(kernel, x.blocks(), x.scale)
+    if isinstance(x, Points):
+        return _of_squares(kernel, x.blocks(None if y is None else Points.of(y, x.scale)), x.scale)
     if is_of_distances(kernel):
         unit = unit_of(x) if y is None else unit_of(x, y)
-        points = Points.of(x, unit)
-        return _of_squares(kernel, points, points.blocks(None if y is None else Points.of(y, unit)))
+        return _of_squares(kernel, Points.of(x, unit).blocks(None if y is None else Points.of(y, unit)), unit)
     if isinstance(kernel, Cosine) and type(kernel).__call__ is Cosine.__call__:
         xp = namespace_of(x)
         u = directions(x, xp)
@@ -32,9 +33,9 @@ def blocks_of(kernel: Kernel, x: Array | Squares, y: Array | None = None) -> Blo
     return _evaluated(kernel, x, y)
 
 
-def _of_squares(kernel: Kernel, squares: Squares, made: BlockMaker) -> BlockMaker:
+def _of_squares(kernel: Kernel, squares: BlockMaker, unit: Array | None) -> BlockMaker:
     assert isinstance(kernel, KernelOfDistances)
-    return lambda a, b: kernel._of_squares(made(a, b), squares.scale)
+    return lambda a, b: kernel._of_squares(squares(a, b), unit)
 
 
 def _evaluated(kernel: Kernel, x: Array, y: Array | None) -> BlockMaker:

@@ -9,7 +9,7 @@ from simkit.arrays import Array, Namespace, detach
 from simkit.linalg.pairs import diagonal
 from simkit.linalg.products import vecdot
 from simkit.linalg.safe import is_ordinary, power_of_two, root
-from simkit.linalg.selection import few_of, middle_of_pairs
+from simkit.linalg.selection import at_place, few_of, middle_of_pairs
 
 __all__ = ["distances", "median_of_squares", "not_below_zero", "robust_origin", "scaled_squares", "squared_distances", "squared_lengths"]
 
@@ -20,9 +20,8 @@ def robust_origin(x: Array, xp: Namespace) -> Array:
     Distances do not depend on the origin, their rounding does. This is the median, feature by feature, of some hundred rows
     at regular distances: outliers do not carry it away, as they would a mean or a first row, and whole numbers stay whole.
     """
-    few = xp.sort(few_of(detach(x)), axis=0)
-    middle = (few.shape[0] - 1) // 2
-    return few[middle : middle + 1, :]
+    few = few_of(detach(x))
+    return at_place(few, (few.shape[0] - 1) // 2, 0, xp)
 
 
 def squared_distances(a: Array, b: Array, xp: Namespace) -> Array:

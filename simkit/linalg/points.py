@@ -84,8 +84,8 @@ class Points:
 
         return squares
 
-    def kept(self, parts: Sequence[Block]) -> KeptSquares:
-        """The squared distances of some blocks, computed at once."""
+    def kept(self, parts: Sequence[Block], other: Points | None = None) -> KeptSquares:
+        """The squared distances of some blocks, computed at once; as those of `blocks`."""
         places: dict[tuple[int, int], Array] = {}
         if isinstance(self.rows, np.ndarray):  # one allocation, which the system gives in large pages
             sizes = [(a.stop - a.start) * (b.stop - b.start) for a, b in parts]
@@ -94,7 +94,7 @@ class Points:
                 places[a.start, b.start] = np.reshape(flat, (a.stop - a.start, b.stop - b.start))
 
         def fill(share: Iterator[Block]) -> dict[tuple[int, int], Array]:
-            squares = self._maker(None, places)
+            squares = self._maker(other, places)
             return {(a.start, b.start): squares(a, b) for a, b in share}
 
         found: dict[tuple[int, int], Array] = {}

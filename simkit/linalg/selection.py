@@ -8,7 +8,7 @@ import numpy as np
 from simkit.arrays import Array, Namespace
 from simkit.linalg.pairs import diagonal
 
-__all__ = ["few_of", "kth_largest", "median_of_pairs", "middle_of_pairs", "neighbours_at"]
+__all__ = ["at_place", "few_of", "kth_largest", "median_of_pairs", "middle_of_pairs", "neighbours_at"]
 
 _FEW = 256
 
@@ -18,13 +18,18 @@ def few_of(x: Array) -> Array:
     return x[:: max(1, x.shape[0] // _FEW), ...]
 
 
+def at_place(x: Array, place: int, axis: int, xp: Namespace) -> Array:
+    """What would stand at a place along an axis of `x` (of two dimensions) if it were sorted along it; the axis is kept."""
+    ordered = xp.partition(x, place, axis=axis) if _selects(xp) else xp.sort(x, axis=axis)
+    return ordered[:, place : place + 1] if axis else ordered[place : place + 1, :]
+
+
 def kth_largest(x: Array, k: int, xp: Namespace) -> Array:
     """The k-th largest of each row of `x` (m, n), 1 <= k <= n, shape (m, 1)."""
     place = x.shape[1] - k
     if array_api_compat.is_torch_namespace(xp):
         return xp.topk(x, k, dim=1).values[:, -1:]
-    ordered = xp.partition(x, place, axis=1) if _selects(xp) else xp.sort(x, axis=1)
-    return ordered[:, place : place + 1]
+    return at_place(x, place, 1, xp)
 
 
 def median_of_pairs(d: Array, xp: Namespace) -> Array:

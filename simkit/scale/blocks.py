@@ -23,8 +23,8 @@ from simkit.memory import is_on_host
 from simkit.representation import Representation
 from simkit.scoring import in_silence
 from simkit.statistics.hsic_sums import are_many, features_for
-from simkit.statistics.kernel_sums import BlockSums, FittedKernel, KernelSums, block_pairs, sums_over
-from simkit.statistics.median_distance import Bandwidth, fitted, median_distance, median_of
+from simkit.statistics.kernel_sums import BlockSums, FittedKernel, KernelSums, beside_few, block_pairs, sums_over
+from simkit.statistics.median_distance import Bandwidth, fitted, median_of
 from simkit.statistics.resolution import warn_if_kernel_unresolved
 from simkit.statistics.values import ValueCheck
 from simkit.threads import in_threads
@@ -69,7 +69,7 @@ def kernel_sums(
     AccuracyWarning
         The precision of a layer does not resolve the values of its kernel.
     """
-    squares_or_features, scales, offsets, own = [], [], [], []
+    own, made_of, scales, offsets = [], [], [], []
     defined = {name: x for name, x in layers.items() if name not in values.undefined}
     first = next(iter(layers.values()))
     if not defined:
@@ -78,20 +78,17 @@ def kernel_sums(
     keeps = is_of_distances(kernel) and kernel.fit_needs == "median distance" and _size(blocks, defined.values()) <= _KEPT
     with in_silence(first):
         for name, given in defined.items():
-            x, unit = _features(kernel, Representation(detach(given), name=name))
-            few = few_of(x) + 0  # a copy: a view would keep all examples in memory
-            fit, made_of = _fitted(kernel, x, blocks, bandwidth, keeps=keeps)
-            warn_if_kernel_unresolved(fit, few, name, namespace_of(x))
-            own.append(FittedKernel.of(fit, few))
-            squares_or_features.append(made_of)
-            scales.append(unit * own[-1].scale)
-            offsets.append(own[-1].offsets(x))
+            unit, fit, x, g = _prepared(kernel, Representation(detach(given), name=name), blocks, bandwidth, keeps=keeps)
+            own.append(fit)
+            made_of.append(x)
+            scales.append(unit * fit.scale)
+            offsets.append(g)
+            del x
             advance()
-        del x, made_of
         done = _Steps(len(blocks), len(defined), advance)
 
         def work(share: Iterator[Block]) -> BlockSums:
-            makers = [each.blocks(x) for each, x in zip(own, squares_or_features, strict=True)]
+            makers = [each.blocks(x) for each, x in zip(own, made_of, strict=True)]
             return sums_over(told(share), makers, (offsets, offsets))
 
         def told(share: Iterator[Block]) -> Iterator[Block]:
@@ -109,22 +106,25 @@ def _size(blocks: Sequence[Block], layers: Iterable[Array]) -> int:
     return sum(entries * (4 if "float32" in str(x.dtype) else 8) for x in layers)
 
 
-def _fitted(
-    kernel: Kernel, x: Array, blocks: Sequence[Block], bandwidth: Bandwidth, *, keeps: bool
-) -> tuple[Kernel, Array | Squares]:
-    """The kernel fitted to `x` (n, p), and what the blocks of its values are made of: `x`, or squared distances.
+def _prepared(
+    kernel: Kernel, layer: Representation, blocks: Sequence[Block], bandwidth: Bandwidth, *, keeps: bool
+) -> tuple[Array, FittedKernel, Array | Squares, Array]:
+    """The unit of a layer's features, its kernel, what the blocks of its values are made of, and the offsets.
 
-    Those are kept, if there is room, once they have been computed for the median, which is then exact.
+    Where it `keeps` squared distances, they are computed once for the median, which is then exact, and for the values.
     """
-    if not is_of_distances(kernel):
-        return fitted(kernel, x, bandwidth), x
-    points = Points.of(x, unit_of(x))
-    if kernel.fit_needs == "nothing":
-        return kernel, points
-    if not keeps:
-        return kernel.with_median(median_distance(points, method=bandwidth)), points
-    squares = points.kept(blocks)
-    return kernel.with_median(median_of(points, squares, blocks)), squares
+    x, unit = _features(kernel, layer)
+    few = few_of(x) + 0  # a copy: a view would keep all examples in memory
+    x = Points.of(x, unit_of(x)) if is_of_distances(kernel) else x
+    beside = x
+    if keeps:
+        beside, x = beside_few(x, few), x.kept(blocks)
+        fit = kernel.with_median(median_of(x, blocks, like=few[0, 0], n=layer.n))
+    else:
+        fit = fitted(kernel, x, bandwidth)
+    warn_if_kernel_unresolved(fit, few, layer.name, layer.xp)
+    own = FittedKernel.of(fit, few)
+    return unit, own, x, own.offsets(beside, layer.n)
 
 
 def _features(kernel: Kernel, layer: Representation) -> tuple[Array, Array]:

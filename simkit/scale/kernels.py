@@ -51,7 +51,9 @@ from simkit.statistics.median_distance import (
     first_sample,
     is_worth_a_sample,
     middle_distance,
+    pairs_in,
     random_pairs,
+    shares_of,
     squares_between,
 )
 from simkit.statistics.resolution import resolves_distances, warn_if_kernel_unresolved
@@ -224,7 +226,7 @@ def _sampled(graph: _Graph, chunks: list[Key], sizes: Mapping[tuple[int, int], i
     """Squared distances of random pairs, each tile's share of them."""
     drawn = [
         graph.put("drawn", i, j, task=(_drawn, chunks[i], None if i == j else chunks[j], size, (seed, i, j)))
-        for (i, j), size in zip(sizes, _shares(list(sizes.values()), pairs), strict=True)
+        for (i, j), size in zip(sizes, shares_of(pairs, list(sizes.values())), strict=True)
         if size
     ]
     return graph.put("sample", task=(_sorted, drawn))
@@ -328,7 +330,7 @@ def _fit(kernels: Sequence[Recipe], summary: Summary, few: Sequence[Array]) -> F
 
 def _offsets(chunk: list[Array], fit: Fit) -> list[Array]:
     with in_silence(chunk[0]):
-        return [kernel.offsets(x) for kernel, x in zip(fit.fitted, chunk, strict=True)]
+        return [kernel.offsets(x, x.shape[0]) for kernel, x in zip(fit.fitted, chunk, strict=True)]
 
 
 def _tile(above: Sequence[Any], beside: Sequence[Any] | None, fit: Fit) -> BlockSums:
@@ -357,13 +359,7 @@ def _finished(summary: Summary, fit: Fit, sums: BlockSums) -> np.ndarray:
 
 def _pairs_of(i: int, j: int, n: int, step: int) -> int:
     a, b = (min(step, n - k * step) for k in (i, j))
-    return a * b if i != j else a * (a - 1) // 2
-
-
-def _shares(sizes: Sequence[int], pairs: int) -> list[int]:
-    """How many of the sampled pairs each tile draws: as many as it has of all pairs, rounded so that they add up."""
-    ends = [round(pairs * part / sum(sizes)) for part in np.cumsum(np.asarray(sizes, dtype=object))]
-    return [int(b - a) for a, b in zip([0, *ends[:-1]], ends, strict=True)]
+    return pairs_in(a, None if i == j else b)
 
 
 def _drawn(xs: list[Array], ys: list[Array] | None, size: int, seed: tuple[int, ...]) -> list[Array]:

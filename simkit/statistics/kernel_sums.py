@@ -29,7 +29,8 @@ from simkit.kernel import Kernel
 from simkit.kernels._blocks import blocks_of
 from simkit.linalg import is_ordinary, widen, without_diagonal
 from simkit.linalg.own import along, less_sides, split_diagonal
-from simkit.linalg.points import Block, BlockMaker, Squares
+from simkit.linalg.points import Block, BlockMaker, KeptSquares, Points, Squares
+from simkit.linalg.selection import at_place
 from simkit.linalg.products import inner_products
 from simkit.statistics.hsic_sums import Estimator, HSICSums, kernel_estimator_of, scale_of
 from simkit.statistics.statistic import Statistic
@@ -38,7 +39,7 @@ from simkit.statistics.values import ValueCheck
 if TYPE_CHECKING:
     from simkit.index import Index
 
-__all__ = ["BlockSums", "FittedKernel", "KernelSums", "block_pairs", "cuts", "sums_over"]
+__all__ = ["BlockSums", "FittedKernel", "KernelSums", "beside_few", "block_pairs", "cuts", "sums_over"]
 
 _FEWER = 32  # examples that an offset is found from
 _ROWS = 4096
@@ -98,15 +99,17 @@ class FittedKernel:
         """The kernel matrix of the few examples."""
         return self(self.few, self.few)
 
-    def offsets(self, x: Array) -> Array:
-        """g_i with K_ij - g_i - g_j near 0, from kernel values with the few examples, shape (n,).
+    def offsets(self, x: Array | Squares, n: int) -> Array:
+        """g_i with K_ij - g_i - g_j near 0, from kernel values of the n rows of `x` with some examples, shape (n,).
 
-        g_i is the median of row i, less half the median of these medians: K_ii and outliers do not carry it away.
+        g_i is the median of row i, less half the median of these medians: K_ii and outliers do not carry it away. For a
+        kernel of distances `x` may be points, or what `beside_few` has kept of them.
         """
-        xp, step = namespace_of(x), max(1, self.few.shape[0] // _FEWER)
-        few = self.few[::step, :]
-        whole = _middle(_middle(self.among_few[::step, ::step], xp), xp)
-        return xp.concat([_middle(self(x[a, :], few), xp) for a in cuts(x.shape[0], _ROWS)]) - whole / 2
+        xp, some = namespace_of(self.few), _some_of(self.few)
+        made, everyone = blocks_of(self.kernel, x, some), slice(0, some.shape[0])
+        whole = _middle(_middle(_some_of(_some_of(self.among_few).mT), xp).mT, xp)
+        rows = [_middle(self._scaled(made(a, everyone)), xp) for a in cuts(n, _ROWS)]
+        return (xp.concat(rows) - whole / 2)[:, 0]
 
     @property
     def noise(self) -> float:
@@ -116,9 +119,19 @@ class FittedKernel:
         return _FLAT * float(xp.finfo(k.dtype).eps) * float(xp.max(xp.abs(k)))
 
 
+def beside_few(points: Points, few: Array) -> KeptSquares:
+    """The squared distances that `FittedKernel.offsets` asks for, computed before the kernel is fitted."""
+    some = Points.of(_some_of(few), points.scale)
+    return points.kept([(a, slice(0, some.n)) for a in cuts(points.n, _ROWS)], some)
+
+
+def _some_of(few: Array) -> Array:
+    return few[:: max(1, few.shape[0] // _FEWER), :]
+
+
 def _middle(k: Array, xp: Namespace) -> Array:
-    """Along the last axis, one of the values in the middle."""
-    return xp.take(xp.sort(k, axis=-1), xp.asarray([k.shape[-1] // 2], **placement(k)), axis=k.ndim - 1)[..., 0]
+    """One of the values in the middle of each row, shape (n, 1)."""
+    return at_place(k, k.shape[1] // 2, 1, xp)
 
 
 # --- blocks ---------------------------------------------------------------------------------------------------------------

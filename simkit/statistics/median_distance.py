@@ -18,7 +18,7 @@ import numpy as np
 from simkit.arrays import Array, constant_of, namespace_of, placement, take_rows
 from simkit.kernel import Kernel
 from simkit.linalg import vecdot
-from simkit.linalg.points import Block, BlockMaker, Points, Squares, unit_of
+from simkit.linalg.points import Block, BlockMaker, KeptSquares, Points, Squares, unit_of
 from simkit.linalg.selection import neighbours_at
 from simkit.statistics.kernel_sums import block_pairs, cuts
 from simkit.threads import in_threads
@@ -36,7 +36,9 @@ __all__ = [
     "median_distance",
     "median_of",
     "middle_distance",
+    "pairs_in",
     "random_pairs",
+    "shares_of",
     "squares_between",
 ]
 
@@ -44,20 +46,20 @@ Bandwidth: TypeAlias = Literal["exact", "sample"]
 
 PAIRS = 10**6  # of a sample
 _PRODUCTS = 8  # distances by matrix products that take as long as one by itself
-_FEWEST, _MOST = 2**15, 2**18  # pairs that suggest the first bracket
+_FEWEST, _MOST = 2**16, 2**18  # pairs that suggest the first bracket
 _COLLECTED = 2**21  # distances that are held at most to select the median among them
 _SIGMAS = 5.0  # from the ends of a bracket to the rank that it should hold
 SIDE = 320  # of a block
 
 
-def fitted(kernel: Kernel, x: Array, bandwidth: Bandwidth = "exact") -> Kernel:
+def fitted(kernel: Kernel, x: Array | Points, bandwidth: Bandwidth = "exact") -> Kernel:
     """The kernel with what depends on the data filled in, in bounded memory for bandwidths that follow the median distance.
 
     Parameters
     ----------
     kernel : Kernel
     x : array, shape (n, p)
-        All examples of the layer, as the kernel takes them.
+        All examples of the layer, as the kernel takes them; or their points, for a kernel of distances.
     bandwidth
         The `method` of `median_distance`.
 
@@ -98,20 +100,46 @@ def median_distance(x: Array | Points, *, method: Bandwidth = "exact", seed: int
     if method == "sample" and is_worth_a_sample(everything, pairs):
         median = middle_distance(_sampled_squares(points, pairs, seed))
         return median if points.scale is None else median * points.scale
-    return median_of(points, points, block_pairs(points.n, None, SIDE), seed)
+    return median_of(points, block_pairs(points.n, None, SIDE), like=points.rows[0, 0], n=points.n, seed=seed)
 
 
-def median_of(points: Points, squares: Squares, blocks: Sequence[Block], seed: int = 0) -> Array:
-    """The median distance of points whose squared distances are computed, or kept, in these blocks of the upper half."""
-    everything = points.n * (points.n - 1) // 2
-    search, first = Search.of(everything), first_sample(everything)
-    if first:
-        search = search.narrowed(namespace_of(points.rows).sort(_sampled_squares(points, first, seed)))
+def median_of(squares: Squares, blocks: Sequence[Block], *, like: Array, n: int, seed: int = 0) -> Array:
+    """The median distance of n rows, a 0-d array like another one, from all blocks of the upper half of their squares."""
+    everything = n * (n - 1) // 2
+    search, pairs = Search.of(everything), first_sample(everything)
+    if pairs:
+        kept = isinstance(squares, KeptSquares)
+        sample = _drawn_from(squares, blocks, pairs, seed) if kept else _sampled_squares(squares, pairs, seed)
+        search = search.narrowed(namespace_of(sample).sort(sample))
     while search.found is None:
-        counts = in_threads(lambda share, now=search: counts_over(share, squares.blocks(), now), blocks, points.rows)
+        counts = in_threads(lambda share, now=search: counts_over(share, squares.blocks(), now), blocks, like)
         search = search.after(Counts.merged(counts))
-    median = search.median(points.rows[0, 0])
-    return median if points.scale is None else median * points.scale
+    median = search.median(like)
+    return median if squares.scale is None else median * squares.scale
+
+
+def _drawn_from(squares: KeptSquares, blocks: Sequence[Block], pairs: int, seed: int) -> Array:
+    """Squared distances of random pairs of distinct rows, from each block its share of them."""
+    made, xp = squares.blocks(), None
+    sizes = [pairs_in(a.stop - a.start, None if a == b else b.stop - b.start) for a, b in blocks]
+    found = []
+    for k, ((a, b), size) in enumerate(zip(blocks, shares_of(pairs, sizes), strict=True)):
+        d = made(a, b)
+        xp = namespace_of(d)
+        i, j = random_pairs(d.shape[0], None if a == b else d.shape[1], size, (seed, k))
+        found.append(take_rows(xp.reshape(d, (-1,)), i * d.shape[1] + j))
+    return xp.concat(found)
+
+
+def pairs_in(r: int, c: int | None) -> int:
+    """How many pairs there are of one of r rows and one of c others, or of distinct ones of the r rows if `c` is None."""
+    return r * (r - 1) // 2 if c is None else r * c
+
+
+def shares_of(pairs: int, sizes: Sequence[int]) -> list[int]:
+    """How many of some sampled pairs parts of these sizes draw: as many as they have of all, rounded so that they add up."""
+    ends = [round(pairs * part / sum(sizes)) for part in np.cumsum(np.asarray(sizes, dtype=object))]
+    return [int(b - a) for a, b in zip([0, *ends[:-1]], ends, strict=True)]
 
 
 def is_worth_a_sample(everything: int, pairs: int) -> bool:
@@ -125,19 +153,18 @@ def _sampled_squares(points: Points, pairs: int, seed: int) -> Array:
     The rows in random order, each with that so many places after it, for some numbers of places: all of it is read in the
     order in which it stands in memory.
     """
-    xp, n = namespace_of(points.rows), points.n
-    rng = np.random.default_rng(seed)
-    mixed = replace(points, rows=take_rows(points.rows, rng.permutation(n)))
-    around = xp.concat([mixed.rows, mixed.rows[: n // 2, :]])
+    xp, n, rng = namespace_of(points.rows), points.n, np.random.default_rng(seed)
+    order = rng.permutation(n)
+    around = replace(points, rows=take_rows(points.rows, np.concatenate([order, order[: n // 2]])))
     steps = [int(step) + 1 for step in rng.permutation((n - 1) // 2)[: -(-pairs // n)]]
     shares = [(part, step) for part in cuts(n, max(1, 2**18 // points.p)) for step in steps]
 
     def squares(share: Iterator[tuple[slice, int]]) -> list[Array]:
-        found, last, left = [], None, around
+        found, last, left = [], None, around.rows
         for part, step in share:
             if part != last:
-                last, left = part, mixed.left(part)
-            found.append(vecdot(left, around[part.start + step : part.stop + step, :], xp))
+                last, left = part, around.left(part)
+            found.append(vecdot(left, around.rows[part.start + step : part.stop + step, :], xp))
         return found
 
     found = xp.concat([part for share in in_threads(squares, shares, points.rows) for part in share])
