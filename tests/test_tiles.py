@@ -93,7 +93,7 @@ def test_tiles_of_any_blocks_merge_in_any_order(cuts, order):
     data = [layers()[name] - layers()[name].mean(axis=0) for name in ("x", "y")]
     kernels = [RBF(sigma=1.5), RBF(sigma=2.5)]
     # Any numbers will do.
-    offsets = [0.5 * FittedKernel.of(k, few_of(x)).offsets(x) for k, x in zip(kernels, data, strict=True)]
+    offsets = [0.5 * FittedKernel.of(k, few_of(x)).offsets(x, 40) for k, x in zip(kernels, data, strict=True)]
     edges = [0, *sorted(cuts), 40]
     chunks = list(itertools.pairwise(edges))
     found = []

@@ -19,12 +19,12 @@ def blocks_of(kernel: Kernel, x: Array | Squares, y: Array | None = None) -> Blo
     squared distances from whatever rows may stand for those of `x`. Each thread needs a maker of its own.
     """
     if isinstance(x, KeptSquares):
-        return _of_squares(kernel, x.blocks(), x.scale)
+        return _of_squares(kernel, x.blocks(), x.scale, x.like)
     if isinstance(x, Points):
-        return _of_squares(kernel, x.blocks(None if y is None else Points.of(y, x.scale)), x.scale)
+        return _of_squares(kernel, x.blocks(None if y is None else Points.of(y, x.scale)), x.scale, x.like)
     if is_of_distances(kernel):
         unit = unit_of(x) if y is None else unit_of(x, y)
-        return _of_squares(kernel, Points.of(x, unit).blocks(None if y is None else Points.of(y, unit)), unit)
+        return _of_squares(kernel, Points.of(x, unit).blocks(None if y is None else Points.of(y, unit)), unit, x[0, 0])
     if isinstance(kernel, Cosine) and type(kernel).__call__ is Cosine.__call__:
         xp = namespace_of(x)
         u = directions(x, xp)
@@ -33,9 +33,10 @@ def blocks_of(kernel: Kernel, x: Array | Squares, y: Array | None = None) -> Blo
     return _evaluated(kernel, x, y)
 
 
-def _of_squares(kernel: Kernel, squares: BlockMaker, unit: Array | None) -> BlockMaker:
+def _of_squares(kernel: Kernel, squares: BlockMaker, unit: Array | None, like: Array) -> BlockMaker:
     assert isinstance(kernel, KernelOfDistances)
-    return lambda a, b: kernel._of_squares(squares(a, b), unit)
+    values = kernel._of_squares(unit, like)
+    return lambda a, b: values(squares(a, b))
 
 
 def _evaluated(kernel: Kernel, x: Array, y: Array | None) -> BlockMaker:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from simkit.arrays import Array, namespace_of
@@ -17,16 +18,17 @@ class KernelOfDistances(Kernel):
     """A kernel k(x, y) = f(|x - y|)."""
 
     @abstractmethod
-    def _of_squares(self, squares: Array, scale: Array | None) -> Array:
-        """The values, fitted, from squared distances in the square of `scale`; None is 1.
+    def _of_squares(self, scale: Array | None, like: Array) -> Callable[[Array], Array]:
+        """What makes the values, of the fitted kernel, from squared distances in the square of `scale`; None is 1.
 
-        Where the squares are an array of NumPy they are written over.
+        They are arrays like `like`, and written over where they are of NumPy.
         """
 
     def __call__(self, X: Array, Y: Array) -> Array:
         """Kernel matrix, shape (n, m)."""
         fitted = self if self.fit_needs == "nothing" else self.fit(X)
-        return fitted._of_squares(*scaled_squares(X, Y, namespace_of(X, Y)))
+        squares, scale = scaled_squares(X, Y, namespace_of(X, Y))
+        return fitted._of_squares(scale, squares)(squares)
 
 
 def is_of_distances(kernel: Kernel) -> bool:
@@ -50,4 +52,4 @@ def evaluated(kernel: Kernel, x: Array) -> tuple[Kernel, Array]:
     squares, scale = scaled_squares(x, x, xp)  # once, for the median and for the values
     if kernel.fit_needs == "median distance":
         kernel = kernel.with_median(median_of_squares(squares, scale, xp))
-    return kernel, kernel._of_squares(squares, scale)
+    return kernel, kernel._of_squares(scale, squares)(squares)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -30,8 +31,8 @@ class Distance(KernelOfDistances):
         """Rotations and offsets."""
         return implied("orthogonal", "translation")
 
-    def _of_squares(self, squares: Array, scale: Array | None) -> Array:
+    def _of_squares(self, scale: Array | None, like: Array) -> Callable[[Array], Array]:
         """-sqrt(squares)."""
-        xp = namespace_of(squares)
-        unit = constant_of(1.0, squares, xp) if scale is None else scale
-        return times(roots(squares, xp), -unit, xp)
+        xp = namespace_of(like)
+        unit = constant_of(1.0, like, xp) if scale is None else scale
+        return lambda squares: times(roots(squares, xp), -unit, xp)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
@@ -63,9 +64,9 @@ class Laplacian(KernelOfDistances):
         """Set sigma to `fraction` of the median distance."""
         return replace(self, sigma=bandwidth(median, self.fraction))
 
-    def _of_squares(self, squares: Array, scale: Array | None) -> Array:
+    def _of_squares(self, scale: Array | None, like: Array) -> Callable[[Array], Array]:
         """exp(-sqrt(squares) / sigma)."""
-        xp = namespace_of(squares)
-        unit = (constant_of(1.0, squares, xp) if scale is None else scale) / self.sigma
-        unit = xp.clip(unit, max=float(xp.finfo(squares.dtype).max))  # the distance 0 times it is 0
-        return exponential(times(roots(squares, xp), -unit, xp), xp)
+        xp = namespace_of(like)
+        unit = (constant_of(1.0, like, xp) if scale is None else scale) / self.sigma
+        unit = xp.clip(unit, max=float(xp.finfo(like.dtype).max))  # the distance 0 times it is 0
+        return lambda squares: exponential(times(roots(squares, xp), -unit, xp), xp)

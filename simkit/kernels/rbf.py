@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
@@ -62,10 +63,11 @@ class RBF(KernelOfDistances):
         """Set sigma to `fraction` of the median distance."""
         return replace(self, sigma=bandwidth(median, self.fraction))
 
-    def _of_squares(self, squares: Array, scale: Array | None) -> Array:
+    def _of_squares(self, scale: Array | None, like: Array) -> Callable[[Array], Array]:
         """exp(-squares / (2 sigma^2))."""
-        xp = namespace_of(squares)
+        xp = namespace_of(like)
         # The square of sigma may be out of range, and that of distances before they are measured in it.
-        unit = (constant_of(1.0, squares, xp) if scale is None else scale) / self.sigma
-        unit = xp.clip(unit, max=float(xp.finfo(squares.dtype).max) ** 0.5)
-        return exponential(times(squares, -0.5 * unit * unit, xp), xp)
+        unit = (constant_of(1.0, like, xp) if scale is None else scale) / self.sigma
+        unit = xp.clip(unit, max=float(xp.finfo(like.dtype).max) ** 0.5)
+        factor = -0.5 * unit * unit
+        return lambda squares: exponential(times(squares, factor, xp), xp)

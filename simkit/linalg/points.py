@@ -56,6 +56,11 @@ class Points:
         """The number of features."""
         return self.rows.shape[1] - 2
 
+    @property
+    def like(self) -> Array:
+        """One of the values."""
+        return self.rows[0, 0]
+
     def left(self, part: slice = slice(None)) -> Array:
         """Some of the rows as they stand on the left of the product, (-2a, 1, |a|^2)."""
         rows = self.rows[part, :]
@@ -72,12 +77,13 @@ class Points:
     def _maker(self, other: Points | None, places: Mapping[tuple[int, int], Array]) -> BlockMaker:
         """The same; blocks for which there is a place are written there."""
         right, xp = (self if other is None else other).rows, namespace_of(self.rows)
-        last, left = slice(0), self.rows
+        lefts: dict[tuple[int, int], Array] = {}  # of the last block alone: they come row by row
 
         def squares(a: slice, b: slice) -> Array:
-            nonlocal last, left
-            if a != last:  # blocks come row by row
-                last, left = a, self.left(a)
+            if (a.start, a.stop) not in lefts:
+                lefts.clear()
+                lefts[a.start, a.stop] = self.left(a)
+            left = lefts[a.start, a.stop]
             place = places.get((a.start, b.start))
             made = left @ right[b, :].mT if place is None else np.matmul(left, right[b, :].mT, out=place)
             return not_below_zero(made, xp, itself=other is None and a == b)
@@ -109,6 +115,11 @@ class KeptSquares:
 
     made: Mapping[tuple[int, int], Array]
     scale: Array | None = None
+
+    @property
+    def like(self) -> Array:
+        """One of the values."""
+        return next(iter(self.made.values()))[0, 0]
 
     def blocks(self) -> BlockMaker:
         """What hands out these blocks: whoever writes over one has it no more."""

@@ -119,7 +119,7 @@ def _prepared(
     beside = x
     if keeps:
         beside, x = beside_few(x, few), x.kept(blocks)
-        fit = kernel.with_median(median_of(x, blocks, like=few[0, 0], n=layer.n))
+        fit = kernel.with_median(median_of(x, blocks, layer.n))
     else:
         fit = fitted(kernel, x, bandwidth)
     warn_if_kernel_unresolved(fit, few, layer.name, layer.xp)

@@ -92,7 +92,7 @@ class FittedKernel:
     def blocks(self, x: Array | Squares, y: Array | None = None) -> BlockMaker:
         """What makes blocks of the kernel matrix: see `simkit.kernels._blocks.blocks_of`."""
         made = blocks_of(self.kernel, x, y)
-        return lambda a, b: self._scaled(made(a, b))
+        return (lambda a, b: self._scaled(made(a, b))) if self._is_scaled else made
 
     @cached_property
     def among_few(self) -> Array:
@@ -214,8 +214,7 @@ def sums_over(
 
 def _block_sums(parts: list[Array], start: tuple[int, int], *, on_diagonal: bool) -> BlockSums:
     """Sums over one block of every layer, which is taken off its diagonal."""
-    xp = namespace_of(parts[0])
-    diagonal = []
+    xp, diagonal = namespace_of(parts[0]), []
     if on_diagonal:
         taken = [split_diagonal(k, xp) for k in parts]
         parts, diagonal = [k for k, _ in taken], [widen(d, xp) for _, d in taken]

@@ -100,11 +100,11 @@ def median_distance(x: Array | Points, *, method: Bandwidth = "exact", seed: int
     if method == "sample" and is_worth_a_sample(everything, pairs):
         median = middle_distance(_sampled_squares(points, pairs, seed))
         return median if points.scale is None else median * points.scale
-    return median_of(points, block_pairs(points.n, None, SIDE), like=points.rows[0, 0], n=points.n, seed=seed)
+    return median_of(points, block_pairs(points.n, None, SIDE), points.n, seed)
 
 
-def median_of(squares: Squares, blocks: Sequence[Block], *, like: Array, n: int, seed: int = 0) -> Array:
-    """The median distance of n rows, a 0-d array like another one, from all blocks of the upper half of their squares."""
+def median_of(squares: Squares, blocks: Sequence[Block], n: int, seed: int = 0) -> Array:
+    """The median distance of n rows, a 0-d array, from all blocks of the upper half of their squared distances."""
     everything = n * (n - 1) // 2
     search, pairs = Search.of(everything), first_sample(everything)
     if pairs:
@@ -112,20 +112,19 @@ def median_of(squares: Squares, blocks: Sequence[Block], *, like: Array, n: int,
         sample = _drawn_from(squares, blocks, pairs, seed) if kept else _sampled_squares(squares, pairs, seed)
         search = search.narrowed(namespace_of(sample).sort(sample))
     while search.found is None:
-        counts = in_threads(lambda share, now=search: counts_over(share, squares.blocks(), now), blocks, like)
+        counts = in_threads(lambda share, now=search: counts_over(share, squares.blocks(), now), blocks, squares.like)
         search = search.after(Counts.merged(counts))
-    median = search.median(like)
+    median = search.median(squares.like)
     return median if squares.scale is None else median * squares.scale
 
 
 def _drawn_from(squares: KeptSquares, blocks: Sequence[Block], pairs: int, seed: int) -> Array:
     """Squared distances of random pairs of distinct rows, from each block its share of them."""
-    made, xp = squares.blocks(), None
+    made, xp = squares.blocks(), namespace_of(squares.like)
     sizes = [pairs_in(a.stop - a.start, None if a == b else b.stop - b.start) for a, b in blocks]
     found = []
     for k, ((a, b), size) in enumerate(zip(blocks, shares_of(pairs, sizes), strict=True)):
         d = made(a, b)
-        xp = namespace_of(d)
         i, j = random_pairs(d.shape[0], None if a == b else d.shape[1], size, (seed, k))
         found.append(take_rows(xp.reshape(d, (-1,)), i * d.shape[1] + j))
     return xp.concat(found)
