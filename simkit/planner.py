@@ -30,6 +30,8 @@ Source: TypeAlias = Literal["memory", "batches", "chunks"]
 
 # Examples up to which whole Gram matrices take no more time than blocks of them, if they fit into what is always there.
 _SMALL = 2048
+# The same for other kernels than the linear one, whose values take longer than the products.
+_SMALL_OF_OTHER_KERNELS = 768
 # The same on an accelerator, for which a few large products cost less than many small ones.
 _SMALL_ON_ACCELERATOR = 16384
 
@@ -244,7 +246,7 @@ _TABLE: tuple[_Row, ...] = (
         _of_index, _grams, lambda q: {"tall": False},
     ),
     _Row(
-        "memory", _SUMS, lambda q: (q.n or 0) <= _SMALL and _of_index(q) < WORTH_ASKING,
+        "memory", _SUMS, lambda q: (q.n or 0) <= (_SMALL if q.linear else _SMALL_OF_OTHER_KERNELS) and _of_index(q) < WORTH_ASKING,
         Layers, "whole Gram matrices", "they are small",
         _of_index, _grams, lambda q: {"tall": False},
     ),

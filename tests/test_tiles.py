@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 import simkit
 from simkit.errors import ConstantInputWarning, InvalidArrayError, NeedsAllExamplesError, SpecError
 from simkit.kernels import RBF
+from simkit.kernels._blocks import blocks_of
 from simkit.linalg import products
+from simkit.linalg.points import Points
 from simkit.linalg.selection import few_of
 from simkit.scale import blocks
 from simkit.statistics import median_distance as median_module
@@ -163,6 +165,7 @@ def test_a_constant_layer_is_undefined():
 def test_the_median_is_exact(n, collect, small_blocks, monkeypatch):
     """Odd and even numbers of pairs; however little may be collected, and so however many passes it takes."""
     monkeypatch.setattr(median_module, "_COLLECTED", collect)
+    monkeypatch.setattr(median_module, "_ALL", 400)
     monkeypatch.setattr(median_module, "_MOST", 400)
     monkeypatch.setattr(median_module, "_FEWEST", 20)
     X = pair(n, 5, 4, seed=n)[0]
@@ -188,7 +191,7 @@ def test_a_bracket_that_misses_the_median_is_widened(small_blocks):
         search = Search(820, low, high)
         for _ in range(10):
             if search.found is None:
-                search = search.after(counts_over(block_pairs(41, None, 7), X, None, search))
+                search = search.after(counts_over(block_pairs(41, None, 7), Points.of(X).blocks(), search))
         np.testing.assert_allclose(search.found, squares[409:411], rtol=1e-12)
 
 

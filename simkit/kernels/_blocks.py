@@ -12,19 +12,20 @@ from simkit.linalg.points import BlockMaker, KeptSquares, Points, Squares, unit_
 __all__ = ["blocks_of"]
 
 
-def blocks_of(kernel: Kernel, x: Array | Squares, y: Array | None = None) -> BlockMaker:
+def blocks_of(kernel: Kernel, x: Array | Squares, y: Array | Points | None = None) -> BlockMaker:
     """What makes blocks of the values of a fitted kernel for the rows of `x` (r, p) and `y` (c, p), or of `x` with itself.
 
-    Then the blocks of which both slices are the same are those on the diagonal. If the kernel is of distances, points or
-    squared distances from whatever rows may stand for those of `x`. Each thread needs a maker of its own.
+    Then the blocks of which both slices are the same are those on the diagonal. If the kernel is of distances, points may
+    stand for rows, and squared distances from whatever rows for those of `x`. Each thread needs a maker of its own.
     """
     if isinstance(x, KeptSquares):
         return _of_squares(kernel, x.blocks(), x.scale, x.like)
-    if isinstance(x, Points):
-        return _of_squares(kernel, x.blocks(None if y is None else Points.of(y, x.scale)), x.scale, x.like)
     if is_of_distances(kernel):
-        unit = unit_of(x) if y is None else unit_of(x, y)
-        return _of_squares(kernel, Points.of(x, unit).blocks(None if y is None else Points.of(y, unit)), unit, x[0, 0])
+        if not isinstance(x, Points):
+            unit = y.scale if isinstance(y, Points) else unit_of(x) if y is None else unit_of(x, y)
+            x = Points.of(x, unit)
+        y = Points.of(y, x.scale) if not (y is None or isinstance(y, Points)) else y
+        return _of_squares(kernel, x.blocks(y), x.scale, x.like)
     if isinstance(kernel, Cosine) and type(kernel).__call__ is Cosine.__call__:
         xp = namespace_of(x)
         u = directions(x, xp)

@@ -76,7 +76,10 @@ class FittedKernel:
     @classmethod
     def of(cls, kernel: Kernel, few: Array) -> FittedKernel:
         """With the scale that the values among a few examples ask for."""
-        return cls(kernel, few, scale_of(kernel(few, few), namespace_of(few)))
+        k = kernel(few, few)
+        fitted = cls(kernel, few, scale_of(k, namespace_of(few)))
+        vars(fitted)["among_few"] = fitted._scaled(k)
+        return fitted
 
     @cached_property
     def _is_scaled(self) -> bool:
@@ -100,16 +103,16 @@ class FittedKernel:
         return self(self.few, self.few)
 
     def offsets(self, x: Array | Squares, n: int) -> Array:
-        """g_i with K_ij - g_i - g_j near 0, from kernel values of the n rows of `x` with some examples, shape (n,).
+        """g_i with K_ij - g_i - g_j near 0, from kernel values of some examples with the n rows of `x`, shape (n,).
 
-        g_i is the median of row i, less half the median of these medians: K_ii and outliers do not carry it away. For a
+        g_i is the median for row i, less half the median of these medians: K_ii and outliers do not carry it away. For a
         kernel of distances `x` may be points, or what `beside_few` has kept of them.
         """
         xp, some = namespace_of(self.few), _some_of(self.few)
-        made, everyone = blocks_of(self.kernel, x, some), slice(0, some.shape[0])
+        made = blocks_of(self.kernel, *((x,) if isinstance(x, KeptSquares) else (some, x)))
         whole = _middle(_middle(_some_of(_some_of(self.among_few).mT), xp).mT, xp)
-        rows = [_middle(self._scaled(made(a, everyone)), xp) for a in cuts(n, _ROWS)]
-        return (xp.concat(rows) - whole / 2)[:, 0]
+        rows = [_middle(self._scaled(made(slice(0, some.shape[0]), b)), xp) for b in cuts(n, _ROWS)]
+        return (xp.concat(rows, axis=1) - whole / 2)[0, :]
 
     @property
     def noise(self) -> float:
@@ -122,7 +125,7 @@ class FittedKernel:
 def beside_few(points: Points, few: Array) -> KeptSquares:
     """The squared distances that `FittedKernel.offsets` asks for, computed before the kernel is fitted."""
     some = Points.of(_some_of(few), points.scale)
-    return points.kept([(a, slice(0, some.n)) for a in cuts(points.n, _ROWS)], some)
+    return some.kept([(slice(0, some.n), b) for b in cuts(points.n, _ROWS)], points)
 
 
 def _some_of(few: Array) -> Array:
@@ -130,8 +133,8 @@ def _some_of(few: Array) -> Array:
 
 
 def _middle(k: Array, xp: Namespace) -> Array:
-    """One of the values in the middle of each row, shape (n, 1)."""
-    return at_place(k, k.shape[1] // 2, 1, xp)
+    """One of the values in the middle of each column, shape (1, n)."""
+    return at_place(k, k.shape[0] // 2, 0, xp)
 
 
 # --- blocks ---------------------------------------------------------------------------------------------------------------

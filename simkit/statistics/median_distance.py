@@ -46,7 +46,8 @@ Bandwidth: TypeAlias = Literal["exact", "sample"]
 
 PAIRS = 10**6  # of a sample
 _PRODUCTS = 8  # distances by matrix products that take as long as one by itself
-_FEWEST, _MOST = 2**16, 2**18  # pairs that suggest the first bracket
+_ALL = 2**16  # distances that are as soon collected
+_FEWEST, _MOST = 2**16, 2**18  # pairs that suggest the first bracket where there are more
 _COLLECTED = 2**21  # distances that are held at most to select the median among them
 _SIGMAS = 5.0  # from the ends of a bracket to the rank that it should hold
 SIDE = 320  # of a block
@@ -109,7 +110,7 @@ def median_of(squares: Squares, blocks: Sequence[Block], n: int, seed: int = 0) 
     search, pairs = Search.of(everything), first_sample(everything)
     if pairs:
         kept = isinstance(squares, KeptSquares)
-        sample = _drawn_from(squares, blocks, pairs, seed) if kept else _sampled_squares(squares, pairs, seed)
+        sample = _drawn_from(squares, blocks, everything // pairs | 1) if kept else _sampled_squares(squares, pairs, seed)
         search = search.narrowed(namespace_of(sample).sort(sample))
     while search.found is None:
         counts = in_threads(lambda share, now=search: counts_over(share, squares.blocks(), now), blocks, squares.like)
@@ -118,16 +119,10 @@ def median_of(squares: Squares, blocks: Sequence[Block], n: int, seed: int = 0) 
     return median if squares.scale is None else median * squares.scale
 
 
-def _drawn_from(squares: KeptSquares, blocks: Sequence[Block], pairs: int, seed: int) -> Array:
-    """Squared distances of random pairs of distinct rows, from each block its share of them."""
-    made, xp = squares.blocks(), namespace_of(squares.like)
-    sizes = [pairs_in(a.stop - a.start, None if a == b else b.stop - b.start) for a, b in blocks]
-    found = []
-    for k, ((a, b), size) in enumerate(zip(blocks, shares_of(pairs, sizes), strict=True)):
-        d = made(a, b)
-        i, j = random_pairs(d.shape[0], None if a == b else d.shape[1], size, (seed, k))
-        found.append(take_rows(xp.reshape(d, (-1,)), i * d.shape[1] + j))
-    return xp.concat(found)
+def _drawn_from(squares: KeptSquares, blocks: Sequence[Block], step: int) -> Array:
+    """One of so many of the squared distances of distinct pairs."""
+    made = squares.blocks()
+    return namespace_of(squares.like).concat([_pairs_of(made(a, b), on_diagonal=a == b)[::step] for a, b in blocks])
 
 
 def pairs_in(r: int, c: int | None) -> int:
@@ -192,7 +187,10 @@ def squares_between(x: Array, y: Array, i: np.ndarray, j: np.ndarray) -> Array:
 
 def first_sample(everything: int) -> int:
     """How many pairs are to suggest the first bracket; 0 where all distances are as soon collected."""
-    return 0 if everything <= _MOST else min(_MOST, max(_FEWEST, int(4 * _SIGMAS * everything / _COLLECTED) ** 2))
+    if everything <= _ALL:
+        return 0
+    fewest = min(_FEWEST, everything // 32)  # else the sample takes longer than it saves
+    return min(_MOST, max(fewest, int(4 * _SIGMAS * everything / _COLLECTED) ** 2))
 
 
 # --- counting -------------------------------------------------------------------------------------------------------------
@@ -232,13 +230,19 @@ def counts_over(blocks: Iterable[Block], squares: BlockMaker, search: Search, *,
     return Counts.merged([_counts(squares(a, b), search, on_diagonal=itself and a == b) for a, b in blocks])
 
 
-def _counts(d: Array, search: Search, *, on_diagonal: bool) -> Counts:
+def _pairs_of(d: Array, *, on_diagonal: bool) -> Array:
+    """The values of a block for different pairs in one dimension, and perhaps nan for the others."""
+    if on_diagonal and isinstance(d, np.ndarray):
+        return d[np.tri(d.shape[0], k=-1, dtype=bool).T]
     xp = namespace_of(d)
-    if isinstance(d, np.ndarray):
-        d = d[np.tri(d.shape[0], k=-1, dtype=bool).T] if on_diagonal else np.reshape(d, -1)
-    elif on_diagonal:
+    if on_diagonal:
         i = xp.arange(d.shape[0], **placement(d))
-        d = xp.where(i[:, None] < i[None, :], d, float("nan"))  # which is neither below nor inside nor above
+        d = xp.where(i[:, None] < i[None, :], d, float("nan"))  # which is neither below nor inside nor above a bracket
+    return xp.reshape(d, (-1,))
+
+
+def _counts(block: Array, search: Search, *, on_diagonal: bool) -> Counts:
+    xp, d = namespace_of(block), _pairs_of(block, on_diagonal=on_diagonal)
     below = d < search.low
     if search.low == search.high:
         above = float(xp.min(xp.where(d > search.high, d, float("inf")))) if 0 not in d.shape else math.inf
@@ -247,7 +251,7 @@ def _counts(d: Array, search: Search, *, on_diagonal: bool) -> Counts:
     if isinstance(d, np.ndarray):
         inside = d[within]
     else:  # whose libraries would compile a selection anew for each number of values
-        inside = xp.sort(xp.reshape(xp.where(within, d, float("inf")), (-1,)))[: int(xp.count_nonzero(within))]
+        inside = xp.sort(xp.where(within, d, float("inf")))[: int(xp.count_nonzero(within))]
     return Counts(int(xp.count_nonzero(below)), inside.shape[0], [inside[:: search.stride]], math.inf)
 
 
