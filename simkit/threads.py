@@ -75,7 +75,7 @@ def _single_blas_threads(most: int) -> Iterator[int]:
 
 @cache
 def _blas() -> Any:
-    """The BLAS libraries that the process has loaded, that of NumPy among them; to look for them takes longer than small work."""
+    """The BLAS libraries of the process, that of NumPy among them; looking for them takes longer than small work."""
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController().select(user_api="blas")

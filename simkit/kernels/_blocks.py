@@ -2,42 +2,55 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import TypeAlias
+
 from simkit.arrays import Array, namespace_of
 from simkit.guard import is_outside
 from simkit.kernel import Kernel
 from simkit.kernels._of_distances import KernelOfDistances, is_of_distances
 from simkit.kernels.cosine import Cosine, directions
-from simkit.linalg.points import BlockMaker, KeptSquares, Points, Squares, unit_of
+from simkit.linalg.points import BlockMaker, KeptSquares, Points, unit_of
 
-__all__ = ["blocks_of"]
+__all__ = ["Rows", "blocks_of", "rows_for"]
 
 
-def blocks_of(kernel: Kernel, x: Array | Squares, y: Array | Points | None = None) -> BlockMaker:
+@dataclass(frozen=True, eq=False)
+class Directions:
+    """Rows of length 1, of which the cosine kernel is the inner product."""
+
+    rows: Array
+
+
+Rows: TypeAlias = Array | Points | Directions  # as a kernel takes them, or prepared by `rows_for`
+
+
+def rows_for(kernel: Kernel, *xs: Array) -> list[Rows]:
+    """Rows (r, p) with what can be computed once for all blocks: points in one unit, directions, or as they are."""
+    if is_of_distances(kernel):
+        unit = unit_of(*xs)
+        return [Points.of(x, unit) for x in xs]
+    if isinstance(kernel, Cosine) and type(kernel).__call__ is Cosine.__call__:
+        return [Directions(directions(x, namespace_of(x))) for x in xs]
+    return list(xs)
+
+
+def blocks_of(kernel: Kernel, x: Rows | KeptSquares, y: Rows | None = None) -> BlockMaker:
     """What makes blocks of the values of a fitted kernel for the rows of `x` (r, p) and `y` (c, p), or of `x` with itself.
 
-    Then the blocks of which both slices are the same are those on the diagonal. If the kernel is of distances, points may
-    stand for rows, and squared distances from whatever rows for those of `x`. Each thread needs a maker of its own.
+    Both are as they are, or both prepared together. Blocks of `x` with itself of which both slices are the same are those
+    on the diagonal. For a kernel of distances, squared distances may stand for the rows. Each thread needs its own maker.
     """
-    if isinstance(x, KeptSquares):
-        return _of_squares(kernel, x.blocks(), x.scale, x.like)
-    if is_of_distances(kernel):
-        if not isinstance(x, Points):
-            unit = y.scale if isinstance(y, Points) else unit_of(x) if y is None else unit_of(x, y)
-            x = Points.of(x, unit)
-        y = Points.of(y, x.scale) if not (y is None or isinstance(y, Points)) else y
-        return _of_squares(kernel, x.blocks(y), x.scale, x.like)
-    if isinstance(kernel, Cosine) and type(kernel).__call__ is Cosine.__call__:
-        xp = namespace_of(x)
-        u = directions(x, xp)
-        v = u if y is None else directions(y, xp)
+    if isinstance(x, KeptSquares | Points):
+        assert isinstance(kernel, KernelOfDistances)
+        assert y is None or isinstance(y, Points)
+        squares = x.blocks() if isinstance(x, KeptSquares) else x.blocks(y)
+        values = kernel._of_squares(x.scale, x.like)
+        return lambda a, b: values(squares(a, b))
+    if isinstance(x, Directions):
+        u, v = x.rows, (x if y is None else y).rows
         return lambda a, b: u[a, :] @ v[b, :].mT
     return _evaluated(kernel, x, y)
-
-
-def _of_squares(kernel: Kernel, squares: BlockMaker, unit: Array | None, like: Array) -> BlockMaker:
-    assert isinstance(kernel, KernelOfDistances)
-    values = kernel._of_squares(unit, like)
-    return lambda a, b: values(squares(a, b))
 
 
 def _evaluated(kernel: Kernel, x: Array, y: Array | None) -> BlockMaker:

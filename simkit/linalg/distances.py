@@ -11,7 +11,15 @@ from simkit.linalg.products import vecdot
 from simkit.linalg.safe import is_ordinary, power_of_two, root
 from simkit.linalg.selection import at_place, few_of, middle_of_pairs
 
-__all__ = ["distances", "median_of_squares", "not_below_zero", "robust_origin", "scaled_squares", "squared_distances", "squared_lengths"]
+__all__ = [
+    "distances",
+    "median_of_squares",
+    "not_below_zero",
+    "robust_origin",
+    "scaled_squares",
+    "squared_distances",
+    "squared_lengths",
+]
 
 
 def robust_origin(x: Array, xp: Namespace) -> Array:

@@ -130,7 +130,7 @@ Squares: TypeAlias = Points | KeptSquares
 
 
 def unit_of(*xs: Array) -> Array | None:
-    """A power of two with which squared distances of rows stay in the range of numbers; None for 1 where they do so anyway."""
+    """A power of two in which squared distances of rows stay in the range of numbers; None, for 1, where they do anyway."""
     xp = namespace_of(*xs)
     if array_api_compat.is_numpy_namespace(xp):  # whose values are there to be asked
         largest = max(float(np.max(squared_lengths(x, xp))) for x in xs)

@@ -82,7 +82,8 @@ def inner_products(xs: Sequence[Array], ys: Sequence[Array], xp: Namespace) -> A
 
     size, products = left[0].shape[0], []
     if array_api_compat.is_numpy_namespace(xp) and len(left) * len(right) <= _FEW:
-        return _by_pairs(*([np.astype(v, common, copy=False) for v in vectors] for vectors in (left, right)), xs is ys)
+        a, b = ([v.astype(common, copy=False) for v in vectors] for vectors in (left, right))
+        return _by_pairs(a, b, symmetric=right is left)
     for start in range(0, size, _ENTRIES):
         part = slice(start, min(start + _ENTRIES, size))
         a = stacked(left, part)
@@ -90,8 +91,8 @@ def inner_products(xs: Sequence[Array], ys: Sequence[Array], xp: Namespace) -> A
     return total(xp.stack(products), xp, axis=0)
 
 
-def _by_pairs(xs: Sequence[np.ndarray], ys: Sequence[np.ndarray], symmetric: bool) -> np.ndarray:
-    """`inner_products` of vectors, pair by pair: for few of them BLAS takes longer for one thin product than for all dots."""
+def _by_pairs(xs: Sequence[np.ndarray], ys: Sequence[np.ndarray], *, symmetric: bool) -> np.ndarray:
+    """`inner_products` of vectors, pair by pair: of few, BLAS takes longer for one thin product than for all dots."""
     found = np.empty((len(xs), len(ys)))
     for i, x in enumerate(xs):
         for j, y in enumerate(ys):

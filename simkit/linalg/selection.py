@@ -5,7 +5,7 @@ from __future__ import annotations
 import array_api_compat
 import numpy as np
 
-from simkit.arrays import Array, Namespace
+from simkit.arrays import Array, Namespace, placement
 from simkit.linalg.pairs import diagonal
 
 __all__ = ["at_place", "few_of", "kth_largest", "median_of_pairs", "middle_of_pairs", "neighbours_at"]
@@ -33,7 +33,7 @@ def kth_largest(x: Array, k: int, xp: Namespace) -> Array:
 
 
 def median_of_pairs(d: Array, xp: Namespace) -> Array:
-    """Median of a symmetric (n, n) matrix over the distinct pairs i < j; the mean of the two middle ones if they are even."""
+    """Median of a symmetric (n, n) matrix over the pairs i < j: the mean of the two middle ones if they are even."""
     low, high = middle_of_pairs(d, xp)
     return (low + high) / 2
 
@@ -45,23 +45,29 @@ def middle_of_pairs(d: Array, xp: Namespace) -> tuple[Array, Array]:
     first, last = (pairs - 1) // 2, pairs // 2
     if isinstance(d, np.ndarray):
         return neighbours_at(d[np.tri(n, k=-1, dtype=bool).T], first, last, xp)
+    if array_api_compat.is_torch_namespace(xp):
+        i, j = xp.triu_indices(n, n, 1, **placement(d))
+        return neighbours_at(xp.take(xp.reshape(d, (-1,)), i * n + j, axis=0), first, last, xp)
     # Each pair stands twice off the diagonal, so the k-th pair is entry 2k of the sorted off-diagonal entries.
     return neighbours_at(xp.reshape(xp.where(diagonal(d, xp), float("inf"), d), (-1,)), 2 * first, 2 * last, xp)
 
 
 def neighbours_at(x: Array, first: int, last: int, xp: Namespace) -> tuple[Array, Array]:
-    """What would stand at two places of `x` (m,) if it were sorted, `last` at most two after `first`; nan is above all."""
+    """What would stand at two places of `x` (m,) if it were sorted, at one or two beside each other; nan is above all."""
     if array_api_compat.is_torch_namespace(xp):  # its selection is differentiable
         low = xp.kthvalue(x, first + 1).values
-        return low, low if last == first else xp.kthvalue(x, last + 1).values
+        if last == first:
+            return low, low
+        above = xp.min(xp.where(x > low, x, float("inf")))
+        return low, xp.where(xp.sum(x <= low) > last, low, above)
     if not _selects(xp):
         ordered = xp.sort(x)
         return ordered[first], ordered[last]
     ordered = xp.partition(x, first)  # of one place, which takes an eighth of the time of two
     if last == first:
         return ordered[first], ordered[first]
-    above = xp.partition(ordered[first + 1 :], last - first - 1)
-    return ordered[first], above[last - first - 1]
+    above = ordered[first + 1 :]
+    return ordered[first], xp.partition(above, last - first - 1)[last - first - 1]
 
 
 def _selects(xp: Namespace) -> bool:

@@ -12,19 +12,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from threading import Lock
 
-from simkit.arrays import Array, detach, namespace_of
+import numpy as np
+
+from simkit.arrays import Array, detach, to_numpy
+from simkit.guard import is_outside
 from simkit.kernel import Kernel
+from simkit.kernels._blocks import Rows, rows_for
 from simkit.kernels._of_distances import is_of_distances
 from simkit.kernels.linear import is_linear
 from simkit.linalg import robust_origin, total, vecdot, widen
-from simkit.linalg.points import Block, Points, Squares, unit_of
+from simkit.linalg.points import Block, KeptSquares, Points, unit_of
 from simkit.linalg.selection import few_of
 from simkit.memory import is_on_host
 from simkit.representation import Representation
 from simkit.scoring import in_silence
 from simkit.statistics.hsic_sums import are_many, features_for
 from simkit.statistics.kernel_sums import BlockSums, FittedKernel, KernelSums, beside_few, block_pairs, sums_over
-from simkit.statistics.median_distance import Bandwidth, fitted, median_of
+from simkit.statistics.median_distance import KEPT, Bandwidth, fitted, median_of
 from simkit.statistics.resolution import warn_if_kernel_unresolved
 from simkit.statistics.values import ValueCheck
 from simkit.threads import in_threads
@@ -32,7 +36,6 @@ from simkit.threads import in_threads
 __all__ = ["kernel_sums"]
 
 _SIDE = 320  # of blocks that stay in the cache of a core
-_KEPT = 72 * 2**20  # bytes of squared distances of all layers that are kept, rather than computed again, once the median is found
 _SIDE_ON_ACCELERATOR = 4096
 
 
@@ -74,8 +77,11 @@ def kernel_sums(
     first = next(iter(layers.values()))
     if not defined:
         return KernelSums.empty(values)
+    if _is_better_numpy(kernel, first):
+        on_host = {name: to_numpy(x) for name, x in layers.items()}
+        return kernel_sums(kernel, on_host, values, bandwidth=bandwidth, advance=advance).placed(first)
     blocks = block_pairs(first.shape[0], None, _SIDE if is_on_host(first) else _SIDE_ON_ACCELERATOR)
-    keeps = is_of_distances(kernel) and kernel.fit_needs == "median distance" and _size(blocks, defined.values()) <= _KEPT
+    keeps = is_of_distances(kernel) and kernel.fit_needs == "median distance" and _size(blocks, defined.values()) <= KEPT
     with in_silence(first):
         for name, given in defined.items():
             unit, fit, x, g = _prepared(kernel, Representation(detach(given), name=name), blocks, bandwidth, keeps=keeps)
@@ -100,6 +106,14 @@ def kernel_sums(
         return KernelSums.finished(values, tuple(defined), sums, scales, [each.noise for each in own])
 
 
+def _is_better_numpy(kernel: Kernel, x: Array) -> bool:
+    """Whether NumPy takes over: what lies in the memory of the host is not copied, is written over, and works in threads.
+
+    A kernel from outside may be written for one library.
+    """
+    return is_on_host(x) and not isinstance(x, np.ndarray) and not is_outside(type(kernel))
+
+
 def _size(blocks: Sequence[Block], layers: Iterable[Array]) -> int:
     """Bytes of the blocks of all layers."""
     entries = sum((a.stop - a.start) * (b.stop - b.start) for a, b in blocks)
@@ -108,23 +122,24 @@ def _size(blocks: Sequence[Block], layers: Iterable[Array]) -> int:
 
 def _prepared(
     kernel: Kernel, layer: Representation, blocks: Sequence[Block], bandwidth: Bandwidth, *, keeps: bool
-) -> tuple[Array, FittedKernel, Array | Squares, Array]:
+) -> tuple[Array, FittedKernel, Rows | KeptSquares, Array]:
     """The unit of a layer's features, its kernel, what the blocks of its values are made of, and the offsets.
 
     Where it `keeps` squared distances, they are computed once for the median, which is then exact, and for the values.
     """
     x, unit = _features(kernel, layer)
     few = few_of(x) + 0  # a copy: a view would keep all examples in memory
-    x = Points.of(x, unit_of(x)) if is_of_distances(kernel) else x
-    beside = x
-    if keeps:
-        beside, x = beside_few(x, few), x.kept(blocks)
-        fit = kernel.with_median(median_of(x, blocks, layer.n))
-    else:
+    if not keeps:
         fit = fitted(kernel, x, bandwidth)
-    warn_if_kernel_unresolved(fit, few, layer.name, layer.xp)
-    own = FittedKernel.of(fit, few)
-    return unit, own, x, own.offsets(beside, layer.n)
+        warn_if_kernel_unresolved(fit, few, layer.name, layer.xp)
+        own = FittedKernel.of(fit, few)
+        return unit, own, rows_for(fit, x)[0], own.offsets(x, layer.n)
+    points = Points.of(x, unit_of(x))
+    del x
+    beside, squares = beside_few(points, few), points.kept(blocks)
+    del points
+    own = FittedKernel.of(kernel.with_median(median_of(squares, blocks, layer.n)), few)
+    return unit, own, squares, own.offsets(beside, layer.n)
 
 
 def _features(kernel: Kernel, layer: Representation) -> tuple[Array, Array]:

@@ -35,6 +35,7 @@ from simkit.arrays import Array, check_values, namespace_of
 from simkit.errors import SimkitError, SpecError
 from simkit.kernel import Kernel
 from simkit.kernels import Linear
+from simkit.kernels._blocks import rows_for
 from simkit.linalg import powers_of_two, robust_origin, total, widen
 from simkit.linalg.distances import squared_lengths
 from simkit.linalg.points import BlockMaker, Points
@@ -338,10 +339,9 @@ def _tile(above: Sequence[Any], beside: Sequence[Any] | None, fit: Fit) -> Block
     (xs, left, row), (ys, right, column) = above, beside or (None, *above[1:])
     with in_silence(xs[0]):
         layers = zip(fit.fitted, xs, ys or [None] * len(xs), strict=True)
-        makers = [kernel.blocks(x, y) for kernel, x, y in layers]
-        return sums_over(
-            _blocks(xs, ys, _SIDE), makers, (left, right), start=(row, column), itself=ys is None
-        )
+        rows = [(layer, rows_for(layer.kernel, x, *(() if y is None else (y,)))) for layer, x, y in layers]
+        makers = [layer.blocks(*sides) for layer, sides in rows]
+        return sums_over(_blocks(xs, ys, _SIDE), makers, (left, right), start=(row, column), itself=ys is None)
 
 
 def _blocks(xs: Sequence[Array], ys: Sequence[Array] | None, side: int) -> list[tuple[slice, slice]]:

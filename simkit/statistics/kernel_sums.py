@@ -26,12 +26,12 @@ from simkit.caching import cached_property
 from simkit.errors import NeedsAllExamplesError
 from simkit.fields import Fields
 from simkit.kernel import Kernel
-from simkit.kernels._blocks import blocks_of
+from simkit.kernels._blocks import Rows, blocks_of, rows_for
 from simkit.linalg import is_ordinary, widen, without_diagonal
 from simkit.linalg.own import along, less_sides, split_diagonal
-from simkit.linalg.points import Block, BlockMaker, KeptSquares, Points, Squares
-from simkit.linalg.selection import at_place
+from simkit.linalg.points import Block, BlockMaker, KeptSquares, Points
 from simkit.linalg.products import inner_products
+from simkit.linalg.selection import at_place
 from simkit.statistics.hsic_sums import Estimator, HSICSums, kernel_estimator_of, scale_of
 from simkit.statistics.statistic import Statistic
 from simkit.statistics.values import ValueCheck
@@ -92,7 +92,7 @@ class FittedKernel:
     def _scaled(self, k: Array) -> Array:
         return k / self.scale / self.scale if self._is_scaled else k
 
-    def blocks(self, x: Array | Squares, y: Array | None = None) -> BlockMaker:
+    def blocks(self, x: Rows | KeptSquares, y: Rows | None = None) -> BlockMaker:
         """What makes blocks of the kernel matrix: see `simkit.kernels._blocks.blocks_of`."""
         made = blocks_of(self.kernel, x, y)
         return (lambda a, b: self._scaled(made(a, b))) if self._is_scaled else made
@@ -102,14 +102,14 @@ class FittedKernel:
         """The kernel matrix of the few examples."""
         return self(self.few, self.few)
 
-    def offsets(self, x: Array | Squares, n: int) -> Array:
+    def offsets(self, x: Array | KeptSquares, n: int) -> Array:
         """g_i with K_ij - g_i - g_j near 0, from kernel values of some examples with the n rows of `x`, shape (n,).
 
         g_i is the median for row i, less half the median of these medians: K_ii and outliers do not carry it away. For a
-        kernel of distances `x` may be points, or what `beside_few` has kept of them.
+        kernel of distances `x` may be what `beside_few` has kept of the rows.
         """
         xp, some = namespace_of(self.few), _some_of(self.few)
-        made = blocks_of(self.kernel, *((x,) if isinstance(x, KeptSquares) else (some, x)))
+        made = blocks_of(self.kernel, *((x,) if isinstance(x, KeptSquares) else rows_for(self.kernel, some, x)))
         whole = _middle(_middle(_some_of(_some_of(self.among_few).mT), xp).mT, xp)
         rows = [_middle(self._scaled(made(slice(0, some.shape[0]), b)), xp) for b in cuts(n, _ROWS)]
         return (xp.concat(rows, axis=1) - whole / 2)[0, :]

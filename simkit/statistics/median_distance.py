@@ -24,6 +24,7 @@ from simkit.statistics.kernel_sums import block_pairs, cuts
 from simkit.threads import in_threads
 
 __all__ = [
+    "KEPT",
     "PAIRS",
     "SIDE",
     "Bandwidth",
@@ -51,16 +52,17 @@ _FEWEST, _MOST = 2**16, 2**18  # pairs that suggest the first bracket where ther
 _COLLECTED = 2**21  # distances that are held at most to select the median among them
 _SIGMAS = 5.0  # from the ends of a bracket to the rank that it should hold
 SIDE = 320  # of a block
+KEPT = 72 * 2**20  # bytes of squared distances of all layers that are rather kept for their kernels than computed again
 
 
-def fitted(kernel: Kernel, x: Array | Points, bandwidth: Bandwidth = "exact") -> Kernel:
+def fitted(kernel: Kernel, x: Array, bandwidth: Bandwidth = "exact") -> Kernel:
     """The kernel with what depends on the data filled in, in bounded memory for bandwidths that follow the median distance.
 
     Parameters
     ----------
     kernel : Kernel
     x : array, shape (n, p)
-        All examples of the layer, as the kernel takes them; or their points, for a kernel of distances.
+        All examples of the layer, as the kernel takes them.
     bandwidth
         The `method` of `median_distance`.
 
@@ -74,13 +76,13 @@ def fitted(kernel: Kernel, x: Array | Points, bandwidth: Bandwidth = "exact") ->
     return kernel.with_median(median_distance(x, method=bandwidth))
 
 
-def median_distance(x: Array | Points, *, method: Bandwidth = "exact", seed: int = 0, pairs: int = PAIRS) -> Array:
+def median_distance(x: Array, *, method: Bandwidth = "exact", seed: int = 0, pairs: int = PAIRS) -> Array:
     """Median Euclidean distance over the distinct pairs of rows, in bounded memory.
 
     Parameters
     ----------
     x : array, shape (n, p)
-        Centred, for accuracy; or the `Points` of it.
+        Centred, for accuracy.
     method : {"exact", "sample"}
         ``"exact"`` computes all n(n-1)/2 distances, once up to about 20,000 examples and a few times beyond. ``"sample"``
         draws `pairs` of them, each example as often; the share of the distances below its result is 1/2 with a standard
@@ -96,7 +98,7 @@ def median_distance(x: Array | Points, *, method: Bandwidth = "exact", seed: int
     0-d array
         In the dtype of `x`; nan where distances are.
     """
-    points = x if isinstance(x, Points) else Points.of(x, unit_of(x))
+    points = Points.of(x, unit_of(x))
     everything = points.n * (points.n - 1) // 2
     if method == "sample" and is_worth_a_sample(everything, pairs):
         median = middle_distance(_sampled_squares(points, pairs, seed))
@@ -109,12 +111,18 @@ def median_of(squares: Squares, blocks: Sequence[Block], n: int, seed: int = 0) 
     everything = n * (n - 1) // 2
     search, pairs = Search.of(everything), first_sample(everything)
     if pairs:
-        kept = isinstance(squares, KeptSquares)
-        sample = _drawn_from(squares, blocks, everything // pairs | 1) if kept else _sampled_squares(squares, pairs, seed)
+        if isinstance(squares, KeptSquares):
+            sample = _drawn_from(squares, blocks, everything // pairs | 1)
+        else:
+            sample = _sampled_squares(squares, pairs, seed)
         search = search.narrowed(namespace_of(sample).sort(sample))
     while search.found is None:
-        counts = in_threads(lambda share, now=search: counts_over(share, squares.blocks(), now), blocks, squares.like)
-        search = search.after(Counts.merged(counts))
+        now = search
+
+        def count(share: Iterator[Block]) -> Counts:
+            return counts_over(share, squares.blocks(), now)  # noqa: B023 - it is done before the next round
+
+        search = search.after(Counts.merged(in_threads(count, blocks, squares.like)))
     median = search.median(squares.like)
     return median if squares.scale is None else median * squares.scale
 
