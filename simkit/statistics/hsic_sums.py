@@ -284,7 +284,7 @@ def warn_if_lost(own: HSICSums, name: str, xp: Namespace) -> None:
     -----
     AccuracyWarning
     """
-    own = HSICSums(*map(detach, own[:3]), own.n)
+    own = HSICSums(detach(own.inner), detach(own.rows), detach(own.totals), own.n)
     terms = abs(float(own.inner)) + 2 * abs(float(own.rows)) + abs(float(own.totals)) / (own.n - 1) ** 2
     value = abs(float(estimate(own, "unbiased"))) * own.n * (own.n - 3)
     if value < _DIGITS * float(xp.finfo(own.inner.dtype).eps) * terms:
