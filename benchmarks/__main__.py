@@ -5,9 +5,9 @@
     python -m benchmarks --quick               # small sizes: that everything runs. Nothing is written
 
 Each case has a process of its own, in which all ways run in turn (A B C A B C ...), with pauses, so that what disturbs the
-machine disturbs all alike and no library's threads spin while another's work. Each way runs once more in a process of its own
-for its peak of memory. A product of two matrices that is always the same is timed in every round: where it varies by more than
-a fifth the machine is called noisy, and the case runs again with all libraries limited to one thread, for CPU time
+machine disturbs all alike and no library's threads spin while another's work. Each way runs once more in a process of its
+own for its peak of memory. One and the same product of two matrices is timed in every round: where it varies by more than a
+fifth the machine is called noisy, and the case runs again with all libraries limited to one thread, for CPU time
 (`--one-thread` does it always, `--no-one-thread` never).
 """
 
@@ -24,7 +24,7 @@ from typing import Any
 
 from benchmarks import results
 from benchmarks.machine import environment, load
-from benchmarks.speed.case import duration
+from benchmarks.speed.case import Case, duration
 from benchmarks.speed.measuring import NOISY, memory_of, times_of
 from benchmarks.speed.rows import CASES
 
@@ -44,9 +44,7 @@ def main(arguments: list[str] | None = None) -> None:
         )
         print(json.dumps(found))
         return
-    chosen = [
-        case for case in CASES.values() if options.only in ("", case.row) or options.only.lower() in case.title.lower()
-    ]
+    chosen = [case for case in CASES.values() if _is_chosen(case, options.only)]
     if not chosen:
         raise SystemExit(f"No row and no title holds {options.only!r}. The cases: {'; '.join(CASES)}.")
     folder = options.output or (None if options.quick else results.FOLDER)
@@ -63,6 +61,10 @@ def main(arguments: list[str] | None = None) -> None:
             results.store(folder, "speed", {case.title: found})
     if folder is not None:
         results.write(folder)
+
+
+def _is_chosen(case: Case, word: str) -> bool:
+    return word == case.row or (len(word) != 1 and word.lower() in case.title.lower())
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:
@@ -122,11 +124,10 @@ def _lines(title: str, found: dict[str, Any]) -> list[str]:
     """What is printed of a case."""
     if "failed" in found:
         return [f"\n{title}: failed: {found['failed']}"]
-    noise = found["noise"]
-    lines = [
-        f"\n{found['row']}. {title}    ({found['dtype']} products {found['rate'] / 1e9:.0f} GFLOP/s, a fixed product varies by "
-        f"{noise['spread']:.0%}{', noisy' if noise['spread'] > NOISY else ''}; {found['rounds']} rounds, {found['seconds']:.0f} s)"
-    ]
+    spread = found["noise"]["spread"]
+    machine = f"{found['dtype']} products {found['rate'] / 1e9:.0f} GFLOP/s, a fixed one varies by {spread:.0%}"
+    machine += ", noisy" if spread > NOISY else ""
+    lines = [f"\n{found['row']}. {title}    ({machine}; {found['rounds']} rounds, {found['seconds']:.0f} s)"]
     for name, way in found["ways"].items():
         parts = [f"{duration(way['wall']):>9}", f"CPU {duration(way['cpu']):>9}"]
         parts += [f"on one thread {duration(way['cpu_one_thread']):>9}"] if "cpu_one_thread" in way else []

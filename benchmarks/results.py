@@ -1,4 +1,4 @@
-"""What the benchmarks found, as JSON files in results/, and RESULTS.md, which is drawn from them: ``python -m benchmarks.results``.
+"""What the benchmarks found: JSON files in results/, and RESULTS.md, which ``python -m benchmarks.results`` draws from them.
 
 Each command stores a file of its own and leaves the others': speed.json (python -m benchmarks), memory.json, growth.json and
 gpu.json (python -m benchmarks.memory, .growth, .gpu).
@@ -98,13 +98,13 @@ def _speed(found: Mapping[str, Any]) -> list[str]:
             if any(entry["dtype"] == dtype for _, entry in good)
         )
         lines += [
-            f"{targets.count(True)} of {len(targets)} targets reached. The machine was {state}: a fixed matrix product varied "
-            f"within a case by {min(spreads):.0%} to {max(spreads):.0%}, and the load average before cases was at most "
-            f"{max(entry['noise']['load'] for _, entry in good):.1f}. Matrix products here: {rates}.",
+            f"{targets.count(True)} of {len(targets)} targets reached. The machine was {state}: a fixed matrix product "
+            f"varied within a case by {min(spreads):.0%} to {max(spreads):.0%}, and the load average before cases was at "
+            f"most {max(entry['noise']['load'] for _, entry in good):.1f}. Matrix products here: {rates}.",
             "",
-            "Ratios are the rival's wall time over simkit's, medians over rounds: above 1 simkit is faster. Memory is the peak "
-            "of the resident set above its level before, the data in it; errors are against the definition in float64. The "
-            "limit is the time that the machine's own products would take for the operations of the shortest algorithm.",
+            "Ratios are the rival's wall time over simkit's, medians over rounds: above 1 simkit is faster. Memory is the "
+            "peak of the resident set above its level before, the data in it; errors are against the definition in float64. "
+            "The limit is the time that the machine's own products would take for the operations of the shortest algorithm.",
             "",
             *table(
                 (

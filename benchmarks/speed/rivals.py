@@ -1,7 +1,7 @@
 """Formulas to compare with, as their authors or any careful user would write them, each in the library of its original.
 
-They are written anew from the formulas, where the original is not on the package index: Google's demonstration of CKA and its
-svcca (NumPy), anatome and netrep (PyTorch, NumPy). What is on the index is called where it is installed: pytorch-cka,
+They are written anew from the formulas where the original is not on the package index: Google's demonstration of CKA and
+its svcca (NumPy), anatome (PyTorch) and netrep (NumPy). What is on the index is called where it is installed: pytorch-cka,
 rsatoolbox, POT.
 """
 
@@ -121,7 +121,7 @@ def torch_loss(x: np.ndarray, y: np.ndarray) -> Pair:
 
 
 def svcca(x: np.ndarray, y: np.ndarray) -> float:
-    """Mean squared canonical correlation by google/svcca: joint covariance, pseudo-inverses, their roots, singular values."""
+    """Mean squared correlation by google/svcca: joint covariance, pseudo-inverses, their roots, singular values."""
     p = x.shape[1]
     covariance = np.cov(x.T, y.T)
     xx, xy, yy = covariance[:p, :p], covariance[:p, p:], covariance[p:, p:]
@@ -198,7 +198,7 @@ def rsatoolbox_rsa(x: np.ndarray, y: np.ndarray) -> Pair:
 
 
 def torch_mutual_knn(a: Sequence[np.ndarray], b: Sequence[np.ndarray], k: int = 10) -> Pair:
-    """torch.topk of all cosines, neighbours in common by comparing the k x k indices: the authors' way, in a matrix of layers."""
+    """torch.topk of all cosines, neighbours in common by comparing k x k indices: the authors' way, for all pairs."""
     import torch
 
     sides = [[torch.from_numpy(x) for x in side] for side in (a, b)]
