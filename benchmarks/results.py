@@ -41,11 +41,13 @@ def write(folder: Path) -> None:
 
 def page(folder: Path = FOLDER) -> str:
     """The text of RESULTS.md."""
+    absent = "Not measured yet. The command:"
+    no_card = "No GPU has been at hand. The command, which has been tried on the CPU (`--device cpu --quick`), is"
     sections = (
-        ("Speed", "python -m benchmarks", _speed, "speed"),
-        ("Memory", "python -m benchmarks.memory", _memory, "memory"),
-        ("Growth", "python -m benchmarks.growth", _growth, "growth"),
-        ("GPU", "python -m benchmarks.gpu", _gpu, "gpu"),
+        ("Speed", "python -m benchmarks", _speed, "speed", absent),
+        ("Memory", "python -m benchmarks.memory", _memory, "memory", absent),
+        ("Growth", "python -m benchmarks.growth", _growth, "growth", absent),
+        ("GPU", "python -m benchmarks.gpu", _gpu, "gpu", no_card),
     )
     lines = [
         "# Results",
@@ -53,10 +55,10 @@ def page(folder: Path = FOLDER) -> str:
         "Drawn by `python -m benchmarks.results` from the files in [results](results), which the commands below write; "
         "[README.md](README.md) says how they measure.",
     ]
-    for title, command, draw, name in sections:
+    for title, command, draw, name, absent in sections:
         found = read(folder, name)
         lines += ["", f"## {title}", ""]
-        lines += draw(found) if found else [f"Not measured yet: `{command}`."]
+        lines += draw(found) if found else [f"{absent} `{command}`."]
     return "\n".join(lines) + "\n"
 
 
@@ -203,7 +205,26 @@ def _ways(case: Case, entry: Mapping[str, Any]) -> Iterator[list[str]]:
 
 
 def _memory(found: Mapping[str, Any]) -> list[str]:
-    return []
+    return [
+        *(line for text in about(list(found.values())) for line in (text, "")),
+        "Peak of the resident set above an interpreter with the libraries imported, under a limit on what the process may "
+        "allocate of 200 MB more than the promise.",
+        "",
+        *table(
+            ("case", "data MB", "peak MB", "promise", "kept", "seconds"),
+            (
+                [
+                    name,
+                    f"{one['data']:,.0f}",
+                    f"{one['peak']:,.0f}",
+                    f"{one['promise']:,.0f}",
+                    "yes" if one["peak"] <= one["promise"] else "**no**",
+                    _number(one["seconds"], "{:.1f}"),
+                ]
+                for name, one in found.items()
+            ),
+        ),
+    ]
 
 
 def _growth(found: Mapping[str, Any]) -> list[str]:
@@ -211,7 +232,31 @@ def _growth(found: Mapping[str, Any]) -> list[str]:
 
 
 def _gpu(found: Mapping[str, Any]) -> list[str]:
-    return []
+    cards = {(one["library"], one["device"]): one["rate"] for one in found.values()}
+    rates = "; ".join(f"{device} ({library}): {rate / 1e12:.1f} TFLOP/s" for (library, device), rate in cards.items())
+    return [
+        *(line for text in about(list(found.values())) for line in (text, "")),
+        f"Float32 products: {rates}. Times are of the device; the limit is the time of its float32 products for the "
+        "operations of the shortest algorithm. Memory is the peak above the layers.",
+        "",
+        *table(
+            ("case", "way", "device", "wall", "ratio", "MiB", "error", "of the limit"),
+            (
+                [
+                    title,
+                    name,
+                    duration(way["device"]),
+                    duration(way["wall"]),
+                    f"{way['ratio']:.2f}",
+                    f"{way['memory']:.0f}",
+                    _number(way["error"], "{:.1e}" if way["exact"] else "{:.1e} (another definition)"),
+                    f"{way['share']:.0%}",
+                ]
+                for title, one in found.items()
+                for name, way in one["ways"].items()
+            ),
+        ),
+    ]
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ def times_of(case: Case, *, quick: bool, rounds: int | None = None) -> dict[str,
     """Wall and CPU time of all ways in turn, A B C A B C; errors; the machine's rate and noise in the same run."""
     problem, load_before = case.make(quick), load()
     ready, lacking = _ready(problem)
-    truth = None if problem.truth is None else np.asarray(problem.truth(), dtype=np.float64)
+    truth = _truth(problem)
     pause, size, small = (0.0, 128, 128) if quick else (_PAUSE, 2048, 1024)
     product_time(small)
     rates = [matmul_rate(problem.dtype, size, 3)]
@@ -88,6 +88,14 @@ def memory_of(case: Case, way: str, *, quick: bool) -> float | None:
     except ImportError:
         return None
     return peak_memory(work)
+
+
+def _truth(problem: Problem) -> np.ndarray | None:
+    """The score by the definition; None where there is none, or only by a library that is not installed."""
+    try:
+        return None if problem.truth is None else np.asarray(problem.truth(), dtype=np.float64)
+    except ImportError:
+        return None
 
 
 def _ready(problem: Problem) -> tuple[dict[str, Callable[[], Any]], list[str]]:

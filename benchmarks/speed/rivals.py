@@ -68,16 +68,15 @@ def pytorch_cka(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> Pair:
     import torch
     from cka import cka_from_features
 
-    first = [torch.from_numpy(x - x.mean(axis=0)) for x in a]
-    second = [torch.from_numpy(x - x.mean(axis=0)) for x in b]
-    return lambda: cka_from_features(first, second).numpy().squeeze()
+    first, second = ([torch.as_tensor(x - x.mean(axis=0)) for x in side] for side in (a, b))
+    return lambda: cka_from_features(first, second).cpu().numpy().squeeze()
 
 
 def torch_feature_formula(x: np.ndarray, y: np.ndarray) -> Pair:
     """The feature form in PyTorch, anatome's."""
     import torch
 
-    u, v = torch.from_numpy(x), torch.from_numpy(y)
+    u, v = torch.as_tensor(x), torch.as_tensor(y)
 
     def work() -> float:
         a, b = u - u.mean(dim=0), v - v.mean(dim=0)
@@ -104,7 +103,7 @@ def torch_loss(x: np.ndarray, y: np.ndarray) -> Pair:
     """1 - CKA and its gradient by hand, with n x n matrices: what a training loop writes for n far below p."""
     import torch
 
-    u, v = torch.from_numpy(x), torch.from_numpy(y)
+    u, v = torch.as_tensor(x), torch.as_tensor(y)
 
     def work() -> Any:
         leaf = u.clone().requires_grad_(True)
@@ -134,20 +133,26 @@ def svcca(x: np.ndarray, y: np.ndarray) -> float:
     return float(np.mean(np.abs(rho) ** 2))
 
 
-def anatome_cca(x: np.ndarray, y: np.ndarray) -> Pair:
-    """Mean squared canonical correlation by anatome's svd_cca: singular vectors of both layers, and the coefficients."""
+def anatome_cca(x: np.ndarray, y: np.ndarray, backend: str = "svd") -> Pair:
+    """Mean squared canonical correlation by anatome: singular vectors of both layers, or QR, and the coefficients."""
     import torch
 
-    u, v = torch.from_numpy(x), torch.from_numpy(y)
+    u, v = torch.as_tensor(x), torch.as_tensor(y)
 
     def svd(z: Any) -> tuple[Any, Any, Any]:
         left, values, right = torch.linalg.svd(z, full_matrices=False)
         return left, values, right.T
 
     def work() -> float:
-        (u1, s1, v1), (u2, s2, v2) = svd(u - u.mean(dim=0)), svd(v - v.mean(dim=0))
-        left, rho, right = svd(u1.T @ u2)
-        _ = (v1 / s1) @ left, (v2 / s2) @ right  # the coefficients, which it returns
+        a, b = u - u.mean(dim=0), v - v.mean(dim=0)
+        if backend == "qr":
+            (q1, r1), (q2, r2) = torch.linalg.qr(a), torch.linalg.qr(b)
+            left, rho, right = svd(q1.T @ q2)
+            _ = torch.linalg.inv(r1) @ left, torch.linalg.inv(r2) @ right  # the coefficients, which it returns
+        else:
+            (u1, s1, v1), (u2, s2, v2) = svd(a), svd(b)
+            left, rho, right = svd(u1.T @ u2)
+            _ = (v1 / s1) @ left, (v2 / s2) @ right
         return float((rho**2).mean())
 
     return work
@@ -157,7 +162,7 @@ def anatome_procrustes(x: np.ndarray, y: np.ndarray) -> Pair:
     """|X'Y|_* of layers of norm 1, anatome's orthogonal_procrustes_distance (which is 1 minus it)."""
     import torch
 
-    u, v = torch.from_numpy(x), torch.from_numpy(y)
+    u, v = torch.as_tensor(x), torch.as_tensor(y)
 
     def work() -> float:
         a, b = u - u.mean(dim=0), v - v.mean(dim=0)
@@ -201,7 +206,7 @@ def torch_mutual_knn(a: Sequence[np.ndarray], b: Sequence[np.ndarray], k: int = 
     """torch.topk of all cosines, neighbours in common by comparing k x k indices: the authors' way, for all pairs."""
     import torch
 
-    sides = [[torch.from_numpy(x) for x in side] for side in (a, b)]
+    sides = [[torch.as_tensor(x) for x in side] for side in (a, b)]
 
     def neighbours(x: Any) -> Any:
         z = torch.nn.functional.normalize(x, dim=1)

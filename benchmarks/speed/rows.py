@@ -132,6 +132,7 @@ def _cca(quick: bool) -> Problem:
         "simkit": compare(x, y, "cca"),
         "google/svcca": way(rivals.svcca, x, y),
         "anatome": made(rivals.anatome_cca, x, y),
+        "anatome, QR": made(rivals.anatome_cca, x, y, "qr"),
     }
     return Problem(ways, lambda: np.mean(truth.canonical_correlations(x, y) ** 2), 4 * n * p**2, "float64")
 
@@ -149,6 +150,7 @@ def _cca_ill_conditioned(quick: bool) -> Problem:
         "simkit": compare(x, y, "cca"),
         "google/svcca": way(rivals.svcca, x, y),
         "anatome": made(rivals.anatome_cca, x, y),
+        "anatome, QR": made(rivals.anatome_cca, x, y, "qr"),
     }
     return Problem(ways, lambda: np.mean(truth.canonical_correlations(*well) ** 2), 4 * n * p**2, "float64")
 
