@@ -5,8 +5,8 @@
     python -m benchmarks.gpu --device cpu --quick       # a dry run with PyTorch, in small; nothing is written
 
 Ways run in turn (A B C A B C ...) after a warm-up of each. Times are of events on the device that wait for all work before
-and after; the wall time beside them includes what the host does. Products are in float32 proper (TF32 off, as by default in
-PyTorch), but for the ways that say so. Errors are against the definition in float64, computed on the device.
+and after; the wall time beside them includes what the host does. Products are in float32 proper, but for the ways that
+say so (`precision=`). Errors are against the definition in float64, computed on the device.
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ import statistics
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -161,7 +160,7 @@ class CupyDevice(Device):
     def peak(self, work: Work) -> float:
         pool, most = self.xp.get_default_memory_pool(), 0
 
-        class Peak(self.xp.cuda.MemoryHook):  # type: ignore[misc, name-defined]
+        class Peak(self.xp.cuda.MemoryHook):
             name = "peak"
 
             def malloc_postprocess(self, **_: Any) -> None:
@@ -260,17 +259,6 @@ def rbf_formula(device: Device, x: Array, y: Array) -> Array:
     return (grams[0] * grams[1]).sum() / (xp.linalg.norm(grams[0]) * xp.linalg.norm(grams[1]))
 
 
-@contextmanager
-def tf32(device: Device) -> Iterator[None]:
-    """TF32 allowed in products of the process, as a program may allow it for its training; restored after."""
-    matmul = device.xp.backends.cuda.matmul
-    before, matmul.allow_tf32 = matmul.allow_tf32, True
-    try:
-        yield
-    finally:
-        matmul.allow_tf32 = before
-
-
 # --- cases -----------------------------------------------------------------------------------------------------------------
 
 
@@ -284,16 +272,11 @@ class Problem:
     different: frozenset[str] = frozenset()  # ways that compute another definition
 
 
-def _with_tf32(device: Device, ways: dict[str, Work], work: Work) -> dict[str, Work]:
-    """simkit in a program that allows TF32. Ways of simkit with a precision of their own belong here too."""
+def _faster(device: Device, work: Work) -> dict[str, Work]:
+    """simkit with products that round their operands, where the library has them (`simkit.compare`, precision=)."""
     if device.library != "PyTorch":
-        return ways
-
-    def allowed() -> Any:
-        with tf32(device):
-            return work()
-
-    return ways | {"simkit, TF32 allowed by the program": allowed}
+        return {}
+    return {"simkit, precision=tf32": functools.partial(work, precision="tf32")}
 
 
 def _pytorch_cka(device: Device, a: Sequence[Array], b: Sequence[Array]) -> dict[str, Work]:
@@ -307,7 +290,7 @@ def _pair(device: Device, quick: bool) -> Problem:
     x, y = layers(device, n, (p, p), 1)
     own = functools.partial(simkit.compare, x, y)
     ways = {"simkit": own, "simkit, check_finite=False": functools.partial(own, check_finite=False)}
-    ways = _with_tf32(device, ways, own) | {"feature form by hand": functools.partial(feature_formula, device, x, y)}
+    ways |= _faster(device, own) | {"feature form by hand": functools.partial(feature_formula, device, x, y)}
     return Problem(ways, lambda: float(_feature_definition(device, x, y)), 4 * n * p**2)
 
 
@@ -319,10 +302,10 @@ def _heatmap(device: Device, quick: bool) -> Problem:
     n, widths = (100, (8, 16, 24)) if quick else (8192, _WIDTHS * 8)
     a, b = layers(device, n, widths, 1), layers(device, n, widths, 1001)
 
-    def own() -> Any:
-        return simkit.pairwise(a, b).values
+    def own(**options: Any) -> Any:
+        return simkit.pairwise(a, b, **options).values
 
-    ways = _with_tf32(device, {"simkit": own}, own) | _pytorch_cka(device, a, b)
+    ways = {"simkit": own} | _faster(device, own) | _pytorch_cka(device, a, b)
     flops = n**2 * (2 * sum(widths) + len(widths) ** 2)
     return Problem(ways, lambda: cka_definition(device, a, b), flops, frozenset({"pytorch-cka (unbiased)"}))
 
@@ -331,7 +314,7 @@ def _rbf(device: Device, quick: bool) -> Problem:
     n, p = (200, 16) if quick else (8192, 512)
     x, y = layers(device, n, (p, p), 1)
     own = functools.partial(simkit.compare, x, y, "cka(kernel=rbf)")
-    ways = {"simkit": own, "Google's RBF": functools.partial(rbf_formula, device, x, y)}
+    ways = {"simkit": own} | _faster(device, own) | {"Google's RBF": functools.partial(rbf_formula, device, x, y)}
     return Problem(ways, lambda: rbf_definition(device, x, y), 2 * n**2 * p, frozenset({"Google's RBF"}))
 
 

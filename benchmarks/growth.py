@@ -103,7 +103,7 @@ def _workers(count: int) -> Work:
 
     cluster = LocalCluster(n_workers=count, threads_per_worker=1, dashboard_address=None)
     client = Client(cluster)
-    n = int(os.environ.get("SIMKIT_GROWTH_ROWS", "12000"))
+    n = int(os.environ.get("SIMKIT_GROWTH_ROWS", "8000"))
     x, y = (da.from_array(_normal(n, 64, seed=seed), chunks=(n // 8, 64)) for seed in (0, 1))
 
     def work() -> None:
@@ -123,7 +123,7 @@ CURVES = {
         "p", (2048, 4096, 8192, 16384, 32768), lambda p: _pair(1024, p), time=1, memory=(0, 1)
     ),
     "RBF CKA (p = 32)": Curve(
-        "n", (512, 1024, 2048, 4096, 8192), lambda n: _pair(n, 32, "cka(kernel=rbf)"), time=2, memory=(1, 2)
+        "n", (1024, 2048, 4096, 8192, 16384), lambda n: _pair(n, 32, "cka(kernel=rbf)"), time=2, memory=(1, 2)
     ),
     "CCA (n = 4 p, float64)": Curve(
         "p", (64, 128, 256, 512, 1024), lambda p: _pair(4 * p, p, "cca", "float64"), time=3, memory=2
@@ -138,7 +138,7 @@ CURVES = {
     "mutual_knn (p = 64)": Curve("n", (512, 1024, 2048, 4096, 8192), lambda n: _pair(n, 64, "mutual_knn"), time=2, memory=1),
     "RSA, Spearman (p = 64)": Curve("n", (256, 512, 1024, 2048), lambda n: _pair(n, 64, "rsa"), time=2, memory=2),
     "stream of batches (p = 128)": Curve("n", (2**14, 2**15, 2**16, 2**17, 2**18), _stream, time=1, memory=0),
-    "RBF CKA on a Dask cluster (n = 12000)": Curve("workers", (1, 2), _workers, time=-1, memory=None, wall=True),
+    "RBF CKA on a Dask cluster (n = 8000)": Curve("workers", (1, 2), _workers, time=-1, memory=None, wall=True),
 }
 
 
@@ -275,12 +275,12 @@ def picture(found: Mapping[str, Any], what: str, path: Path) -> None:
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
-    from matplotlib.ticker import NullFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     names = [name for name in CURVES if name in found and (what == "seconds" or CURVES[name].memory is not None)]
     columns = 4
     lines = -(-len(names) // columns)
-    figure, axes = plt.subplots(lines, columns, figsize=(3.1 * columns, 2.7 * lines), layout="constrained", squeeze=False)
+    figure, axes = plt.subplots(lines, columns, figsize=(3.1 * columns, 2.5 * lines), layout="constrained", squeeze=False)
     for axis in axes.flat[len(names) :]:
         axis.set_axis_off()
     for axis, name in zip(axes.flat, names, strict=False):
@@ -302,11 +302,18 @@ def picture(found: Mapping[str, Any], what: str, path: Path) -> None:
         axis.plot(sizes, values, "o-", color="#1f5fa8", ms=4, lw=1.2, label=f"measured {slope:.2f}", zorder=9)
         axis.set(xscale="log", yscale="log", title=name, xlabel=one["against"])
         axis.set_xticks(sizes, [f"{size:g}" if size < 10_000 else f"{size / 1024:g}k" for size in sizes])
-        axis.xaxis.set_minor_formatter(NullFormatter())
+        low, high = values.min() * 0.7, values.max() * 1.4
+        if what == "memory" and high < 10 * low:  # what does not grow should look so
+            low, high = low / 10, high * 10
+        subs = (1.0,) if high > 100 * low else (1.0, 2.0, 5.0)
+        axis.yaxis.set_major_locator(LogLocator(subs=subs))
+        axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.set_ylim(low, high)
+        for direction in (axis.xaxis, axis.yaxis):
+            direction.set_minor_formatter(NullFormatter())
+        axis.xaxis.set_minor_locator(LogLocator(subs=()))
         axis.title.set_fontsize(8)
         axis.tick_params(labelsize=7)
-        if what == "memory" and values.max() < 10:
-            axis.set_ylim(0.5, 20)
         axis.legend(fontsize=7, frameon=False)
     unit = "CPU seconds on one thread (Dask: wall seconds)" if what == "seconds" else "MiB above the layers"
     figure.supylabel(unit, fontsize=9)

@@ -205,7 +205,10 @@ def _heatmap(n: int, widths: Sequence[int], *, features: bool) -> Callable[[bool
             "simkit, PyTorch tensors": as_tensors(lambda a, b: simkit.pairwise(a, b).to_numpy(), a, b),
             "pytorch-cka (unbiased)": made(rivals.pytorch_cka, a, b, exact=False),
         }
-        if features:
+        if not features:
+            rounded = as_tensors(lambda a, b: simkit.pairwise(a, b, precision="bf16").to_numpy(), a, b)
+            ways["simkit, PyTorch, precision=bf16"] = rounded
+        else:
             ways["feature form by hand"] = way(rivals.feature_heatmap, a, b)
         total = sum(sizes)
         wide = rows**2 * (2 * total + len(sizes) ** 2)
