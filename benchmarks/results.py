@@ -205,6 +205,9 @@ def _ways(case: Case, entry: Mapping[str, Any]) -> Iterator[list[str]]:
 
 
 def _memory(found: Mapping[str, Any]) -> list[str]:
+    from benchmarks.memory import CASES as promises
+
+    found = {name: found[name] for name in promises if name in found}
     return [
         *(line for text in about(list(found.values())) for line in (text, "")),
         "Peak of the resident set above an interpreter with the libraries imported, under a limit on what the process may "
@@ -228,7 +231,28 @@ def _memory(found: Mapping[str, Any]) -> list[str]:
 
 
 def _growth(found: Mapping[str, Any]) -> list[str]:
-    return []
+    from benchmarks import growth
+
+    return [
+        *(line for text in about(list(found.values())) for line in (text, "")),
+        "Exponents, fitted over the larger half of the sizes; [docs/speed.md](../docs/speed.md) has the pictures.",
+        "",
+        *growth.table(found),
+        "",
+        *table(
+            ("what", "sizes", "seconds", "MiB"),
+            (
+                [
+                    name,
+                    f"{found[name]['against']} = {', '.join(map(str, found[name]['sizes']))}",
+                    ", ".join(f"{value:.3g}" for value in found[name]["seconds"]),
+                    ", ".join(f"{value:.0f}" for value in found[name]["memory"]),
+                ]
+                for name in growth.CURVES
+                if name in found
+            ),
+        ),
+    ]
 
 
 def _gpu(found: Mapping[str, Any]) -> list[str]:
