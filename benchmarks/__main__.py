@@ -7,8 +7,8 @@
 Each case has a process of its own, in which all ways run in turn (A B C A B C ...), with pauses, so that what disturbs the
 machine disturbs all alike and no library's threads spin while another's work. Each way runs once more in a process of its
 own for its peak of memory. One and the same product of two matrices is timed in every round: where it varies by more than a
-fifth the machine is called noisy, and the case runs again with all libraries limited to one thread, for CPU time
-(`--one-thread` does it always, `--no-one-thread` never).
+fifth, or other processes take more than a tenth of the cores, the case is called noisy and runs again with all libraries
+limited to one thread, for CPU time (`--one-thread` does it always, `--no-one-thread` never).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Any
 from benchmarks import results
 from benchmarks.machine import environment, load
 from benchmarks.speed.case import Case, duration
-from benchmarks.speed.measuring import NOISY, memory_of, times_of
+from benchmarks.speed.measuring import is_noisy, memory_of, times_of
 from benchmarks.speed.rows import CASES
 
 _ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1")
@@ -92,8 +92,7 @@ def _measured(title: str, options: argparse.Namespace) -> dict[str, Any]:
         for way, figures in found["ways"].items():
             peak = _in_a_process(["--case", title, "--way", way, *given])
             figures["memory"] = None if isinstance(peak, dict) else peak
-    noisy = found["noise"]["spread"] > NOISY
-    if options.one_thread or (noisy and options.one_thread is None and not options.quick):
+    if options.one_thread or (is_noisy(found) and options.one_thread is None and not options.quick):
         again = _in_a_process(["--case", title, *(["--quick"] if options.quick else []), "--rounds", "3"], _ONE_THREAD)
         for way, figures in again.get("ways", {}).items():
             found["ways"][way]["cpu_one_thread"] = figures["cpu"]
@@ -124,9 +123,9 @@ def _lines(title: str, found: dict[str, Any]) -> list[str]:
     """What is printed of a case."""
     if "failed" in found:
         return [f"\n{title}: failed: {found['failed']}"]
-    spread = found["noise"]["spread"]
-    machine = f"{found['dtype']} products {found['rate'] / 1e9:.0f} GFLOP/s, a fixed one varies by {spread:.0%}"
-    machine += ", noisy" if spread > NOISY else ""
+    noise = found["noise"]
+    machine = f"{found['dtype']} products {found['rate'] / 1e9:.0f} GFLOP/s, a fixed one varies by {noise['spread']:.0%}"
+    machine += f", others took {noise['others']:.0%}" + (": noisy" if is_noisy(found) else "")
     lines = [f"\n{found['row']}. {title}    ({machine}; {found['rounds']} rounds, {found['seconds']:.0f} s)"]
     for name, way in found["ways"].items():
         parts = [f"{duration(way['wall']):>9}", f"CPU {duration(way['cpu']):>9}"]

@@ -223,8 +223,9 @@ def rbf_definition(device: Device, x: Array, y: Array) -> float:
         squares = (z * z).sum(axis=1)
         d = squares[:, None] + squares[None, :] - 2 * (z @ z.T)
         n = len(z)
-        distances = np.sort(np.maximum(device.to_numpy(d)[np.triu_indices(n, 1)], 0))  # torch's median is the lower one
-        low, high = (distances[k] for k in ((len(distances) - 1) // 2, len(distances) // 2))
+        distances = np.maximum(device.to_numpy(d)[np.triu_indices(n, 1)], 0)  # on the host: torch's median is the lower one
+        middle = ((len(distances) - 1) // 2, len(distances) // 2)
+        low, high = np.partition(distances, middle)[list(middle)]
         sigma = (np.sqrt(low) + np.sqrt(high)) / 2
         k = xp.exp(-d / (2 * float(sigma) ** 2))
         k = k - k.mean(axis=0)

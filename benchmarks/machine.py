@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["environment", "load", "machine", "matmul_rate", "peak_memory", "product_time"]
+__all__ = ["Others", "environment", "load", "machine", "matmul_rate", "peak_memory", "product_time"]
 
 _LIBRARIES = ("numpy", "scipy", "torch", "jax", "cupy", "dask", "pytorch-cka", "rsatoolbox", "POT")
 
@@ -43,6 +43,28 @@ def environment(command: str) -> dict[str, Any]:
 def load() -> float:
     """The load average of the last minute: about 0 before a run on a quiet machine."""
     return os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
+
+
+class Others:
+    """How much of the cores other processes took since this was made: the noise of a machine, as the kernel counts it."""
+
+    def __init__(self) -> None:
+        self._begin = self._state()
+
+    def share(self) -> float:
+        """From 0 to 1; nan off Linux."""
+        wall, busy, own = (after - before for after, before in zip(self._state(), self._begin, strict=True))
+        return max(0.0, busy - own) / (wall * (os.cpu_count() or 1))
+
+    @staticmethod
+    def _state() -> tuple[float, float, float]:
+        """Seconds: of the clock, of all cores at work, of this process and the children that it waited for."""
+        path = Path("/proc/stat")
+        if not path.exists():
+            return time.perf_counter(), float("nan"), 0.0
+        user, nice, system, _, _, irq, softirq, steal, *_ = map(int, path.read_text().split(maxsplit=11)[1:11])
+        busy = (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+        return time.perf_counter(), busy, sum(os.times()[:4])
 
 
 def product_time(size: int = 1024, dtype: str = "float32") -> float:

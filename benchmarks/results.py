@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.speed.case import Case, duration
-from benchmarks.speed.measuring import NOISY
+from benchmarks.speed.measuring import is_noisy
 from benchmarks.speed.rows import CASES
 
 __all__ = ["FOLDER", "page", "read", "store", "table", "write"]
@@ -30,7 +30,8 @@ def read(folder: Path, name: str) -> dict[str, Any]:
 def store(folder: Path, name: str, found: Mapping[str, Any]) -> None:
     """Add to, or replace in, what a command has stored."""
     folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(read(folder, name) | dict(found), indent=1, sort_keys=True)
+    everything = read(folder, name) | dict(found)
+    text = json.dumps(dict(sorted(everything.items())), indent=1)
     (folder / f"{name}.json").write_text(text + "\n", encoding="utf-8")
 
 
@@ -92,7 +93,8 @@ def _speed(found: Mapping[str, Any]) -> list[str]:
     spreads = [entry["noise"]["spread"] for _, entry in good]
     lines = [line for text in about([entry for _, entry in known]) for line in (text, "")]
     if good:
-        noisy = sum(spread > NOISY for spread in spreads)
+        noisy = sum(is_noisy(entry) for _, entry in good)
+        others = [entry["noise"]["others"] for _, entry in good]
         state = f"noisy in {noisy} of {len(good)} cases (*)" if noisy else "quiet"
         rates = ", ".join(
             f"{max(entry['rate'] for _, entry in good if entry['dtype'] == dtype) / 1e9:.0f} GFLOP/s {dtype}"
@@ -101,8 +103,9 @@ def _speed(found: Mapping[str, Any]) -> list[str]:
         )
         lines += [
             f"{targets.count(True)} of {len(targets)} targets reached. The machine was {state}: a fixed matrix product "
-            f"varied within a case by {min(spreads):.0%} to {max(spreads):.0%}, and the load average before cases was at "
-            f"most {max(entry['noise']['load'] for _, entry in good):.1f}. Matrix products here: {rates}.",
+            f"varied within a case by {min(spreads):.0%} to {max(spreads):.0%}, other processes took {min(others):.0%} to "
+            f"{max(others):.0%} of the cores, and the load average was at most "
+            f"{max(entry['noise']['load'] for _, entry in good):.1f}. Matrix products here: {rates}.",
             "",
             "Ratios are the rival's wall time over simkit's, medians over rounds: above 1 simkit is faster. Memory is the "
             "peak of the resident set above its level before, the data in it; errors are against the definition in float64. "
@@ -141,14 +144,13 @@ def _speed(found: Mapping[str, Any]) -> list[str]:
 def _summary(case: Case, entry: Mapping[str, Any]) -> list[str]:
     """One line for a case."""
     ways = entry["ways"]
-    own, *others = ways.items()
-    rivals = {name: way for name, way in others if not name.startswith("simkit")}
-    noisy = " (*)" if entry["noise"]["spread"] > NOISY else ""
+    own, rivals = ways["simkit"], {name: way for name, way in ways.items() if not name.startswith("simkit")}
+    noisy = " (*)" if is_noisy(entry) else ""
     reached = [(target.found(ways), target.reached(ways)) for target in case.targets]
     return [
         case.row,
         case.title,
-        duration(own[1]["wall"]) + noisy,
+        duration(own["wall"]) + noisy,
         "<br>".join(f"{name}: {duration(way['wall'])}, {way['ratio']:.2f}x" for name, way in rivals.items()) or "-",
         "<br>".join(map(str, case.targets)) or "-",
         "<br>".join(
@@ -156,11 +158,11 @@ def _summary(case: Case, entry: Mapping[str, Any]) -> list[str]:
             for target, (value, is_so) in zip(case.targets, reached, strict=True)
         )
         or "-",
-        _with_rivals(own[1], rivals, lambda way: _number(way.get("memory"), "{:.0f}")),
+        _with_rivals(own, rivals, lambda way: _number(way.get("memory"), "{:.0f}")),
         _with_rivals(
-            own[1], {name: way for name, way in rivals.items() if way["exact"]}, lambda way: _number(way["error"], "{:.0e}")
+            own, {name: way for name, way in rivals.items() if way["exact"]}, lambda way: _number(way["error"], "{:.0e}")
         ),
-        _number(own[1]["share"], "{:.0%}"),
+        _number(own["share"], "{:.0%}"),
     ]
 
 

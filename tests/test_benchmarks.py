@@ -86,6 +86,7 @@ def test_the_command_stores_and_draws(tmp_path, capsys):
     assert "NOT reached" in (printed := capsys.readouterr().out) or "reached" in printed
     stored = json.loads((folder / "speed.json").read_text())
     assert list(stored) == ["linear CKA, 50000 x 256"]
+    assert next(iter(stored["linear CKA, 50000 x 256"]["ways"])) == "simkit"
     page = (tmp_path / "RESULTS.md").read_text()
     for section in ("# Results", "## Speed", "### All ways", "## Memory", "## Growth", "## GPU"):
         assert f"\n{section}\n" in "\n" + page
@@ -150,7 +151,7 @@ def test_errors_by_precision():
         assert precision.error(spec, definition, (60, 8), "float64", 0.0) < 1e-11
 
 
-def test_gpu_in_small_on_the_cpu(capsys, monkeypatch):
+def test_gpu_in_small_on_the_cpu(tmp_path, monkeypatch):
     torch = pytest.importorskip("torch")
     device = gpu.TorchDevice("cpu")
     for make in gpu.CASES.values():
@@ -158,6 +159,8 @@ def test_gpu_in_small_on_the_cpu(capsys, monkeypatch):
         for name, way in found["ways"].items():
             if way["exact"] and way["error"] is not None:
                 assert way["error"] < (1e-6 if name == "simkit" else 1e-2), name
+    results.store(tmp_path, "gpu", {"PyTorch: a case": found | {"about": environment("python -m benchmarks.gpu")}})
+    assert "| PyTorch: a case | bare joint scatter |" in results.page(tmp_path)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(SystemExit, match=r"PyTorch sees no CUDA device.*--device cpu --quick"):
         gpu.main(["--library", "torch"])

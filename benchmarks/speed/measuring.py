@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.machine import load, matmul_rate, peak_memory, product_time
+from benchmarks.machine import Others, load, matmul_rate, peak_memory, product_time
 from benchmarks.speed.case import Case, Problem, Way, ratio
 
-__all__ = ["NOISY", "memory_of", "times_of"]
+__all__ = ["is_noisy", "memory_of", "times_of"]
 
-NOISY = 0.2  # spread of the fixed product from which times of this run say little
+_SPREAD, _OTHERS = 0.2, 0.1  # of the fixed product; of the cores, taken by other processes: from there wall times say little
 _PAUSE = 0.1  # seconds, in which the threads of one library's pool fall asleep before another's begin
 _SECONDS = 8.0  # of the rounds of one case, more or less
 _FEWEST, _FEWEST_QUICK = 3, 2
@@ -39,13 +39,14 @@ def times_of(case: Case, *, quick: bool, rounds: int | None = None) -> dict[str,
         fewest, most = min(_FEWEST, case.rounds), _FEWEST_QUICK if quick else case.rounds
         rounds = int(np.clip(_SECONDS / expected, min(fewest, most), most))
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in ready}
-    fixed = []
+    fixed, others = [], Others()
     for _ in range(rounds):
         time.sleep(pause)
-        fixed.append(min(product_time(small), product_time(small)))
+        fixed += [product_time(small) for _ in range(3)]
         for name, work in ready.items():
             time.sleep(pause)
             times[name].append(first[name] if case.rounds == 1 else _timed(problem.ways[name], work)[0])
+    taken = others.share()
     time.sleep(pause)
     rates.append(matmul_rate(problem.dtype, size, 3))
     fixed.append(product_time(small))
@@ -61,6 +62,7 @@ def times_of(case: Case, *, quick: bool, rounds: int | None = None) -> dict[str,
         "noise": {
             "product": statistics.median(fixed),
             "spread": float(np.subtract(*np.quantile(fixed, (0.9, 0.1)))) / statistics.median(fixed),
+            "others": taken,
             "load": load_before,
         },
         "ways": {
@@ -76,6 +78,12 @@ def times_of(case: Case, *, quick: bool, rounds: int | None = None) -> dict[str,
             for name, spent in times.items()
         },
     }
+
+
+def is_noisy(found: dict[str, Any]) -> bool:
+    """Whether wall times of a case say little: a fixed product varied, or other processes took part of the cores."""
+    noise = found["noise"]
+    return noise["spread"] > _SPREAD or noise["others"] > _OTHERS
 
 
 def memory_of(case: Case, way: str, *, quick: bool) -> float | None:
