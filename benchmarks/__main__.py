@@ -19,6 +19,7 @@ import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from benchmarks.speed.rows import CASES
 
 _ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1")
 _LIMIT = 900  # seconds of one process
+_AT_ONCE = 2  # processes whose memory is measured
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -89,8 +91,9 @@ def _measured(title: str, options: argparse.Namespace) -> dict[str, Any]:
     if "failed" in found:
         return found
     if CASES[title].memory and options.memory:
-        for way, figures in found["ways"].items():
-            peak = _in_a_process(["--case", title, "--way", way, *given])
+        with ThreadPoolExecutor(_AT_ONCE) as pool:  # a peak does not depend on who else is at work
+            peaks = list(pool.map(lambda way: _in_a_process(["--case", title, "--way", way, *given]), found["ways"]))
+        for figures, peak in zip(found["ways"].values(), peaks, strict=True):
             figures["memory"] = None if isinstance(peak, dict) else peak
     if options.one_thread or (is_noisy(found) and options.one_thread is None and not options.quick):
         again = _in_a_process(["--case", title, *(["--quick"] if options.quick else []), "--rounds", "3"], _ONE_THREAD)

@@ -195,12 +195,19 @@ def _ways(case: Case, entry: Mapping[str, Any]) -> Iterator[list[str]]:
             name,
             duration(way["wall"]),
             duration(way["cpu"]),
-            duration(way["cpu_one_thread"]) if "cpu_one_thread" in way else "",
+            _one_thread(way, entry["ways"]["simkit"]),
             f"{way['ratio']:.2f}",
             _number(way.get("memory"), "{:.0f}"),
             _number(way["error"], "{:.1e}" if way["exact"] else "{:.1e} (another definition)"),
             _number(way["share"], "{:.0%}"),
         ]
+
+
+def _one_thread(way: Mapping[str, Any], own: Mapping[str, Any]) -> str:
+    """CPU time, and its ratio to simkit's; empty where the machine was quiet."""
+    if "cpu_one_thread" not in way:
+        return ""
+    return f"{duration(way['cpu_one_thread'])}, {way['cpu_one_thread'] / own['cpu_one_thread']:.2f}x"
 
 
 # --- what other commands found ---------------------------------------------------------------------------------------------
