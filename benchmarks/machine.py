@@ -54,7 +54,7 @@ class Others:
     def share(self) -> float:
         """From 0 to 1; nan off Linux."""
         wall, busy, own = (after - before for after, before in zip(self._state(), self._begin, strict=True))
-        return max(0.0, busy - own) / (wall * (os.cpu_count() or 1))
+        return min(1.0, max(0.0, busy - own) / (wall * (os.cpu_count() or 1)))  # the kernel counts hundredths of a second
 
     @staticmethod
     def _state() -> tuple[float, float, float]:
