@@ -6,6 +6,7 @@ import dataclasses
 import inspect
 import itertools
 import math
+import tracemalloc
 import warnings
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from simkit.errors import (
 )
 from simkit.inference import bootstrap, interval, jackknife, noise_ceiling, permutation_test
 from simkit.inference.bounds import t_quantile
+from simkit.linalg import reordered_products
 from simkit.registry import get_index
 
 INDEXES = [
@@ -70,6 +72,40 @@ def test_permuting_a_prepared_layer_is_permuting_the_examples(spec):
         np.testing.assert_allclose(result.distribution, expected, rtol=1e-9, atol=1e-9)
         assert result.score == pytest.approx(float(simkit.compare(X, Y, spec)), rel=1e-12)
         assert (result.n, result.index, result.exact) == (len(X), spec, False)
+
+
+def test_permuted_gram_matrices_are_not_put_together(monkeypatch):
+    """<P K P', L> takes some rows of K at a time, for many layers too; whole matrices would be 2.9 MB each."""
+    X, Y = pair(600, 9, 7)
+    index, order = get_index("cka(kernel=rbf)"), np.random.default_rng(0).permutation(600)
+    x, y, z = (index.prepare(simkit.index.Representation(a)) for a in (X, Y, X[:, :3]))
+    tracemalloc.start()
+    permuted = index.permuted(x, order)
+    found = float(index.score(permuted, y)), index.scores([permuted, index.permuted(z, order)], [y, z])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 600 * 600 * 8 / 2
+    expected = [[float(simkit.compare(a[order], b, index)) for b in (Y, X[:, :3])] for a in (X, X[:, :3])]
+    np.testing.assert_allclose(found[1], expected, rtol=1e-10)
+    assert found[0] == pytest.approx(expected[0][0], rel=1e-10)
+    assert float(index.score(y, permuted)) == pytest.approx(found[0], rel=1e-12)
+    again = index.permuted(permuted, np.argsort(order))
+    assert float(index.score(again, x)) == pytest.approx(1, rel=1e-10)
+    assert float(index.score(permuted, permuted)) == pytest.approx(1, rel=1e-10)
+    left_out = index.leave_one_out([permuted], [y])
+    np.testing.assert_allclose(
+        left_out, index.leave_one_out([index.prepare(simkit.index.Representation(X[order]))], [y]), rtol=1e-9
+    )
+
+
+def test_reordered_products(backend):
+    rng = np.random.default_rng(0)
+    a, b, c = (q + q.mT for q in rng.standard_normal((3, 150, 150)))
+    order = rng.permutation(150)
+    xs = [backend.asarray(q) for q in (a, b, c)]
+    found = reordered_products(xs[:2], backend.asarray(order), [xs[2], xs[0]], backend.xp)
+    expected = [[np.sum(q[np.ix_(order, order)] * r) for r in (c, a)] for q in (a, b)]
+    np.testing.assert_allclose(backend.to_numpy(found), expected, rtol=1e-4 if "32" in str(xs[0].dtype) else 1e-9, atol=1e-6)
 
 
 def test_most_indexes_have_a_fast_path():

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from simkit.arrays import Array, Namespace, detach, placement
-from simkit.linalg.products import total
+from collections.abc import Sequence
 
-__all__ = ["diagonal", "double_centre", "reordered", "u_centre", "without_diagonal"]
+import array_api_compat
+import numpy as np
+
+from simkit.arrays import Array, Namespace, detach, placement
+from simkit.linalg.products import inner_products, total
+
+__all__ = ["diagonal", "double_centre", "reordered", "reordered_products", "u_centre", "without_diagonal"]
 
 _FLAT = 16  # roundings of the largest entry of a matrix that centring may leave
+_ROWS = 64  # of a matrix that are put in order together: they stay in the cache
 
 
 def diagonal(square: Array, xp: Namespace) -> Array:
@@ -24,6 +30,29 @@ def without_diagonal(square: Array, xp: Namespace) -> Array:
 def reordered(square: Array, order: Array, xp: Namespace) -> Array:
     """Rows and columns of a square matrix in another order."""
     return xp.take(xp.take(square, order, axis=0), order, axis=1)
+
+
+def reordered_products(squares: Sequence[Array], order: Array, others: Sequence[Array], xp: Namespace) -> Array:
+    """<P K P', L> of symmetric matrices: `inner_products` of `reordered` ones with others, shape (len(squares), len(others)).
+
+    In NumPy without the reordered matrices, some rows of their upper halves at a time.
+    """
+    if not array_api_compat.is_numpy_namespace(xp) or len({a.dtype for a in (*squares, *others)}) > 1:
+        return inner_products([reordered(a, order, xp) for a in squares], others, xp)
+    n, dtype = order.shape[0], squares[0].dtype
+    found = np.zeros((len(squares), len(others)))
+    whole, upper = np.empty((_ROWS, n), dtype), np.empty(_ROWS * n, dtype)
+    for start in range(0, n, _ROWS):
+        stop = min(start + _ROWS, n)
+        some, ordered = whole[: stop - start], upper[: (stop - start) * (n - start)].reshape(stop - start, n - start)
+        for i, a in enumerate(squares):  # "clip" does without a copy of `out`; there is nothing to be clipped
+            np.take(a, order[start:stop], axis=0, out=some, mode="clip")
+            np.take(some, order[start:], axis=1, out=ordered, mode="clip")
+            for j, b in enumerate(others):
+                twice = np.sum(np.vecdot(ordered, b[start:stop, start:]), dtype=np.float64)
+                once = np.sum(np.vecdot(ordered[:, : stop - start], b[start:stop, start:stop]), dtype=np.float64)
+                found[i, j] += 2 * twice - once
+    return found
 
 
 def double_centre(k: Array, xp: Namespace) -> Array:

@@ -30,6 +30,7 @@ from simkit.linalg import (
     is_ordinary,
     power_of_two,
     reordered,
+    reordered_products,
     robust_origin,
     squared_norm,
     tall_cross,
@@ -139,6 +140,11 @@ class _Prepared(ABC):
     def permuted(self, order: Array) -> _Prepared:
         """The same layer with the examples in another order, which does not change its sums with itself."""
 
+    @property
+    def whole(self) -> Any:
+        """The same layer as it is prepared at first: a Gram matrix that was put in another order as one of its own."""
+        return self
+
     @cached_property
     def own(self) -> HSICSums:
         """The sums of the layer with itself, computed once however many partners it has."""
@@ -152,16 +158,48 @@ class Gram(_Prepared):
     k: Array
     rows: Array
 
-    def sums(self, other: Gram) -> HSICSums:
+    def sums(self, other: Gram | Reordered) -> HSICSums:
         """The three sums with another layer's Gram matrix."""
+        if isinstance(other, Reordered):
+            return other.sums(self)
         xp = self.xp
         totals = xp.sum(self.rows) * xp.sum(other.rows)
         return HSICSums(inner(self.k, other.k, xp), xp.sum(self.rows * other.rows), totals, self.n)
 
-    def permuted(self, order: Array) -> Gram:
+    def permuted(self, order: Array) -> Reordered:
         """Rows and columns in another order."""
-        rows = self.xp.take(self.rows, order, axis=0)
-        return replace(self, k=reordered(self.k, order, self.xp), rows=rows, known=self.own)
+        return Reordered(gram=self, order=order, n=self.n, scale=self.scale, xp=self.xp, known=self.own)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Reordered(_Prepared):
+    """A Gram matrix whose rows and columns are in another order, which it is not put into: that would be n x n numbers."""
+
+    gram: Gram
+    order: Array
+
+    def sums(self, other: Gram | Reordered) -> HSICSums:
+        """The three sums with another layer's Gram matrix."""
+        if isinstance(other, Reordered):
+            return self.sums(other.whole)
+        xp = self.xp
+        inner = reordered_products([self.gram.k], self.order, [other.k], xp)[0, 0]
+        totals = xp.sum(self.gram.rows) * xp.sum(other.rows)
+        return HSICSums(inner, xp.sum(self.rows * other.rows), totals, self.n)
+
+    @property
+    def rows(self) -> Array:
+        """The row sums, in order."""
+        return self.xp.take(self.gram.rows, self.order, axis=0)
+
+    @cached_property
+    def whole(self) -> Gram:
+        """The Gram matrix in order."""
+        return replace(self.gram, k=reordered(self.gram.k, self.order, self.xp), rows=self.rows, known=self.own)
+
+    def permuted(self, order: Array) -> Reordered:
+        """Rows and columns in yet another order."""
+        return replace(self, order=self.xp.take(self.order, order, axis=0))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -190,7 +228,9 @@ class Features(_Prepared):
         return replace(self, x=xp.take(self.x, order, axis=0), diagonal=diagonal, known=self.own)
 
 
-Prepared: TypeAlias = Any  # Gram | Features: both sides of a pair are of one form, chosen by shapes alone
+Prepared: TypeAlias = (
+    Any  # Gram, perhaps Reordered, | Features: both sides of a pair are of one form, chosen by shapes alone
+)
 
 
 def gather(layer: Representation, kernel: Kernel, estimator: Estimator) -> Prepared:
@@ -307,9 +347,8 @@ def _gram(k: Array, estimator: Estimator, scale: Array, xp: Namespace, *, is_cen
 def all_sums(xs: Sequence[Prepared], ys: Sequence[Prepared], advance: Callable[[], None] = lambda: None) -> HSICSums:
     """The three sums of every pair of `xs` and `ys` as arrays of shape (len(xs), len(ys)); `advance` after each of `xs`."""
     xp, n = xs[0].xp, xs[0].n
-    if isinstance(xs[0], Gram):
-        left, right = ([layer.k for layer in side] for side in (xs, ys))
-        inner = inner_products(left, left if ys is xs else right, xp)
+    if isinstance(xs[0], Gram | Reordered):
+        inner = _inner_of_grams(xs, ys)
         rows, others = (xp.stack([layer.rows for layer in side]) for side in (xs, ys))
         for _ in xs:
             advance()
@@ -320,6 +359,14 @@ def all_sums(xs: Sequence[Prepared], ys: Sequence[Prepared], advance: Callable[[
         advance()
     inner, by_row, totals = (xp.stack([xp.stack([pair[k] for pair in line]) for line in pairs]) for k in range(3))
     return HSICSums(inner, by_row, totals, n)
+
+
+def _inner_of_grams(xs: Sequence[Gram | Reordered], ys: Sequence[Gram | Reordered]) -> Array:
+    xp, right = xs[0].xp, [layer.whole.k for layer in ys]
+    orders = {id(layer.order) if isinstance(layer, Reordered) else None for layer in xs}
+    if len(orders) == 1 and isinstance(xs[0], Reordered) and ys is not xs:
+        return reordered_products([layer.gram.k for layer in xs if isinstance(layer, Reordered)], xs[0].order, right, xp)
+    return inner_products(right if ys is xs else [layer.whole.k for layer in xs], right, xp)
 
 
 def own_sums(layers: Sequence[Prepared]) -> HSICSums:
