@@ -33,7 +33,7 @@ def reordered(square: Array, order: Array, xp: Namespace) -> Array:
 
 
 def reordered_products(squares: Sequence[Array], order: Array, others: Sequence[Array], xp: Namespace) -> Array:
-    """<P K P', L> of symmetric matrices: `inner_products` of `reordered` ones with others, shape (len(squares), len(others)).
+    """<P K P', L> of symmetric matrices: `inner_products` of `reordered` ones and others, (len(squares), len(others)).
 
     In NumPy without the reordered matrices, some rows of their upper halves at a time.
     """

@@ -228,9 +228,7 @@ class Features(_Prepared):
         return replace(self, x=xp.take(self.x, order, axis=0), diagonal=diagonal, known=self.own)
 
 
-Prepared: TypeAlias = (
-    Any  # Gram, perhaps Reordered, | Features: both sides of a pair are of one form, chosen by shapes alone
-)
+Prepared: TypeAlias = Any  # Gram or Reordered, or Features: both sides of a pair are of one form, chosen by shapes alone
 
 
 def gather(layer: Representation, kernel: Kernel, estimator: Estimator) -> Prepared:
