@@ -71,6 +71,8 @@ def u_centre(k: Array, xp: Namespace) -> Array:
     to whole rows and columns, as by one example that is far from all others, is gone before entries are multiplied.
     Where nothing but rounding is left, as of examples that are all equally far from each other, it is zero.
     """
+    if array_api_compat.is_numpy_namespace(xp):
+        return _u_centred(k)
     n = k.shape[0]
     k = without_diagonal(k, xp)
     rows = total(k, xp, axis=1) / (n - 2)
@@ -79,3 +81,23 @@ def u_centre(k: Array, xp: Namespace) -> Array:
     centred = without_diagonal(k - shift[None, :] - shift[:, None], xp)
     noise = _FLAT * float(xp.finfo(k.dtype).eps) * xp.max(xp.abs(detach(k)))
     return xp.where(xp.max(xp.abs(detach(centred))) > noise, centred, 0.0 * centred)
+
+
+def _u_centred(k: np.ndarray) -> np.ndarray:
+    """`u_centre` of NumPy arrays, with one new matrix."""
+    n = k.shape[0]
+    k = np.array(k)
+    np.fill_diagonal(k, 0)
+    noise = _FLAT * float(np.finfo(k.dtype).eps) * _largest(k)
+    rows = np.sum(k, axis=1, dtype=np.float64) / (n - 2)
+    shift = (rows - np.sum(rows) / (2 * (n - 1))).astype(k.dtype)
+    k -= shift
+    k -= shift[:, None]
+    np.fill_diagonal(k, 0)
+    if _largest(k) <= noise:
+        k *= 0
+    return k
+
+
+def _largest(k: np.ndarray) -> np.floating:
+    return np.maximum(np.max(k), -np.min(k))

@@ -17,7 +17,6 @@ __all__ = ["add_scatter", "centred_side_by_side"]
 _SIDE = 512  # features of a block of the scatter matrix: its products are as fast as larger ones, and stay in the cache
 _WIDE = 2048  # features from which on blocks in threads take less time than one symmetric product
 _CACHED = 512  # rows that are worked on at a time
-_LARGE = 1e15  # whose square stays in the range of float32
 
 
 def centred_side_by_side(parts: Sequence[Array], xp: Namespace) -> tuple[Array, Array, Array]:
@@ -64,22 +63,22 @@ def add_scatter(whole: Array, z: Array, shift: Array, xp: Namespace) -> Array:
     The products are in the precision of `z` (m, P). In NumPy they are summed a block at a time, without a second matrix of
     the size of `whole`, which may be most of the memory.
     """
-    if not (array_api_compat.is_numpy_namespace(xp) and z.shape[1] >= _WIDE and np.max(np.abs(shift)) < _LARGE):
+    if not array_api_compat.is_numpy_namespace(xp) or z.shape[1] < _WIDE:
         whole += z.mT @ z
         whole += shift[:, None] * shift[None, :]
         return whole
-    starts, row = range(0, z.shape[1], _SIDE), shift.astype(z.dtype)
+    starts = range(0, z.shape[1], _SIDE)
 
     def add(share: Iterator[tuple[int, int]]) -> None:
-        product, outer = np.empty((2, _SIDE, _SIDE), z.dtype)
+        product, outer = np.empty((_SIDE, _SIDE), z.dtype), np.empty((_SIDE, _SIDE), whole.dtype)
         for i, j in share:
             a, b = slice(i, min(i + _SIDE, z.shape[1])), slice(j, min(j + _SIDE, z.shape[1]))
             where = slice(0, a.stop - i), slice(0, b.stop - j)
-            block = z[:, a].T @ z[:, a] if i == j else np.matmul(z[:, a].T, z[:, b], out=product[where])
-            block += np.multiply(row[a, None], row[b], out=outer[where])
-            whole[a, b] += block
+            added = np.multiply(shift[a, None], shift[b], out=outer[where])
+            added += z[:, a].T @ z[:, a] if i == j else np.matmul(z[:, a].T, z[:, b], out=product[where])
+            whole[a, b] += added
             if i != j:
-                whole[b, a] += block.T
+                whole[b, a] = whole[a, b].T
 
     in_threads(add, [(i, j) for i in starts for j in starts if i <= j], z)
     return whole

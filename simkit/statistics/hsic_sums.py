@@ -36,6 +36,7 @@ from simkit.linalg import (
     tall_cross,
     total,
     u_centre,
+    vecdot,
     widen,
     without_diagonal,
 )
@@ -67,6 +68,7 @@ __all__ = [
 
 Estimator: TypeAlias = Literal["biased", "unbiased", "lange", "minibatch"]
 _MANY = 100  # examples that a sum of squared lengths is spread over, at least, for float32 to tell the others from them
+_AROUND = 10  # examples that a sum of squared lengths is spread over, at least, for none to have moved the mean away
 _DIGITS = 1e4  # rounding errors of its terms that an estimate must be larger than
 
 ESTIMATORS: tuple[Estimator, ...] = get_args(Estimator)
@@ -245,7 +247,7 @@ def gather(layer: Representation, kernel: Kernel, estimator: Estimator) -> Prepa
         if layer.is_centred or layer.tall:
             return _in_features(layer, estimator, scale)
         x = layer.unit
-        if estimator in ("unbiased", "minibatch"):  # which see no offset; a mean may lie far from all examples
+        if estimator in ("unbiased", "minibatch") and not _are_around_mean(x, layer.xp):  # these see no offset
             x = x - robust_origin(x, layer.xp)
         return _gram(x @ x.mT, estimator, scale, layer.xp, is_centred=True)
     x = features_for(kernel, layer)
@@ -313,6 +315,14 @@ def are_many(a: Array, xp: Namespace) -> bool:
     """Whether squared lengths (n,) are spread over so many examples that float32 resolves K without its diagonal."""
     a = detach(a)
     return float(xp.sum(a)) ** 2 > _MANY * float(xp.sum(a * a))
+
+
+def _are_around_mean(x: Array, xp: Namespace) -> bool:
+    """Whether centred examples (n, p) are seen to lie around their mean, which a few may move far away from all others."""
+    if is_lazy(x):
+        return False
+    a = detach(vecdot(x, x, xp))
+    return float(xp.sum(a)) ** 2 > _AROUND * float(xp.sum(a * a))
 
 
 def warn_if_lost(own: HSICSums, name: str, xp: Namespace) -> None:
