@@ -17,6 +17,7 @@ from data import OWN_INDEXES, pair
 
 import simkit
 from simkit.errors import (
+    AccuracyWarning,
     ConstantInputWarning,
     InferenceError,
     InferenceWarning,
@@ -24,8 +25,10 @@ from simkit.errors import (
     NeedsAllExamplesError,
     SpecError,
 )
-from simkit.inference import bootstrap, interval, jackknife, noise_ceiling, permutation_test
+from simkit.inference import bootstrap, interval, jackknife, noise_ceiling, permutation_test, resampling
 from simkit.inference.bounds import t_quantile
+from simkit.inference.counting import _of_bases, scores_of
+from simkit.inference.scorer import scorer_of
 from simkit.linalg import reordered_products
 from simkit.registry import get_index
 
@@ -365,6 +368,52 @@ def test_copies_are_refused_where_they_bias():
             bootstrap(X, Y, "cca", resamples=100, method=method, rng=0)
     X, Y = pair(2000, 3, 3)
     assert bootstrap(X, Y, "cca", resamples=200, rng=0).interval.low > 0
+
+
+def test_copies_that_bias_are_refused_early(monkeypatch):
+    """A bias of many standard errors does not need all resamples to be seen."""
+    X, Y = pair(60, 20, 20)
+    taken = []
+    monkeypatch.setattr(
+        resampling, "scores_of", lambda scorer, rows: (taken.append(1) or s for s in scores_of(scorer, rows))
+    )
+    with pytest.raises(InferenceError, match="copies"):
+        bootstrap(X, Y, "cca", resamples=10**6)
+    assert len(taken) == 100
+
+
+@pytest.mark.filterwarnings("ignore:mutual_information")
+@pytest.mark.parametrize("spec", ["cca", "cca(summary=rho)", "cca(summary=pillai)", "mutual_information"])
+@pytest.mark.parametrize(
+    ("n", "p", "given"), [(60, 6, np.float64), (60, 6, np.float32), (12, 5, np.float64), (60, 40, np.float64)], ids=str
+)
+def test_spaces_of_some_of_the_examples(spec, n, p, given):
+    """From products of the bases of all examples; where these do not tell, from the examples."""
+    rng = np.random.default_rng(1)
+    X, Y = (a.astype(given) for a in pair(n, p, 4))
+    Z = np.concatenate([X[:, :2], X[:, :1], np.full((n, 1), 3.0)], axis=1).astype(given)  # of rank 2
+    subsets = [rng.integers(0, n, n) for _ in range(30)] + [np.delete(np.arange(n), [3, 4])]
+    scorer = scorer_of({"x": X, "z": Z}, {"y": Y}, spec, {})
+    found = [np.asarray(score) for score in scores_of(scorer, iter(subsets))]
+    for rows, score in zip(subsets, found, strict=True):
+        expected = simkit.pairwise({"x": X[rows], "z": Z[rows]}, {"y": Y[rows]}, spec).to_numpy()
+        np.testing.assert_allclose(score, expected, rtol=1e-10 if given is np.float64 else 1e-6)
+    counts = [np.bincount(rows, minlength=n) for rows in subsets]
+    quickly = _of_bases(scorer)
+    taken = 0 if quickly is None else sum(quickly(count) is not None for count in counts)
+    assert {60: taken == 31 or p == 40, 12: 0 < taken < 31}[n]
+
+
+def test_a_doubtful_rank_is_found_anew():
+    """A direction of the size of rounding may count in some resamples and not in others."""
+    X, Y = pair(60, 6, 4)
+    X[:, 5] = X[:, 4] + 1e-7 * X[:, 5]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AccuracyWarning)
+        assert _of_bases(scorer_of(X.astype(np.float32), Y.astype(np.float32), "cca", {})) is None
+    assert _of_bases(scorer_of(X, Y, "cca", {})) is not None
+    assert _of_bases(scorer_of(X, Y, "svcca", {})) is None
+    assert _of_bases(scorer_of(X, Y, "procrustes", {})) is None
 
 
 def test_too_large_for_weights():

@@ -108,8 +108,8 @@ def test_no_batch_and_no_state_is_written_to(backend):
     before = [np.array(backend.to_numpy(m.scatter)) for m in (a, b)]
     Moments.merged([a, b])
     Moments.merged([Moments.merged([a]), b], reuse=True)
-    for moments, scatter in zip((a, b), before, strict=True):
-        np.testing.assert_array_equal(backend.to_numpy(moments.scatter), scatter)
+    for moments, expected in zip((a, b), before, strict=True):
+        np.testing.assert_array_equal(backend.to_numpy(moments.scatter), expected)
     Moments.merged([a, b], reuse=True)
     np.testing.assert_array_equal(backend.to_numpy(b.scatter), before[1])
 

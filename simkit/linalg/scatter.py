@@ -22,9 +22,9 @@ _CACHED = 512  # rows that are worked on at a time
 def centred_side_by_side(parts: Sequence[Array], xp: Namespace) -> tuple[Array, Array, Array]:
     """Matrices (m, p_k) of one precision without their column means, as one new matrix (m, P); and these means.
 
-    They are the sum of a number of the precision of the matrices, and of what it lacks in the accumulation precision: what is
-    subtracted first and next, so that values far from 0 do not stay on their coarse grid, on which sums of products are
-    rounded to one side. The mean of equal numbers of a lower precision is exact.
+    They are the sum of a number of the precision of the matrices, which is subtracted first, and of what it lacks in the
+    accumulation precision: values far from 0 must not stay on their coarse grid, on which sums of products are rounded to
+    one side. The mean of equal numbers of a lower precision is exact.
     """
     m = parts[0].shape[0]
     if not array_api_compat.is_numpy_namespace(xp):
