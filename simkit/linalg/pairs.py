@@ -24,6 +24,10 @@ def diagonal(square: Array, xp: Namespace) -> Array:
 
 def without_diagonal(square: Array, xp: Namespace) -> Array:
     """A square matrix with zeros on its diagonal."""
+    if array_api_compat.is_numpy_namespace(xp):
+        square = np.array(square)
+        np.fill_diagonal(square, 0)
+        return square
     return xp.where(diagonal(square, xp), 0.0, square)
 
 
@@ -86,8 +90,7 @@ def u_centre(k: Array, xp: Namespace) -> Array:
 def _u_centred(k: np.ndarray) -> np.ndarray:
     """`u_centre` of NumPy arrays, with one new matrix."""
     n = k.shape[0]
-    k = np.array(k)
-    np.fill_diagonal(k, 0)
+    k = without_diagonal(k, np)
     noise = _FLAT * float(np.finfo(k.dtype).eps) * _largest(k)
     rows = np.sum(k, axis=1, dtype=np.float64) / (n - 2)
     shift = (rows - np.sum(rows) / (2 * (n - 1))).astype(k.dtype)
