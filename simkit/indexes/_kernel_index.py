@@ -121,7 +121,7 @@ class KernelIndex(Index[Prepared]):
 
         Sums are symmetric, so each unordered pair is asked for once.
         """
-        xp = xs[0].xp
+        xp, xs, ys = xs[0].xp, [x.whole for x in xs], [y.whole for y in ys]
         across = [(x, y) for x in xs for y in ys]
         own = [(z, z) for z in (*xs, *ys)] if self.is_normalised else []
         pairs = {frozenset(map(id, pair)): pair for pair in (*across, *own)}
