@@ -19,12 +19,15 @@ from typing import Any
 
 import numpy as np
 
-from simkit.arrays import Array, Namespace, accumulation_dtype, constant_of, detach, is_lazy, namespace_of, warn_caller
+from simkit.arrays import Array, Namespace, accumulation_dtype, constant_of, detach, is_at_hand, is_lazy, namespace_of, warn_caller
 from simkit.caching import cached_property
 from simkit.errors import AccuracyWarning
 from simkit.linalg import Basis, orthonormal_basis, power_of_two, powers_of_two, principal_basis, total, widen
 
 __all__ = ["Representation"]
+
+# Layers whose largest values are of this size need not be divided, where a look at it costs nothing.
+_AS_THEY_ARE = (2.0**-4, 2.0**10)
 
 _SUMMED = 4.0  # roundings of a sum of products, as activations are; in float32 or more also where they are stored in less
 # Singular values between these multiples of the noise may be noise or not; storing alone makes less than a third of it.
@@ -104,7 +107,7 @@ class Representation:
 
     @property
     def scale(self) -> Array:
-        """A power of two near the largest absolute centred value, a 0-d array; 1 if all are zero.
+        """A power of two near the largest absolute centred value, a 0-d array; 1 if all are zero, or if it is ordinary.
 
         It is found once, in the precision of the features, so that everything that is scaled is scaled by one number.
         """
@@ -124,6 +127,8 @@ class Representation:
         scale = power_of_two(y, xp)
         if self.is_centred:
             return y / scale, scale
+        if is_at_hand(y) and _AS_THEY_ARE[0] <= float(scale) <= _AS_THEY_ARE[1]:
+            return y, scale / scale
         if self._is_subnormal(scale):  # deviations of such numbers are rounded to few digits in their own precision
             y = self._centred(widen(self.features, xp))
             y /= widen(scale, xp)

@@ -12,10 +12,9 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import array_api_compat
 import numpy as np
 
-from simkit.arrays import Array, is_lazy, namespace_of, placement, to_numpy, warn_caller
+from simkit.arrays import Array, is_lazy, library_of, namespace_of, placement, to_numpy, warn_caller
 from simkit.errors import AccuracyWarning, ConstantInputWarning
 from simkit.sides import Sides
 from simkit.statistics.statistic import Statistic
@@ -100,7 +99,7 @@ def _nan_where(
 
 def in_silence(x: Array) -> AbstractContextManager[Any]:
     """NumPy does not speak of overflow and invalid values within: `warn_if_not_finite` does, of the score."""
-    return np.errstate(all="ignore") if array_api_compat.is_numpy_array(x) else nullcontext()
+    return np.errstate(all="ignore") if library_of(x) == "numpy" else nullcontext()
 
 
 def warn_if_not_finite(

@@ -37,7 +37,8 @@ def total(x: Array, xp: Namespace, axis: int | None = None) -> Array:
 
 def widen(x: Array, xp: Namespace) -> Array:
     """`x` in the accumulation precision (float64 where the device has it)."""
-    return xp.astype(x, accumulation_dtype(x, xp), copy=False)
+    wide = accumulation_dtype(x, xp)
+    return x if x.dtype == wide else xp.astype(x, wide)
 
 
 def side_by_side(parts: Sequence[Array], less: Array, xp: Namespace) -> Array:

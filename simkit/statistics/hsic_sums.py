@@ -179,7 +179,8 @@ class Features(_Prepared):
         xp = self.xp
         whole = squared_norm(tall_cross(self.x, other.x, xp), xp)
         if self.diagonal is None or other.diagonal is None:
-            return HSICSums(whole, xp.zeros_like(whole), xp.zeros_like(whole), self.n)
+            zero = 0.0 * self.scale
+            return HSICSums(whole, zero, zero, self.n)
         shared = xp.sum(self.diagonal * other.diagonal)
         return HSICSums(whole - shared, shared, xp.sum(self.diagonal) * xp.sum(other.diagonal), self.n)
 
@@ -203,7 +204,7 @@ def gather(layer: Representation, kernel: Kernel, estimator: Estimator) -> Prepa
             f"HSIC with kernel={kernel} and estimator={estimator} is not a function of second moments alone."
         )
     if is_linear(kernel):
-        scale = total(layer.scale, layer.xp)
+        scale = widen(layer.scale, layer.xp)
         if layer.is_centred or layer.tall:
             return _in_features(layer, estimator, scale)
         x = layer.unit
