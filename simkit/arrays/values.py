@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from simkit.arrays.libraries import Array, is_lazy, namespace_of
-from simkit.arrays.placement import on_host
+from simkit.arrays.placement import detach, on_host
 from simkit.errors import InvalidArrayError
 
 __all__ = ["check_matrix", "check_values", "count_nonfinite", "is_constant", "is_undefined", "varies"]
@@ -64,7 +64,7 @@ def check_values(x: Array, name: str, start: int | None = None) -> None:
 
 def count_nonfinite(x: Array) -> int:
     """How many values of an array whose values are known are nan or inf."""
-    x = on_host(x)
+    x = detach(on_host(x))
     xp = namespace_of(x)
     # A finite sum has finite terms, so the entries are looked at one by one only where something is wrong.
     with np.errstate(over="ignore", invalid="ignore"):

@@ -12,6 +12,7 @@ import array_api_compat
 import numpy as np
 
 from simkit.arrays import Array, Namespace, accumulation_dtype, placement
+from simkit.linalg.safe import in_one
 
 __all__ = [
     "cross",
@@ -57,7 +58,7 @@ def vecdot(a: Array, b: Array, xp: Namespace) -> Array:
     """Dot products along the last axis."""
     if array_api_compat.is_torch_namespace(xp):  # that of the compatibility layer cannot be mapped by torch.func.vmap
         return (a[..., None, :] @ b[..., None])[..., 0, 0]
-    return xp.vecdot(a, b)
+    return in_one(xp.vecdot, a, b)
 
 
 def inner(a: Array, b: Array, xp: Namespace) -> Array:

@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import math
+import sys
+from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from simkit.arrays import Array, Namespace, constant_of, detach, is_at_hand, library_of, on_host
 
-__all__ = ["is_ordinary", "power_of_two", "powers_of_two", "ratio", "root"]
+__all__ = ["in_one", "is_ordinary", "power_at_hand", "power_of_two", "powers_of_two", "ratio", "root"]
+
+
+def in_one(function: Callable[..., Array], *arrays: Array) -> Array:
+    """``function(*arrays)``, in JAX as one compiled operation: each that is called by itself costs as much as all of them."""
+    return _compiled(function)(*arrays) if library_of(arrays[0]) == "jax" else function(*arrays)
+
+
+@lru_cache
+def _compiled(function: Callable[..., Array]) -> Callable[..., Array]:
+    compiled: Callable[..., Array] = sys.modules["jax"].jit(function)
+    return compiled
 
 
 def ratio(a: Array, b: Array, xp: Namespace) -> Array:
@@ -33,12 +47,20 @@ def power_of_two(x: Array, xp: Namespace) -> Array:
 
     Division by it is exact, and after it squares neither overflow nor vanish.
     """
+    power = power_at_hand(x, xp)
+    if power is not None:
+        return constant_of(power, x, xp)
     x = detach(x)
-    if is_at_hand(x):
-        host = on_host(x)
-        low, high = xp.aminmax(x) if library_of(x) == "torch" else (host.min(), host.max())
-        return constant_of(_power_of_two(max(float(high), -float(low)), x.dtype, xp), x, xp)
     return powers_of_two(xp.max(xp.stack([xp.max(x), -xp.min(x)])), xp)
+
+
+def power_at_hand(x: Array, xp: Namespace) -> float | None:
+    """`power_of_two` as a number, where a look at the values of `x` costs nothing; None elsewhere."""
+    if not is_at_hand(x):
+        return None
+    host = on_host(x)
+    low, high = xp.aminmax(detach(x)) if library_of(x) == "torch" else (host.min(), host.max())
+    return _power_of_two(max(float(high), -float(low)), x.dtype, xp)
 
 
 def powers_of_two(largest: Array, xp: Namespace) -> Array:

@@ -19,7 +19,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, get_args
 
-from simkit.arrays import Array, Namespace, constant_of, is_lazy, warn_caller
+import numpy as np
+
+from simkit.arrays import (
+    Array,
+    Namespace,
+    constant_of,
+    is_at_hand,
+    is_lazy,
+    to_numpy,
+    wants_gradients,
+    warn_caller,
+)
 from simkit.caching import cached_property
 from simkit.errors import AccuracyWarning, NeedsAllExamplesError, PluginError
 from simkit.kernel import Kernel
@@ -55,12 +66,15 @@ __all__ = [
     "Prepared",
     "all_sums",
     "are_many",
+    "are_numbers",
+    "as_numbers",
     "estimate",
     "features_for",
     "gather",
     "kernel_estimator_of",
     "own_sums",
     "scale_of",
+    "stacked",
     "warn_if_lost",
 ]
 
@@ -305,6 +319,26 @@ def _gram(k: Array, estimator: Estimator, scale: Array, xp: Namespace, *, is_cen
     return Gram(k=k, rows=rows if estimator == "biased" else xp.zeros_like(rows), n=k.shape[0], scale=scale, xp=xp)
 
 
+def are_numbers(values: Sequence[Array]) -> bool:
+    """Whether 0-d arrays may be computed with as numbers of NumPy: they are on the host, and no derivative is asked for.
+
+    PyTorch and JAX take ten times as long to begin an operation on a number as NumPy takes for it.
+    """
+    return all(is_at_hand(value) and not wants_gradients(value) for value in values)
+
+
+def as_numbers(sums: HSICSums) -> HSICSums:
+    """The sums of one pair as numbers of NumPy; see `are_numbers`."""
+    return HSICSums(*(to_numpy(value)[()] for value in sums[:3]), sums.n)
+
+
+def stacked(values: Sequence[Array], xp: Namespace) -> Array:
+    """Many 0-d arrays as one vector."""
+    if not are_numbers(values):
+        return xp.stack(values)
+    return constant_of(np.asarray([to_numpy(value) for value in values]), values[0], xp)
+
+
 def all_sums(xs: Sequence[Prepared], ys: Sequence[Prepared], advance: Callable[[], None] = lambda: None) -> HSICSums:
     """The three sums of every pair of `xs` and `ys` as arrays of shape (len(xs), len(ys)); `advance` after each of `xs`."""
     xp, n = xs[0].xp, xs[0].n
@@ -319,12 +353,13 @@ def all_sums(xs: Sequence[Prepared], ys: Sequence[Prepared], advance: Callable[[
     for i, x in enumerate(xs):
         pairs.append([pairs[j][i] if xs is ys and j < i else x.sums(y) for j, y in enumerate(ys)])
         advance()
-    inner, by_row, totals = (xp.stack([xp.stack([pair[k] for pair in line]) for line in pairs]) for k in range(3))
+    flat = [pair for line in pairs for pair in line]
+    inner, by_row, totals = (xp.reshape(stacked([pair[k] for pair in flat], xp), (len(xs), len(ys))) for k in range(3))
     return HSICSums(inner, by_row, totals, n)
 
 
 def own_sums(layers: Sequence[Prepared]) -> HSICSums:
     """The sums of each layer with itself, as arrays of shape (len(layers),)."""
     xp = layers[0].xp
-    inner, rows, totals = (xp.stack([layer.own[k] for layer in layers]) for k in range(3))
+    inner, rows, totals = (stacked([layer.own[k] for layer in layers], xp) for k in range(3))
     return HSICSums(inner, rows, totals, layers[0].n)
