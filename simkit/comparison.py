@@ -285,7 +285,7 @@ def _scores(
     if question.lazy:
         values = ValueCheck.assumed(layers, rounding)
     else:
-        values, _ = ValueCheck.of(layers, rounding=rounding, finite=check_finite)
+        values, _ = ValueCheck.of(layers, rounding=rounding, finite=check_finite, kept=True)
     steps = 2 * len(layers) if chosen.statistic is KernelSums else len(layers) + len(sides.rows)
     with track(steps, index, False if question.lazy else progress) as advance:
         statistic = _statistic(chosen, layers, values, tiles or "exact", advance)

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from simkit.arrays import Array, Namespace, accumulation_dtype, constant_of, detach, is_lazy, namespace_of, warn_caller
+from simkit.arrays import Array, Namespace, accumulation_dtype, constant_of, detach, is_lazy, library_of, namespace_of, warn_caller
 from simkit.caching import cached_property
 from simkit.errors import AccuracyWarning
 from simkit.linalg import Basis, in_one, orthonormal_basis, power_at_hand, power_of_two, powers_of_two, principal_basis, total, widen
@@ -174,6 +174,9 @@ class Representation:
 
     def _centred(self, x: Array) -> Array:
         """`x`, the features in some precision, without their column means."""
+        if library_of(x) == "torch" and x.dtype != accumulation_dtype(x, self.xp):
+            # Its sums are accurate in their own precision, and those in another take a copy of the layer, also of gradients.
+            return _less(x, self.xp.sum(detach(x), axis=0) / x.shape[0])
         return in_one(_less, x, self._means)
 
     # --- rank -----------------------------------------------------------------------------------------------------------
@@ -264,11 +267,11 @@ def _less(x: Array, mean: Array) -> Array:
     if x.dtype != mean.dtype:  # the mean of equal float32 numbers in float64 is that number
         near = xp.astype(detach(mean), x.dtype)
         y = x - near
-        y -= xp.astype(mean - widen(near, xp), x.dtype)
+        y -= xp.astype(mean - near, x.dtype)
         return y
     # Anything as near as this will do; of equal numbers the first is exactly all of them, their mean is not.
     first, near = detach(x[0, :]), detach(mean)
     near = xp.where(xp.abs(first - near) <= float(xp.finfo(x.dtype).eps) ** (1 / 3) * xp.abs(near), first, near)
     y = x - near
-    y -= xp.sum(y, axis=0) / x.shape[0]
+    y += xp.sum(y, axis=0) / -x.shape[0]  # so that what is negated in the gradient is the mean, and not the layer
     return y

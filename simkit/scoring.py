@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from simkit.arrays import Array, is_lazy, library_of, namespace_of, placement, to_numpy, warn_caller
+from simkit.arrays import Array, count_nonfinite, dtype_name, is_lazy, library_of, namespace_of, placement, to_numpy, warn_caller
 from simkit.errors import AccuracyWarning, ConstantInputWarning
 from simkit.sides import Sides
 from simkit.statistics.statistic import Statistic
@@ -67,9 +67,10 @@ def scores(index: Index[Any], statistic: Statistic, sides: Sides, name_of: Mappi
     like = statistic.values.first[0]
     with in_silence(like):
         values = _nan_where(undefined, statistic, index, rows, columns)
-        xp = namespace_of(values)
-        values = xp.astype(values, getattr(namespace_of(like), statistic.values.dtype), copy=False)
-    if not is_lazy(values) and not bool(xp.all(xp.isfinite(values))):
+        if dtype_name(values) != statistic.values.dtype:
+            xp = namespace_of(values)
+            values = xp.astype(values, getattr(xp, statistic.values.dtype))
+    if not is_lazy(values) and count_nonfinite(values):
         extreme = partial(statistic.out_of_range, values.dtype)
         warn_if_not_finite(index, values, rows, columns, undefined=undefined, extreme=extreme)
     if sides.kind == "pair":

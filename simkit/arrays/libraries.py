@@ -24,6 +24,7 @@ __all__ = [
     "is_instance",
     "is_lazy",
     "is_traced",
+    "is_wrapped",
     "library_of",
     "namespace_of",
     "wants_gradients",
@@ -101,7 +102,7 @@ def is_lazy(x: Array) -> bool:
     if library == "numpy":
         return False
     if library == "torch":
-        return is_compiling() or x.is_meta or is_traced(x)
+        return is_compiling() or x.is_meta or _is_batched(x, sys.modules["torch"]._C._functorch)
     if library == "jax":
         # Under jax.jit every operation is traced, also one of arrays that the traced function closes over, or of none.
         return is_traced(x) or is_traced(sys.modules["jax"].numpy.negative(0.0))
@@ -144,6 +145,13 @@ def is_compiling() -> bool:
     """Whether torch.compile is tracing the caller."""
     torch = sys.modules.get("torch")
     return torch is not None and bool(torch.compiler.is_compiling())
+
+
+def is_wrapped(x: Array) -> bool:
+    """Whether a tensor has no memory of its own: a function of ``torch.func`` has wrapped it, or it is of another class."""
+    torch = sys.modules["torch"]
+    plain = type(x) in (torch.Tensor, torch.nn.Parameter)
+    return not plain or bool(torch._C._functorch.is_functorch_wrapped_tensor(x))
 
 
 def _is_batched(x: Array, functorch: Any) -> bool:

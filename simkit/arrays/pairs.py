@@ -65,11 +65,10 @@ def check_same_framework(x: Array, y: Array, names: tuple[str, str]) -> None:
             f"{names[0]} is a {describe(x)} and {names[1]} a {describe(y)}: the arrays must be of one framework. "
             f"Convert one, for example {names[1]} = {fix}."
         )
-    if (is_lazy(x) or is_lazy(y)) and library_of(x) != "torch":  # tensors know their device without values
-        return
-    if library_of(x) == "numpy":
-        return
-    here, there = array_api_compat.device(x), array_api_compat.device(y)
+    library = library_of(x)
+    if x is y or library == "numpy" or (library != "torch" and (is_lazy(x) or is_lazy(y))):
+        return  # but tensors know their device without values
+    here, there = (x.device, y.device) if library == "torch" else (array_api_compat.device(x), array_api_compat.device(y))
     if here != there:
         for name, device in zip(names, (here, there), strict=True):
             if str(device) == "meta":

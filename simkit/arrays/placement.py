@@ -9,10 +9,12 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
-from simkit.arrays.libraries import Array, Namespace, is_at_hand, is_dask, is_lazy, is_traced, library_of, namespace_of
+from simkit.arrays.libraries import Array, Namespace, dtype_name, is_at_hand, is_dask, is_lazy, is_traced, is_wrapped, library_of, namespace_of
 from simkit.errors import UnsupportedError
 
-__all__ = ["constant_of", "detach", "on_host", "placement", "take_rows", "to_numpy", "unwritable"]
+__all__ = ["constant_of", "detach", "number_of", "on_host", "placement", "take_rows", "to_numpy", "unwritable"]
+
+_FEW = 2**14  # values that NumPy looks through in the time that PyTorch takes to begin
 
 
 def placement(like: Array) -> dict[str, Any]:
@@ -20,7 +22,9 @@ def placement(like: Array) -> dict[str, Any]:
     library = library_of(like)
     if library == "numpy" or (library == "jax" and (is_traced(like) or not like.committed)):  # JAX moves what is bound nowhere
         return {}
-    return {"device": array_api_compat.device(like)} if library == "torch" or not is_lazy(like) else {}
+    if library == "torch":
+        return {"device": like.device}
+    return {} if is_lazy(like) else {"device": array_api_compat.device(like)}
 
 
 def constant_of(value: float | Sequence[Any] | np.ndarray, like: Array, xp: Namespace) -> Array:
@@ -60,9 +64,22 @@ def to_numpy(x: Array) -> np.ndarray:
     return np.asarray(x)
 
 
+def number_of(x: Array) -> np.generic:
+    """A 0-d array whose value is known as a number of NumPy, in its precision."""
+    if library_of(x) == "torch":
+        return np.dtype(dtype_name(x)).type(x.item())
+    found: np.generic = to_numpy(x)[()]
+    return found
+
+
 def on_host(x: Array) -> Array:
-    """`x` for a look at its values: where JAX has them on the host, NumPy's view of them, since each slice there costs much."""
-    return np.asarray(x) if library_of(x) == "jax" and is_at_hand(x) else x
+    """`x` for a look at its values: NumPy's view of them, where they lie on the host, and NumPy is the fastest to begin."""
+    library = library_of(x)
+    if library == "jax" and is_at_hand(x):
+        return np.asarray(x)
+    if library == "torch" and x.numel() <= _FEW and is_at_hand(x) and not is_wrapped(x):
+        return x.detach().numpy()
+    return x
 
 
 def detach(x: Array) -> Array:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from simkit.arrays import Array, constant_of, library_of, to_numpy
+from simkit.arrays import Array, constant_of, library_of, number_of
 from simkit.index import Index
 from simkit.kernel import Kernel
 from simkit.kernels.linear import Linear
@@ -93,7 +93,7 @@ class KernelIndex(Index[Prepared]):
             return self.rescaled(self.from_sums(xy, xx, yy), scale)
         with np.errstate(all="ignore"):
             score = self.from_sums(as_numbers(xy), as_numbers(xx), as_numbers(yy))
-            return constant_of(self.rescaled(score, to_numpy(scale)[()]), scale, x.xp)
+            return constant_of(self.rescaled(score, number_of(scale)), scale, x.xp)
 
     def scores(self, xs: Sequence[Prepared], ys: Sequence[Prepared], advance: Callable[[], None] = lambda: None) -> Array:
         """The scores of all pairs, shape (len(xs), len(ys)), from one pass over the layers."""

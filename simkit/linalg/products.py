@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import array_api_compat
 import numpy as np
 
-from simkit.arrays import Array, Namespace, accumulation_dtype, placement
+from simkit.arrays import Array, Namespace, accumulation_dtype, dtype_name, placement
 from simkit.linalg.safe import in_one
 
 __all__ = [
@@ -57,7 +57,7 @@ def side_by_side(parts: Sequence[Array], less: Array, xp: Namespace) -> Array:
 def vecdot(a: Array, b: Array, xp: Namespace) -> Array:
     """Dot products along the last axis."""
     if array_api_compat.is_torch_namespace(xp):  # that of the compatibility layer cannot be mapped by torch.func.vmap
-        return (a[..., None, :] @ b[..., None])[..., 0, 0]
+        return xp.linalg.vecdot(a, b)
     return in_one(xp.vecdot, a, b)
 
 
@@ -65,6 +65,8 @@ def inner(a: Array, b: Array, xp: Namespace) -> Array:
     """Frobenius inner product <a, b>: dot products along rows in the working precision, their sum in float64."""
     if a.dtype != b.dtype:
         a, b = widen(a, xp), widen(b, xp)
+    if dtype_name(a) == "float64":
+        return vecdot(xp.reshape(a, (-1,)), xp.reshape(b, (-1,)), xp)
     return total(vecdot(a, b, xp), xp)
 
 

@@ -59,7 +59,7 @@ def power_at_hand(x: Array, xp: Namespace) -> float | None:
     if not is_at_hand(x):
         return None
     host = on_host(x)
-    low, high = xp.aminmax(detach(x)) if library_of(x) == "torch" else (host.min(), host.max())
+    low, high = xp.aminmax(detach(x)) if library_of(host) == "torch" else (host.min(), host.max())
     return _power_of_two(max(float(high), -float(low)), x.dtype, xp)
 
 

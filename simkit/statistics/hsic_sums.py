@@ -27,7 +27,7 @@ from simkit.arrays import (
     constant_of,
     is_at_hand,
     is_lazy,
-    to_numpy,
+    number_of,
     wants_gradients,
     warn_caller,
 )
@@ -315,8 +315,11 @@ def _gram(k: Array, estimator: Estimator, scale: Array, xp: Namespace, *, is_cen
         k = double_centre(k, xp)
     if estimator == "lange":
         k = without_diagonal(k, xp)
-    rows = total(k, xp, axis=1)
-    return Gram(k=k, rows=rows if estimator == "biased" else xp.zeros_like(rows), n=k.shape[0], scale=scale, xp=xp)
+    if estimator == "biased" and not is_centred:
+        rows = total(k, xp, axis=1)
+    else:  # 0, but for rounding
+        rows = xp.zeros_like(widen(k[:, 0], xp))
+    return Gram(k=k, rows=rows, n=k.shape[0], scale=scale, xp=xp)
 
 
 def are_numbers(values: Sequence[Array]) -> bool:
@@ -329,14 +332,14 @@ def are_numbers(values: Sequence[Array]) -> bool:
 
 def as_numbers(sums: HSICSums) -> HSICSums:
     """The sums of one pair as numbers of NumPy; see `are_numbers`."""
-    return HSICSums(*(to_numpy(value)[()] for value in sums[:3]), sums.n)
+    return HSICSums(*map(number_of, sums[:3]), sums.n)
 
 
 def stacked(values: Sequence[Array], xp: Namespace) -> Array:
     """Many 0-d arrays as one vector."""
     if not are_numbers(values):
         return xp.stack(values)
-    return constant_of(np.asarray([to_numpy(value) for value in values]), values[0], xp)
+    return constant_of(np.asarray([number_of(value) for value in values]), values[0], xp)
 
 
 def all_sums(xs: Sequence[Prepared], ys: Sequence[Prepared], advance: Callable[[], None] = lambda: None) -> HSICSums:

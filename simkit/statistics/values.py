@@ -55,7 +55,12 @@ class ValueCheck:
 
     @classmethod
     def of(
-        cls, layers: Mapping[str, Array], *, rounding: Mapping[str, float] | None = None, finite: bool = False
+        cls,
+        layers: Mapping[str, Array],
+        *,
+        rounding: Mapping[str, float] | None = None,
+        finite: bool = False,
+        kept: bool = False,
     ) -> tuple[ValueCheck, dict[str, Array]]:
         """What is known of one batch; and the batch, with zeros for the layers that are not finite.
 
@@ -69,6 +74,8 @@ class ValueCheck:
             The eps of the precision that the values were given in. Default: that of the arrays.
         finite : bool
             The values are known to be finite.
+        kept : bool
+            The layers will be there as long as this, so that nothing of them need be copied.
         """
         whole = {str(name): x for name, x in layers.items()}
         counts = [0 if finite else count_nonfinite(x) for x in whole.values()]
@@ -79,7 +86,7 @@ class ValueCheck:
             tuple(dtype_name(x) for x in whole.values()),
             tuple(known.get(name, 0.0) or _eps(x) for name, x in whole.items()),
             next(iter(whole.values())).shape[0],
-            tuple(_first(x) + 0 for x in whole.values()),  # a copy: a view would keep the batch in memory
+            tuple(_first(x) if kept else _first(x) + 0 for x in whole.values()),  # a view keeps the batch in memory
             tuple(varies(x) for x in whole.values()),
             tuple(counts),
         )
