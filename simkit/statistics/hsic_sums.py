@@ -25,6 +25,7 @@ from simkit.arrays import (
     Array,
     Namespace,
     constant_of,
+    detach,
     is_at_hand,
     is_lazy,
     number_of,
@@ -288,6 +289,7 @@ def _in_features(layer: Representation, estimator: Estimator, scale: Array) -> F
 
 def are_many(a: Array, xp: Namespace) -> bool:
     """Whether squared lengths (n,) are spread over so many examples that float32 resolves K without its diagonal."""
+    a = detach(a)
     return float(xp.sum(a)) ** 2 > _MANY * float(xp.sum(a * a))
 
 
@@ -298,6 +300,7 @@ def warn_if_lost(own: HSICSums, name: str, xp: Namespace) -> None:
     -----
     AccuracyWarning
     """
+    own = HSICSums(detach(own.inner), detach(own.rows), detach(own.totals), own.n)
     terms = abs(float(own.inner)) + 2 * abs(float(own.rows)) + abs(float(own.totals)) / (own.n - 1) ** 2
     value = abs(float(estimate(own, "unbiased"))) * own.n * (own.n - 3)
     if value < _DIGITS * float(xp.finfo(own.inner.dtype).eps) * terms:
