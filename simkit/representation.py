@@ -19,15 +19,36 @@ from typing import Any
 
 import numpy as np
 
-from simkit.arrays import Array, Namespace, accumulation_dtype, constant_of, detach, is_lazy, library_of, namespace_of, warn_caller
+from simkit.arrays import (
+    Array,
+    Namespace,
+    accumulation_dtype,
+    constant_of,
+    detach,
+    is_lazy,
+    library_of,
+    namespace_of,
+    warn_caller,
+)
 from simkit.caching import cached_property
 from simkit.errors import AccuracyWarning
-from simkit.linalg import Basis, in_one, orthonormal_basis, power_at_hand, power_of_two, powers_of_two, principal_basis, total, widen
+from simkit.linalg import (
+    Basis,
+    in_one,
+    orthonormal_basis,
+    power_at_hand,
+    power_of_two,
+    powers_of_two,
+    principal_basis,
+    total,
+    widen,
+)
 
 __all__ = ["Representation"]
 
 # Layers whose largest values are of this size need not be divided, where a look at it costs nothing.
 _AS_THEY_ARE = (2.0**-4, 2.0**10)
+_SMALL = 2**14  # values of which a copy takes less time than PyTorch takes to begin a few operations
 
 _SUMMED = 4.0  # roundings of a sum of products, as activations are; in float32 or more also where they are stored in less
 # Singular values between these multiples of the noise may be noise or not; storing alone makes less than a third of it.
@@ -174,7 +195,7 @@ class Representation:
 
     def _centred(self, x: Array) -> Array:
         """`x`, the features in some precision, without their column means."""
-        if library_of(x) == "torch" and x.dtype != accumulation_dtype(x, self.xp):
+        if library_of(x) == "torch" and x.dtype != accumulation_dtype(x, self.xp) and x.shape[0] * x.shape[1] > _SMALL:
             # Its sums are accurate in their own precision, and those in another take a copy of the layer, also of gradients.
             return _less(x, self.xp.sum(detach(x), axis=0) / x.shape[0])
         return in_one(_less, x, self._means)

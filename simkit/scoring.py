@@ -14,7 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from simkit.arrays import Array, count_nonfinite, dtype_name, is_lazy, library_of, namespace_of, placement, to_numpy, warn_caller
+from simkit.arrays import (
+    Array,
+    count_nonfinite,
+    dtype_name,
+    is_lazy,
+    library_of,
+    namespace_of,
+    placement,
+    to_numpy,
+    warn_caller,
+)
 from simkit.arrays.modes import own_modes
 from simkit.errors import AccuracyWarning, ConstantInputWarning
 from simkit.sides import Sides

@@ -9,7 +9,19 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
-from simkit.arrays.libraries import Array, Namespace, dtype_name, is_at_hand, is_dask, is_lazy, is_traced, is_wrapped, library_of, namespace_of
+from simkit.arrays.libraries import (
+    Array,
+    Namespace,
+    dtype_name,
+    is_at_hand,
+    is_compiling,
+    is_dask,
+    is_lazy,
+    is_traced,
+    is_wrapped,
+    library_of,
+    namespace_of,
+)
 from simkit.errors import UnsupportedError
 
 __all__ = ["constant_of", "detach", "number_of", "on_host", "placement", "take_rows", "to_numpy", "unwritable"]
@@ -20,7 +32,9 @@ _FEW = 2**14  # values that NumPy looks through in the time that PyTorch takes t
 def placement(like: Array) -> dict[str, Any]:
     """Keyword arguments that create an array on the device of `like`; none for a lazy array that has no device yet."""
     library = library_of(like)
-    if library == "numpy" or (library == "jax" and (is_traced(like) or not like.committed)):  # JAX moves what is bound nowhere
+    if library == "numpy" or (
+        library == "jax" and (is_traced(like) or not like.committed)
+    ):  # JAX moves what is bound nowhere
         return {}
     if library == "torch":
         return {"device": like.device}
@@ -77,7 +91,7 @@ def on_host(x: Array) -> Array:
     library = library_of(x)
     if library == "jax" and is_at_hand(x):
         return np.asarray(x)
-    if library == "torch" and x.numel() <= _FEW and is_at_hand(x) and not is_wrapped(x):
+    if library == "torch" and x.device.type == "cpu" and x.numel() <= _FEW and not is_compiling() and not is_wrapped(x):
         return x.detach().numpy()
     return x
 

@@ -6,6 +6,7 @@ A float32 sum over n^2 entries is where accuracy is lost.
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Sequence
 
 import array_api_compat
@@ -57,7 +58,8 @@ def side_by_side(parts: Sequence[Array], less: Array, xp: Namespace) -> Array:
 def vecdot(a: Array, b: Array, xp: Namespace) -> Array:
     """Dot products along the last axis."""
     if array_api_compat.is_torch_namespace(xp):  # that of the compatibility layer cannot be mapped by torch.func.vmap
-        return xp.linalg.vecdot(a, b)
+        found: Array = sys.modules["torch"].linalg.vecdot(a, b)
+        return found
     return in_one(xp.vecdot, a, b)
 
 
