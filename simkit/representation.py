@@ -32,17 +32,8 @@ from simkit.arrays import (
 )
 from simkit.caching import cached_property
 from simkit.errors import AccuracyWarning
-from simkit.linalg import (
-    Basis,
-    in_one,
-    orthonormal_basis,
-    power_at_hand,
-    power_of_two,
-    powers_of_two,
-    principal_basis,
-    total,
-    widen,
-)
+from simkit.linalg import Basis, orthonormal_basis, power_of_two, powers_of_two, principal_basis, total, widen
+from simkit.linalg.safe import in_one, power_at_hand
 
 __all__ = ["Representation"]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from functools import lru_cache
+from types import ModuleType
 from typing import Any, Literal, TypeAlias
 
 import array_api_compat
@@ -23,8 +24,8 @@ __all__ = [
     "is_dask",
     "is_instance",
     "is_lazy",
+    "is_plain",
     "is_traced",
-    "is_wrapped",
     "library_of",
     "namespace_of",
     "wants_gradients",
@@ -42,7 +43,7 @@ Library: TypeAlias = Literal["numpy", "torch", "jax", "cupy", "dask", "other"]
 
 def library_of(x: Any) -> Library:
     """The library that `x` is an array of; "other" for any other library, and for what is no array."""
-    return _library_of_class(type(x))
+    return _library_of_class(type(x))  # type: ignore[arg-type]  # classes are hashable
 
 
 @lru_cache(256)
@@ -64,31 +65,62 @@ def _library_of_class(cls: type) -> Library:
 
 def namespace_of(*arrays: Array) -> Namespace:
     """Array API namespace shared by `arrays`, wrapped by array-api-compat where the library itself deviates."""
-    library = _library_of_class(type(arrays[0]))
+    library = library_of(arrays[0])
     for x in arrays[1:]:
-        if _library_of_class(type(x)) != library:
+        if library_of(x) != library:
             library = "other"
     if library == "other":
         return array_api_compat.array_namespace(*arrays)
     return _namespace_of_library(library)
 
 
+class _NumPy(ModuleType):
+    """NumPy itself, which follows the standard but for a few functions.
+
+    These are those of ``array_api_compat.numpy``, which takes longer to import than a first comparison otherwise takes.
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("argsort", "nonzero", "sign", "sort"):
+            import array_api_compat.numpy
+
+            value = getattr(array_api_compat.numpy, name)
+        else:
+            value = getattr(np, name)
+        setattr(self, name, value)
+        return value
+
+    def __dir__(self) -> list[str]:
+        return dir(np)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _namespace_of_library, ("numpy",)
+
+
+_numpy = _NumPy("numpy")
+
+
 @lru_cache
 def _namespace_of_library(library: Library) -> Namespace:
-    xp: Namespace
-    if library == "numpy":
-        if hasattr(np, "unstack"):  # 2.1 and later follow the standard, and are not to wait for a wrapper to be imported
-            return np
-        from array_api_compat import numpy as xp
-    elif library == "torch":
-        from array_api_compat import torch as xp
-    elif library == "cupy":
-        from array_api_compat import cupy as xp
-    elif library == "dask":
-        from array_api_compat.dask import array as xp
-    else:
-        xp = sys.modules["jax"].numpy
-    return xp
+    if library == "numpy" and hasattr(np, "unstack"):  # since 2.1
+        return _numpy
+    if library == "jax":
+        return sys.modules["jax"].numpy
+    if library == "dask":
+        import array_api_compat.dask.array
+
+        return array_api_compat.dask.array
+    if library == "cupy":
+        import array_api_compat.cupy
+
+        return array_api_compat.cupy
+    if library == "torch":
+        import array_api_compat.torch
+
+        return array_api_compat.torch
+    import array_api_compat.numpy
+
+    return array_api_compat.numpy
 
 
 def is_dask(x: Array) -> bool:
@@ -147,11 +179,12 @@ def is_compiling() -> bool:
     return torch is not None and bool(torch.compiler.is_compiling())
 
 
-def is_wrapped(x: Array) -> bool:
-    """Whether a tensor has no memory of its own: a function of ``torch.func`` has wrapped it, or it is of another class."""
+def is_plain(x: Array) -> bool:
+    """Whether a tensor is nothing else than memory of the host: of no other class, and within no function of torch.func."""
     torch = sys.modules["torch"]
-    plain = type(x) in (torch.Tensor, torch.nn.Parameter)
-    return not plain or bool(torch._C._functorch.is_functorch_wrapped_tensor(x))
+    if is_compiling() or type(x) not in (torch.Tensor, torch.nn.Parameter) or x.device.type != "cpu":
+        return False
+    return torch._C._functorch.peek_interpreter_stack() is None
 
 
 def _is_batched(x: Array, functorch: Any) -> bool:

@@ -14,11 +14,10 @@ from simkit.arrays.libraries import (
     Namespace,
     dtype_name,
     is_at_hand,
-    is_compiling,
     is_dask,
     is_lazy,
+    is_plain,
     is_traced,
-    is_wrapped,
     library_of,
     namespace_of,
 )
@@ -78,12 +77,11 @@ def to_numpy(x: Array) -> np.ndarray:
     return np.asarray(x)
 
 
-def number_of(x: Array) -> np.generic:
+def number_of(x: Array) -> Any:
     """A 0-d array whose value is known as a number of NumPy, in its precision."""
     if library_of(x) == "torch":
         return np.dtype(dtype_name(x)).type(x.item())
-    found: np.generic = to_numpy(x)[()]
-    return found
+    return np.asarray(to_numpy(x))[()]
 
 
 def on_host(x: Array) -> Array:
@@ -91,7 +89,7 @@ def on_host(x: Array) -> Array:
     library = library_of(x)
     if library == "jax" and is_at_hand(x):
         return np.asarray(x)
-    if library == "torch" and x.device.type == "cpu" and x.numel() <= _FEW and not is_compiling() and not is_wrapped(x):
+    if library == "torch" and x.numel() <= _FEW and is_plain(x):
         return x.detach().numpy()
     return x
 

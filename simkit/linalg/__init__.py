@@ -11,7 +11,7 @@ from simkit.linalg.distances import distances, robust_origin, squared_distances
 from simkit.linalg.on_host import assignment, concordance, transport
 from simkit.linalg.pairs import double_centre, reordered, u_centre, without_diagonal
 from simkit.linalg.products import cross, identity, inner, side_by_side, squared_norm, tall_cross, total, vecdot, widen
-from simkit.linalg.safe import in_one, is_ordinary, power_at_hand, power_of_two, powers_of_two, ratio, root
+from simkit.linalg.safe import is_ordinary, power_of_two, powers_of_two, ratio, root
 from simkit.linalg.selection import kth_largest, median_of_pairs
 
 __all__ = [
@@ -23,13 +23,11 @@ __all__ = [
     "distances",
     "double_centre",
     "identity",
-    "in_one",
     "inner",
     "is_ordinary",
     "kth_largest",
     "median_of_pairs",
     "orthonormal_basis",
-    "power_at_hand",
     "power_of_two",
     "powers_of_two",
     "principal_basis",

@@ -16,7 +16,7 @@ __all__ = ["in_one", "is_ordinary", "power_at_hand", "power_of_two", "powers_of_
 
 
 def in_one(function: Callable[..., Array], *arrays: Array) -> Array:
-    """``function(*arrays)``, in JAX as one compiled operation: each that is called by itself costs as much as all of them."""
+    """``function(*arrays)``, in JAX compiled into one operation: each that is called by itself costs as much as all."""
     return _compiled(function)(*arrays) if library_of(arrays[0]) == "jax" else function(*arrays)
 
 

@@ -318,10 +318,8 @@ def _gram(k: Array, estimator: Estimator, scale: Array, xp: Namespace, *, is_cen
         k = double_centre(k, xp)
     if estimator == "lange":
         k = without_diagonal(k, xp)
-    if estimator == "biased" and not is_centred:
-        rows = total(k, xp, axis=1)
-    else:  # 0, but for rounding
-        rows = xp.zeros_like(widen(k[:, 0], xp))
+    summed = estimator == "biased" and not is_centred  # else they are 0, but for rounding
+    rows = total(k, xp, axis=1) if summed else xp.zeros_like(widen(k[:, 0], xp))
     return Gram(k=k, rows=rows, n=k.shape[0], scale=scale, xp=xp)
 
 
@@ -335,7 +333,7 @@ def are_numbers(values: Sequence[Array]) -> bool:
 
 def as_numbers(sums: HSICSums) -> HSICSums:
     """The sums of one pair as numbers of NumPy; see `are_numbers`."""
-    return HSICSums(*map(number_of, sums[:3]), sums.n)
+    return HSICSums(number_of(sums.inner), number_of(sums.rows), number_of(sums.totals), sums.n)
 
 
 def stacked(values: Sequence[Array], xp: Namespace) -> Array:
