@@ -29,6 +29,7 @@ __all__ = [
 ]
 
 _ROWS = 8192  # of a float32 product
+_FEW = 64  # pairs of matrices
 _ENTRIES = 2**16  # of a matrix at a time: short enough for float32 sums, long enough for a matrix product
 
 
@@ -86,11 +87,27 @@ def inner_products(xs: Sequence[Array], ys: Sequence[Array], xp: Namespace) -> A
         return xp.stack([xp.astype(v[part], common, copy=False) for v in vectors])
 
     size, products = left[0].shape[0], []
+    if array_api_compat.is_numpy_namespace(xp) and len(left) * len(right) <= _FEW:
+        a, b = ([v.astype(common, copy=False) for v in vectors] for vectors in (left, right))
+        return _by_pairs(a, b, symmetric=right is left)
     for start in range(0, size, _ENTRIES):
         part = slice(start, min(start + _ENTRIES, size))
         a = stacked(left, part)
         products.append(a @ (a if right is left else stacked(right, part)).mT)
     return total(xp.stack(products), xp, axis=0)
+
+
+def _by_pairs(xs: Sequence[np.ndarray], ys: Sequence[np.ndarray], *, symmetric: bool) -> np.ndarray:
+    """`inner_products` of vectors, pair by pair: of few, BLAS takes longer for one thin product than for all dots."""
+    found = np.empty((len(xs), len(ys)))
+    for i, x in enumerate(xs):
+        for j, y in enumerate(ys):
+            if symmetric and j < i:
+                found[i, j] = found[j, i]
+            else:
+                parts = range(0, x.shape[0], _ENTRIES)
+                found[i, j] = sum(float(np.dot(x[a : a + _ENTRIES], y[a : a + _ENTRIES])) for a in parts)
+    return found
 
 
 def squared_norm(a: Array, xp: Namespace) -> Array:

@@ -35,6 +35,7 @@ from simkit.arrays import (
 from simkit.caching import cached_property
 from simkit.errors import AccuracyWarning, NeedsAllExamplesError, PluginError
 from simkit.kernel import Kernel
+from simkit.kernels._of_distances import evaluated
 from simkit.kernels.linear import Linear, is_linear
 from simkit.linalg import (
     double_centre,
@@ -227,11 +228,10 @@ def gather(layer: Representation, kernel: Kernel, estimator: Estimator) -> Prepa
             x = x - robust_origin(x, layer.xp)
         return _gram(x @ x.mT, estimator, scale, layer.xp, is_centred=True)
     x = features_for(kernel, layer)
-    fitted = kernel.fit(x)
+    fitted, k = evaluated(kernel, x)
     warn_if_kernel_unresolved(fitted, x, layer.name, layer.xp)
-    k = fitted(x, x)
     scale = total(layer.xp.ones_like(k[0, 0]), layer.xp)
-    if not is_lazy(k) and not bool(is_ordinary(layer.scale, layer.xp)):
+    if "isotropic_scaling" not in kernel.invariances and not is_lazy(k) and not bool(is_ordinary(layer.scale, layer.xp)):
         scale = scale_of(k, layer.xp)
         k = k / scale / scale
     return _gram(k, estimator, scale, layer.xp)
@@ -262,8 +262,10 @@ def features_for(kernel: Kernel, layer: Representation) -> Array:
     scaled = "isotropic_scaling" in kernel.invariances
     if isinstance(kernel, Linear):
         return layer.unit if scaled else layer.centred
-    x = layer.features / layer.scale if scaled else layer.features
-    return resolving_distances(x - robust_origin(x, xp), layer.name, xp)
+    x = layer.features - robust_origin(layer.features, xp)
+    if scaled:
+        x /= power_of_two(x, xp)  # an intermediate of our own: no second copy of the layer
+    return resolving_distances(x, layer.name, xp)
 
 
 def _in_features(layer: Representation, estimator: Estimator, scale: Array) -> Features:
