@@ -16,7 +16,7 @@ import numpy as np
 
 from simkit.arrays import Array
 
-__all__ = ["in_threads"]
+__all__ = ["each_in_threads", "in_threads"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -53,6 +53,15 @@ def in_threads(work: Callable[[Iterator[Item]], Result], items: Sequence[Item], 
                 stopped.set()
                 raise
             return [future.result() for future in futures]
+
+
+def each_in_threads(work: Callable[[Item], Result], items: Sequence[Item], like: Array) -> list[Result]:
+    """The result of `work` on each of the `items`, in their order, by `in_threads`."""
+    found: list[Result] = [None] * len(items)  # type: ignore[list-item]
+    shares = in_threads(lambda share: [work(item) for item in share], items, like)
+    for k, share in enumerate(shares):
+        found[k :: len(shares)] = share
+    return found
 
 
 @contextmanager

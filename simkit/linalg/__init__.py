@@ -9,7 +9,7 @@ from simkit.linalg.bases import Basis, orthonormal_basis, principal_basis, ridge
 from simkit.linalg.decompositions import compact, singular_values, symmetric_root, triangle
 from simkit.linalg.distances import distances, median_of_squares, robust_origin, scaled_squares, squared_distances
 from simkit.linalg.on_host import assignment, concordance, transport
-from simkit.linalg.pairs import double_centre, reordered, u_centre, without_diagonal
+from simkit.linalg.pairs import double_centre, reordered, reordered_products, u_centre, without_diagonal
 from simkit.linalg.products import cross, identity, inner, side_by_side, squared_norm, tall_cross, total, vecdot, widen
 from simkit.linalg.safe import is_ordinary, power_of_two, powers_of_two, ratio, root
 from simkit.linalg.selection import kth_largest, median_of_pairs
@@ -34,6 +34,7 @@ __all__ = [
     "principal_basis",
     "ratio",
     "reordered",
+    "reordered_products",
     "ridge_root",
     "robust_origin",
     "root",

@@ -6,12 +6,14 @@ A float32 sum over n^2 entries is where accuracy is lost.
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Sequence
 
 import array_api_compat
 import numpy as np
 
-from simkit.arrays import Array, Namespace, accumulation_dtype, placement
+from simkit.arrays import Array, Namespace, accumulation_dtype, dtype_name, placement
+from simkit.linalg.safe import in_one
 
 __all__ = [
     "cross",
@@ -38,7 +40,8 @@ def total(x: Array, xp: Namespace, axis: int | None = None) -> Array:
 
 def widen(x: Array, xp: Namespace) -> Array:
     """`x` in the accumulation precision (float64 where the device has it)."""
-    return xp.astype(x, accumulation_dtype(x, xp), copy=False)
+    wide = accumulation_dtype(x, xp)
+    return x if x.dtype == wide else xp.astype(x, wide)
 
 
 def side_by_side(parts: Sequence[Array], less: Array, xp: Namespace) -> Array:
@@ -56,14 +59,17 @@ def side_by_side(parts: Sequence[Array], less: Array, xp: Namespace) -> Array:
 def vecdot(a: Array, b: Array, xp: Namespace) -> Array:
     """Dot products along the last axis."""
     if array_api_compat.is_torch_namespace(xp):  # that of the compatibility layer cannot be mapped by torch.func.vmap
-        return (a[..., None, :] @ b[..., None])[..., 0, 0]
-    return xp.vecdot(a, b)
+        found: Array = sys.modules["torch"].linalg.vecdot(a, b)
+        return found
+    return in_one(xp.vecdot, a, b)
 
 
 def inner(a: Array, b: Array, xp: Namespace) -> Array:
     """Frobenius inner product <a, b>: dot products along rows in the working precision, their sum in float64."""
     if a.dtype != b.dtype:
         a, b = widen(a, xp), widen(b, xp)
+    if dtype_name(a) == "float64":
+        return vecdot(xp.reshape(a, (-1,)), xp.reshape(b, (-1,)), xp)
     return total(vecdot(a, b, xp), xp)
 
 
