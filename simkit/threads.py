@@ -15,7 +15,7 @@ import numpy as np
 
 from simkit.arrays import Array
 
-__all__ = ["in_threads"]
+__all__ = ["in_threads", "most_threads"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -52,6 +52,11 @@ def in_threads(work: Callable[[Iterator[Item]], Result], items: Sequence[Item], 
                 stopped.set()
                 raise
             return [future.result() for future in futures]
+
+
+def most_threads() -> int:
+    """The number of threads that `in_threads` takes at most."""
+    return _cores() if importlib.util.find_spec("threadpoolctl") is not None else 1
 
 
 @contextmanager

@@ -10,7 +10,6 @@ Kernels are called from several threads, as they are by Dask.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from threading import Lock
 
 from simkit.arrays import Array, detach, namespace_of
 from simkit.kernel import Kernel
@@ -18,6 +17,7 @@ from simkit.kernels.linear import is_linear
 from simkit.linalg import robust_origin, total, vecdot, widen
 from simkit.linalg.selection import few_of
 from simkit.memory import is_on_host
+from simkit.progress import Steps
 from simkit.representation import Representation
 from simkit.scoring import in_silence
 from simkit.statistics.hsic_sums import are_many, features_for
@@ -82,7 +82,7 @@ def kernel_sums(
             offsets.append(own[-1].offsets(x))
             advance()
         blocks = block_pairs(first.shape[0], None, _SIDE if is_on_host(first) else _SIDE_ON_ACCELERATOR)
-        done = _Steps(len(blocks), len(defined), advance)
+        done = Steps(len(blocks), len(defined), advance)
 
         def work(share: Iterator[tuple[slice, slice]]) -> BlockSums:
             return sums_over(told(share), features, None, own, (offsets, offsets))
@@ -105,18 +105,3 @@ def _features(kernel: Kernel, layer: Representation) -> tuple[Array, Array]:
             x = x - robust_origin(x, xp)
         return x, total(layer.scale, xp)
     return features_for(kernel, layer), xp.ones_like(total(layer.scale, xp))
-
-
-class _Steps:
-    """Tells so many `steps` of progress in the course of `count` calls."""
-
-    def __init__(self, count: int, steps: int, advance: Callable[[], None]) -> None:
-        self._count, self._steps, self._advance = count, steps, advance
-        self._calls, self._lock = 0, Lock()
-
-    def __call__(self) -> None:
-        with self._lock:
-            before = self._calls * self._steps // self._count
-            self._calls += 1
-            for _ in range(before, self._calls * self._steps // self._count):
-                self._advance()

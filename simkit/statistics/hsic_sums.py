@@ -58,6 +58,7 @@ __all__ = [
     "estimate",
     "features_for",
     "gather",
+    "is_lost",
     "kernel_estimator_of",
     "own_sums",
     "scale_of",
@@ -283,14 +284,20 @@ def warn_if_lost(own: HSICSums, name: str, xp: Namespace) -> None:
     -----
     AccuracyWarning
     """
-    terms = abs(float(own.inner)) + 2 * abs(float(own.rows)) + abs(float(own.totals)) / (own.n - 1) ** 2
-    value = abs(float(estimate(own, "unbiased"))) * own.n * (own.n - 3)
-    if value < _DIGITS * float(xp.finfo(own.inner.dtype).eps) * terms:
+    if is_lost(own, xp):
         warn_caller(
             f"An example of {name} is so much larger than the others that an unbiased estimator loses most digits to it. "
             "Leave the outlier out, or take an index that it does not rule, such as rsa.",
             AccuracyWarning,
         )
+
+
+def is_lost(own: HSICSums, xp: Namespace) -> bool:
+    """Whether the unbiased HSIC of a layer with itself is of the size of the rounding of its terms."""
+    n = int(own.n)
+    terms = abs(float(own.inner)) + 2 * abs(float(own.rows)) + abs(float(own.totals)) / (n - 1) ** 2
+    value = abs(float(estimate(own, "unbiased"))) * n * (n - 3)
+    return value < _DIGITS * float(xp.finfo(own.inner.dtype).eps) * terms
 
 
 def _gram(k: Array, estimator: Estimator, scale: Array, xp: Namespace, *, is_centred: bool = False) -> Gram:
