@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from simkit.arrays import (
     Array,
@@ -14,12 +17,17 @@ from simkit.arrays import (
     check_matrix,
     check_same_examples,
     check_same_framework,
+    constant_of,
     in_one_precision,
     is_dask,
     is_lazy,
+    is_viewable,
+    namespace_of,
     rounding_of,
+    to_numpy,
     wants_gradients,
 )
+from simkit.arrays.modes import Precision, check_precision, own_modes
 from simkit.errors import InvalidArrayError
 from simkit.feasibility import check_fits
 from simkit.matrix import SimilarityMatrix
@@ -28,6 +36,7 @@ from simkit.planner import Plan, Question, Source, plan
 from simkit.progress import track
 from simkit.registry import get_index
 from simkit.scale import blocks
+from simkit.scale.linear import linear_sums
 from simkit.scoring import scores
 from simkit.sides import Sides, are_layers
 from simkit.spec import check_choice
@@ -53,6 +62,7 @@ def compare(
     flatten: bool = False,
     tiles: Bandwidth | None = None,
     ids: Any = None,
+    precision: Precision | None = None,
     **parameters: Any,
 ) -> Array:
     """Similarity of two representations of the same examples.
@@ -76,6 +86,10 @@ def compare(
         otherwise. The median distance of a bandwidth is then found exactly, or from a million random pairs. No gradients.
     ids : (ids of X, ids of Y), optional
         Labels of the examples of arrays that carry none, each a sequence of length n or None; checked in the same way.
+    precision : {"tf32", "bf16"}, optional
+        Let matrix products of float32 arrays of PyTorch and JAX round their operands to 10 or 7 bits, where the device is
+        faster for it. By default they are in full precision, whatever the program has set for its own (TF32, autocast).
+        docs/speed.md has the errors that were measured. The backward pass of PyTorch runs as the program has set it.
     **parameters
         Parameters of the index, such as ``kernel="rbf(fraction=0.4)"``.
 
@@ -94,6 +108,8 @@ def compare(
         Complex numbers, objects, strings or dates.
     MixedArraysError
         Arrays of two frameworks or on two devices.
+    UnsupportedError
+        ``precision`` was given for arrays that have no such products.
     NeedsAllExamplesError
         ``tiles`` was given for an index that does not compare examples by a kernel.
     TooLargeError
@@ -120,7 +136,10 @@ def compare(
     chosen = get_index(index, **parameters)
     sides, given = Sides.of_pair(X, Y)
     layers = matrices_of(given, flatten)
-    return _scores(chosen, sides, given, layers, check_finite=check_finite, tiles=tiles, ids=ids)
+    with _modes(layers, precision):
+        return _scores(
+            chosen, sides, given, layers, check_finite=check_finite, tiles=tiles, ids=ids, numpy=precision is None
+        )
 
 
 def pairwise(
@@ -133,6 +152,7 @@ def pairwise(
     flatten: bool = False,
     tiles: Bandwidth | None = None,
     ids: Any = None,
+    precision: Precision | None = None,
     **parameters: Any,
 ) -> SimilarityMatrix:
     """Similarity of every representation in `A` with every one in `B`.
@@ -147,7 +167,7 @@ def pairwise(
         As in `compare`.
     progress : bool, optional
         Show a progress bar; by default if standard error is a terminal and Rich is installed.
-    check_finite, flatten, tiles
+    check_finite, flatten, tiles, precision
         As in `compare`.
     ids : (ids of A, ids of B), optional
         As in `compare`, for all layers of a side. All layers that carry labels must carry the same, also within one side.
@@ -176,7 +196,18 @@ def pairwise(
     chosen = get_index(index, **parameters)
     sides, given = Sides.of_layers(A, B)
     layers = matrices_of(given, flatten)
-    values = _scores(chosen, sides, given, layers, check_finite=check_finite, tiles=tiles, ids=ids, progress=progress)
+    with _modes(layers, precision):
+        values = _scores(
+            chosen,
+            sides,
+            given,
+            layers,
+            check_finite=check_finite,
+            tiles=tiles,
+            ids=ids,
+            numpy=precision is None,
+            progress=progress,
+        )
     return SimilarityMatrix(values, sides.rows, sides.columns, str(chosen), next(iter(layers.values())).shape[0])
 
 
@@ -251,6 +282,13 @@ def matrices_of(given: Mapping[str, Any], flatten: bool) -> dict[str, Array]:
     return layers
 
 
+def _modes(layers: Mapping[str, Array], precision: Precision | None) -> AbstractContextManager[Any]:
+    """The arithmetic that the caller asks for."""
+    for name, x in layers.items():
+        check_precision(precision, x, name)
+    return own_modes(next(iter(layers.values())), precision)
+
+
 def _scores(
     index: Index[Any],
     sides: Sides,
@@ -260,11 +298,12 @@ def _scores(
     check_finite: bool,
     tiles: Bandwidth | None,
     ids: Any,
+    numpy: bool = True,
     progress: bool | None = False,
 ) -> Array:
     """Check, plan, produce the statistic, score."""
     rounding = {name: rounding_of(x) for name, x in given.items()}
-    check_examples(sides, given, layers, index.facts.min_examples, check_finite=check_finite, ids=ids)
+    check_examples(sides, given, layers, index.facts.min_examples, check_finite=False, ids=ids)
     first = next(iter(layers.values()))
     if tiles is not None:
         check_choice("compare", "tiles", tiles, ("exact", "sample"))
@@ -273,22 +312,30 @@ def _scores(
                 f"tiles={tiles!r} is for arrays in memory whose values are known; Dask arrays are taken tile by tile anyway."
             )
     source: Source = "chunks" if is_dask(first) else "memory"
-    question = question_of(index, sides, layers, source, blocks=tiles is not None)
+    question = question_of(index, sides, layers, source, blocks=tiles is not None, numpy=numpy)
     chosen = plan(question)
     if source == "chunks":
         from simkit.scale import dask
 
         return dask.scores(index, question, chosen, sides, layers, rounding=rounding, check_finite=check_finite)
     check_fits(question, chosen, partial(available_to, first))
-    layers = dict(zip(layers, in_one_precision(*layers.values()), strict=True))
-    if question.lazy:
-        values = ValueCheck.assumed(layers, rounding)
-    else:
-        values, _ = ValueCheck.of(layers, rounding=rounding, finite=check_finite)
+    whole = dict(zip(layers, in_one_precision(*layers.values()), strict=True))
     steps = 2 * len(layers) if chosen.statistic is KernelSums else len(layers) + len(sides.rows)
     with track(steps, index, False if question.lazy else progress) as advance:
-        statistic = _statistic(chosen, layers, values, tiles or "exact", advance)
-        return scores(index, statistic, sides)
+        if chosen.in_numpy:
+            views = {name: to_numpy(x) for name, x in whole.items()}
+            values, _ = ValueCheck.of(views, rounding=rounding, finite=True)  # what is not finite shows in the sums
+            statistic = _linear(chosen, views, values, sides, advance)
+            if statistic is not None:
+                found, like = scores(index, statistic, sides), next(iter(whole.values()))
+                return found if isinstance(like, np.ndarray) else constant_of(found, like, namespace_of(like))
+        for name, x in layers.items():
+            check_matrix(x, name, check_finite=check_finite)
+        if question.lazy:
+            values = ValueCheck.assumed(whole, rounding)
+        else:
+            values, _ = ValueCheck.of(whole, rounding=rounding, finite=check_finite)
+        return scores(index, _statistic(chosen, whole, values, tiles or "exact", advance), sides)
 
 
 def check_examples(
@@ -322,8 +369,12 @@ def question_of(
     *,
     blocks: bool = False,
     whole: bool = False,
+    numpy: bool = True,
 ) -> Question:
-    """What the planner is asked of these layers; gradients ask for `whole` layers by themselves."""
+    """What the planner is asked of these layers; gradients ask for `whole` layers by themselves.
+
+    Without `numpy` products are those of the library of the arrays.
+    """
     one, lazy = next(iter(layers.values())), any(is_lazy(x) for x in layers.values())
     rows, *others = (tuple(x.shape[1] for x in side.values()) for side in sides.by_side(layers))
     columns = others[0] if others else None
@@ -342,7 +393,16 @@ def question_of(
         whole=whole or (not lazy and any(wants_gradients(x) for x in layers.values())),
         blocks=blocks,
         accelerator=not (lazy or is_on_host(one)),
+        numpy=numpy and not lazy and all(is_viewable(x) for x in layers.values()),
     )
+
+
+def _linear(
+    chosen: Plan, layers: Mapping[str, np.ndarray], values: ValueCheck, sides: Sides, advance: Callable[[], None]
+) -> Statistic | None:
+    """What the plan says of a linear kernel in the memory of the host; None if the values ask for more care."""
+    estimator = kernel_estimator_of(chosen.index).estimator
+    return linear_sums(layers, values, sides, estimator=estimator, advance=advance, **chosen.options)
 
 
 def _statistic(
@@ -352,8 +412,8 @@ def _statistic(
     bandwidth: Bandwidth,
     advance: Callable[[], None],
 ) -> Statistic:
-    """What the plan says, of arrays in memory."""
-    if chosen.statistic is not KernelSums:
+    """What the plan says, of arrays in memory of any library and any values."""
+    if chosen.statistic is not KernelSums or chosen.options.get("tall"):
         return Layers(values, layers, advance=advance, **chosen.options)
     kernel = kernel_estimator_of(chosen.index).kernel
     return blocks.kernel_sums(kernel, layers, values, bandwidth=bandwidth, advance=advance)

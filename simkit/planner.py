@@ -57,6 +57,8 @@ class Question:
         The caller asks for kernels in blocks.
     accelerator : bool
         The arrays do not lie in the memory of the host.
+    numpy : bool
+        NumPy may work on the values of arrays on the host, of whatever library, without a copy.
     """
 
     index: Index[Any]
@@ -69,6 +71,12 @@ class Question:
     whole: bool = False
     blocks: bool = False
     accelerator: bool = False
+    numpy: bool = True
+
+    @property
+    def plain(self) -> bool:
+        """Arrays on the host whose values are known, and of which nothing but the scores is wanted."""
+        return self.source == "memory" and self.numpy and not (self.lazy or self.whole or self.accelerator)
 
     @property
     def width(self) -> int:

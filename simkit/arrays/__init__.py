@@ -29,7 +29,7 @@ from simkit.arrays.libraries import (
 )
 from simkit.arrays.matrices import as_matrix, check_axes
 from simkit.arrays.pairs import as_pair, check_same_examples, check_same_framework
-from simkit.arrays.placement import constant_of, detach, placement, take_rows, to_numpy, unwritable
+from simkit.arrays.placement import constant_of, detach, is_viewable, placement, take_rows, to_numpy, unwritable
 from simkit.arrays.precision import accumulation_dtype, as_floating, in_one_precision, in_precision_of, rounding_of
 from simkit.arrays.values import check_matrix, check_values, is_constant, is_undefined
 from simkit.warn import warn_caller
@@ -60,6 +60,7 @@ __all__ = [
     "is_lazy",
     "is_traced",
     "is_undefined",
+    "is_viewable",
     "namespace_of",
     "placement",
     "relabelled",

@@ -12,7 +12,7 @@ import numpy as np
 from simkit.arrays.libraries import Array, Namespace, is_dask, is_lazy, is_traced, namespace_of
 from simkit.errors import UnsupportedError
 
-__all__ = ["constant_of", "detach", "placement", "take_rows", "to_numpy", "unwritable"]
+__all__ = ["constant_of", "detach", "is_viewable", "placement", "take_rows", "to_numpy", "unwritable"]
 
 
 def placement(like: Array) -> dict[str, Any]:
@@ -55,6 +55,14 @@ def to_numpy(x: Array) -> np.ndarray:
     if hasattr(x, "__dlpack__") and not hasattr(x, "__array__"):
         return np.from_dlpack(x)
     return np.asarray(x)
+
+
+def is_viewable(x: Array) -> bool:
+    """Whether `to_numpy` of an array on the host, whose values are known, gives a view and not a copy."""
+    if not array_api_compat.is_torch_array(x):
+        return array_api_compat.is_numpy_array(x) or hasattr(x, "__dlpack__")
+    torch = sys.modules["torch"]  # a subclass may be anything
+    return type(x) in {torch.Tensor, torch.nn.Parameter} and not x.is_neg()
 
 
 def detach(x: Array) -> Array:

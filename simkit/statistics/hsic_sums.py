@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, get_args
 
-from simkit.arrays import Array, Namespace, constant_of, is_lazy, warn_caller
+from simkit.arrays import Array, Namespace, constant_of, detach, is_lazy, warn_caller
 from simkit.caching import cached_property
 from simkit.errors import AccuracyWarning, NeedsAllExamplesError, PluginError
 from simkit.kernel import Kernel
@@ -274,6 +274,7 @@ def _in_features(layer: Representation, estimator: Estimator, scale: Array) -> F
 
 def are_many(a: Array, xp: Namespace) -> bool:
     """Whether squared lengths (n,) are spread over so many examples that float32 resolves K without its diagonal."""
+    a = detach(a)
     return float(xp.sum(a)) ** 2 > _MANY * float(xp.sum(a * a))
 
 
@@ -294,7 +295,7 @@ def warn_if_lost(own: HSICSums, name: str, xp: Namespace) -> None:
 
 def is_lost(own: HSICSums, xp: Namespace) -> bool:
     """Whether the unbiased HSIC of a layer with itself is of the size of the rounding of its terms."""
-    n = int(own.n)
+    own, n = HSICSums(detach(own.inner), detach(own.rows), detach(own.totals), own.n), int(own.n)
     terms = abs(float(own.inner)) + 2 * abs(float(own.rows)) + abs(float(own.totals)) / (n - 1) ** 2
     value = abs(float(estimate(own, "unbiased"))) * n * (n - 3)
     return value < _DIGITS * float(xp.finfo(own.inner.dtype).eps) * terms
