@@ -247,13 +247,13 @@ def explain(
     Examples
     --------
     >>> import numpy as np, simkit
-    >>> X, Y = np.zeros((10_000, 64)), np.zeros((10_000, 128))
+    >>> X, Y = np.zeros((1_000, 64)), np.zeros((1_000, 128))
     >>> print(simkit.explain(X, Y))
     cka
       route       products of features, from arrays in memory (Layers)
-      because     for the linear kernel they cost less than Gram matrices at this n
-      memory      15.4 MB besides the layers
-      operations  1.8e+08 multiply-adds
+      because     for the linear kernel they take less time than Gram matrices at this n
+      memory      1.5 MB besides the layers
+      operations  1.8e+07 multiply-adds
     """
     chosen = get_index(index, **parameters)
     sides, given = Sides.of_layers(X, Y) if are_layers(X) else Sides.of_pair(X, Y)

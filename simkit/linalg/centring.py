@@ -13,7 +13,7 @@ __all__ = ["Centred", "centred", "cuts"]
 
 _ROWS = 1024  # whose sums one thread adds at a time
 _FEW = 64  # rows that tell how far the mean is from the origin
-_LARGE = 2**18  # values that are worth threads
+_LARGE = 2**21  # values that are worth threads
 
 
 class Centred(NamedTuple):
