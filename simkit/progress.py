@@ -49,6 +49,7 @@ class Steps:
         self._calls, self._lock = 0, Lock()
 
     def __call__(self) -> None:
+        """Count a call, and tell of the steps that it completes."""
         with self._lock:
             before = self._calls * self._steps // self._count
             self._calls += 1

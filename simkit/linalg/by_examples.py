@@ -1,8 +1,8 @@
 """Inner products <K_i, L_j> of the Gram matrices K = XX' of centred layers in the memory of the host, in blocks of examples.
 
-The upper half of the Gram matrices is cut into blocks. A block of every layer is computed, they are multiplied with each other,
-and dropped; so memory is that of one block of each layer in each thread, and no layer is copied: rows are centred on one side of
-the product where that is enough.
+The upper half of the Gram matrices is cut into blocks. A block of every layer is computed, they are multiplied with each
+other, and dropped; so memory is that of one block of each layer in each thread, and no layer is copied: rows are centred on
+one side of the product where that is enough.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Squared norms of the products X_i'Y_j of centred layers in the memory of the host, in one pass over blocks of rows.
 
-The features of the layers stand side by side and are cut into bands. A product of two bands is summed over blocks of rows that
-stay in the cache, in the precision of the layers within a block and in float64 over the blocks; its squares are summed for each
-pair of layers, and it is dropped. So memory depends neither on the number of examples nor on that of layers.
+The features of the layers stand side by side and are cut into bands. A product of two bands is summed over blocks of rows
+that stay in the cache, in the precision of the layers within a block and in float64 over the blocks; its squares are summed
+for each pair of layers, and it is dropped. So memory depends neither on the number of examples nor on that of layers.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["bytes_by_features", "norms_by_features"]
 
 _WIDTH = 1024  # features of a band
 _VALUES = 2**21  # of a block of rows
-_ROWS = (256, 4096)  # of a block, at least and at most
+_ROWS = (256, 2048)  # of a block, at least and at most
 _SHARES = 8  # blocks of rows come in multiples of this, for threads to have equal shares
 _FEW = 3  # jobs up to which threads share the rows of each, and beyond which they share the jobs
 
@@ -197,9 +197,7 @@ def _blocks(n: int, width: int, shares: int = 1) -> list[slice]:
 # --- how ------------------------------------------------------------------------------------------------------------------
 
 
-def _summed(
-    job: _Job, layers: Sequence[Centred], blocks: Iterable[slice], lengths: bool, done: Callable[[], None]
-) -> _Sums:
+def _summed(job: _Job, layers: Sequence[Centred], blocks: Iterable[slice], lengths: bool, done: Callable[[], None]) -> _Sums:
     """The products of a job over some blocks of rows."""
     dtype = layers[0].x.dtype
     sizes = [(s.stop - s.start, t.stop - t.start) for s, t in job.products]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -54,7 +55,7 @@ def cuts(size: int, most: int) -> list[slice]:
     """Slices of nearly one length, at most `most`, that make up range(size)."""
     count = max(1, -(-size // most))
     ends = [k * size // count for k in range(count + 1)]
-    return [slice(a, b) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+    return [slice(a, b) for a, b in itertools.pairwise(ends)]
 
 
 def centred(layers: Sequence[np.ndarray]) -> list[Centred] | None:

@@ -1,7 +1,7 @@
 """Kernel sums of the linear kernel, of layers in the memory of the host: by products of features or of examples.
 
-For layers with centred columns K1 = 0 and <K, L> = |X'Y|^2, so the sums follow from one pass over the features, or from the Gram
-matrices block by block; `simkit.planner` knows which costs less. Neither copies a layer, and neither looks at the values
+For layers with centred columns K1 = 0 and <K, L> = |X'Y|^2, so the sums follow from one pass over the features, or from the
+Gram matrices block by block; `simkit.planner` knows which costs less. Neither copies a layer, and neither looks at the values
 beforehand: what is wrong with them shows in the sums.
 """
 
@@ -53,8 +53,8 @@ def linear_sums(
     Returns
     -------
     KernelSums or None
-        None if this way does not do: values that are not finite, or whose products leave the range of floating-point numbers,
-        or an estimate without the diagonal that a few examples, or rounding, rule.
+        None if this way does not do: values that are not finite, or whose products leave the range of floating-point
+        numbers, or an estimate without the diagonal that a few examples, or rounding, rule.
     """
     defined = {name: x for name, x in layers.items() if name not in values.undefined}
     if not defined:
@@ -84,7 +84,7 @@ def linear_sums(
             return None
         if diagonal is not None:
             rows = -diagonal
-            if estimator != "biased" and not _is_resolved(inner, diagonal):
+            if estimator != "biased" and not _is_resolved(inner, diagonal, parts[0]):
                 return None
     count = len(parts)
     return KernelSums(values, tuple(defined), (0.0,) * count, inner, rows, diagonal, np.ones(count))
@@ -97,11 +97,11 @@ def _is_in_range(norms: np.ndarray, like: np.ndarray) -> bool:
     return bool(np.all((size < limit) & (size > 1 / limit)))
 
 
-def _is_resolved(inner: np.ndarray, diagonal: np.ndarray) -> bool:
+def _is_resolved(inner: np.ndarray, diagonal: np.ndarray, like: np.ndarray) -> bool:
     """Whether estimates without the diagonals are more than rounding of what is taken off."""
     n = diagonal.shape[1]
     for own, lengths in zip(np.diagonal(inner), diagonal, strict=True):
         sums = HSICSums(own, np.vecdot(lengths, lengths), np.sum(lengths) ** 2, n)
-        if not are_many(lengths, np) or is_lost(sums, np):
+        if (like.dtype == np.float32 and not are_many(lengths, np)) or is_lost(sums, np):
             return False
     return True

@@ -232,8 +232,8 @@ class KernelSums(Statistic):
     inner : array, shape (L, L)
         <K, L> without the diagonals. It may be nan for pairs that are not compared.
     rows, diagonal : array, shape (L, n), optional
-        Row sums without the diagonal; and the diagonal. Without them, `inner` is with the diagonals of centred K and L, which is
-        all that the biased estimator needs.
+        Row sums without the diagonal; and the diagonal. Without them, `inner` is with the diagonals of centred K and L,
+        which is all that the biased estimator needs.
     scales : array, shape (L,)
         The Gram matrices are the squares of these times as large.
     """
@@ -338,7 +338,9 @@ class KernelSums(Statistic):
         inner, along = self.inner, self.rows
         if along is None or self.diagonal is None:
             if estimator != "biased":
-                raise NeedsAllExamplesError(f"These sums were made for the biased estimator, without what {estimator} needs.")
+                raise NeedsAllExamplesError(
+                    f"These sums were made for the biased estimator, without what {estimator} needs."
+                )
             return inner, xp.zeros_like(inner), xp.zeros_like(inner)
         if estimator in ("unbiased", "minibatch"):  # which see nothing where all pairs of examples are alike
             own = xp.linalg.diagonal(inner)
