@@ -36,9 +36,9 @@ _SMALL = 2048
 _SMALL_ON_ACCELERATOR = 16384
 # Values of all layers from which on NumPy's blocks, in threads, take less time than whole matrices.
 _LARGE = 2**20
-# Entries of Gram matrices are written, read and multiplied at the speed of memory. That takes as long as so many multiply-adds
-# of large products of float32: for an entry of each layer, and for a product of two entries. Measured on one core with 2 to
-# 32 layers: 0.2 ns and 0.07 ns, at 75 multiply-adds a ns. So features win earlier than where the counts are equal.
+# Entries of Gram matrices are written, read and multiplied at the speed of memory. That takes as long as so many
+# multiply-adds of large products of float32: for an entry of each layer, and for a product of two entries. Measured on one
+# core with 2 to 32 layers: 0.2 ns and 0.07 ns, at 75 multiply-adds a ns. So features win before the counts are equal.
 _ENTRY, _PRODUCT = 15.0, 5.0
 
 

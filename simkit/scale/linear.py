@@ -1,8 +1,8 @@
 """Kernel sums of the linear kernel, of layers in the memory of the host: by products of features or of examples.
 
 For layers with centred columns K1 = 0 and <K, L> = |X'Y|^2, so the sums follow from one pass over the features, or from the
-Gram matrices block by block; `simkit.planner` knows which costs less. Neither copies a layer, and neither looks at the values
-beforehand: what is wrong with them shows in the sums.
+Gram matrices block by block; `simkit.planner` knows which costs less. Neither copies a layer, and neither looks at the
+values beforehand: what is wrong with them shows in the sums.
 """
 
 from __future__ import annotations
