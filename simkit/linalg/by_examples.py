@@ -66,7 +66,7 @@ def products_by_examples(
             done()
         return inner
 
-    inner = sum(in_threads(work, blocks, layers[0].x))
+    inner = np.sum(in_threads(work, blocks, layers[0].x), axis=0)
     if split is not None:
         inner[:split, :split], inner[split:, split:] = (
             np.where(np.eye(len(own), dtype=bool), own, np.nan) for own in (inner[:split, :split], inner[split:, split:])

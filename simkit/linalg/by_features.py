@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -87,9 +88,8 @@ def norms_by_features(
     if len(jobs) <= _FEW:
         done = steps(sum(len(_blocks(n, job.width, _SHARES)) for job in jobs))
         for job in jobs:
-            parts = in_threads(
-                lambda rows, job=job: _summed(job, layers, rows, lengths, done), _blocks(n, job.width, _SHARES), first
-            )
+            summed = partial(_summed, job, layers, lengths=lengths, done=done)
+            parts = in_threads(summed, _blocks(n, job.width, _SHARES), first)
             for k, (s, t) in enumerate(job.products):
                 _add_norms(norms, job, s, t, sum((part.products[k] for part in parts[1:]), parts[0].products[k]))
             found += [each for part in parts for each in part.lengths]
@@ -99,7 +99,7 @@ def norms_by_features(
         def work(share: Iterator[_Job]) -> tuple[np.ndarray, list[tuple[int, slice, np.ndarray]]]:
             own, pieces = np.zeros_like(norms), []
             for job in share:
-                sums = _summed(job, layers, _blocks(n, job.width), lengths, done)
+                sums = _summed(job, layers, iter(_blocks(n, job.width)), lengths=lengths, done=done)
                 for (s, t), product in zip(job.products, sums.products, strict=True):
                     _add_norms(own, job, s, t, product)
                 pieces += sums.lengths
@@ -197,7 +197,9 @@ def _blocks(n: int, width: int, shares: int = 1) -> list[slice]:
 # --- how ------------------------------------------------------------------------------------------------------------------
 
 
-def _summed(job: _Job, layers: Sequence[Centred], blocks: Iterable[slice], lengths: bool, done: Callable[[], None]) -> _Sums:
+def _summed(
+    job: _Job, layers: Sequence[Centred], blocks: Iterator[slice], *, lengths: bool, done: Callable[[], None]
+) -> _Sums:
     """The products of a job over some blocks of rows."""
     dtype = layers[0].x.dtype
     sizes = [(s.stop - s.start, t.stop - t.start) for s, t in job.products]

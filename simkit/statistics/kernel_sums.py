@@ -324,7 +324,8 @@ class KernelSums(Statistic):
         sums = self._of_all_pairs(estimator)
 
         def of(part: Callable[[Array], Array]) -> HSICSums:
-            return HSICSums(*(part(each) for each in sums), self.n)
+            inner, by_row, products = map(part, sums)
+            return HSICSums(inner, by_row, products, self.n)
 
         return (
             of(lambda matrix: xp.take(xp.take(matrix, across, axis=0), down, axis=1)),
