@@ -18,6 +18,7 @@ from simkit.arrays import (
     check_same_examples,
     check_same_framework,
     constant_of,
+    dtype_name,
     in_one_precision,
     is_dask,
     is_lazy,
@@ -324,7 +325,9 @@ def _scores(
     with track(steps, index, False if question.lazy else progress) as advance:
         if chosen.in_numpy:
             views = {name: to_numpy(x) for name, x in whole.items()}
-            values, _ = ValueCheck.of(views, rounding=rounding, finite=True)  # what is not finite shows in the sums
+            values, _ = ValueCheck.of(
+                views, rounding=rounding, finite=True, kept=True
+            )  # what is not finite shows in the sums
             statistic = _linear(chosen, views, values, sides, advance)
             if statistic is not None:
                 found, like = scores(index, statistic, sides), next(iter(whole.values()))
@@ -334,7 +337,7 @@ def _scores(
         if question.lazy:
             values = ValueCheck.assumed(whole, rounding)
         else:
-            values, _ = ValueCheck.of(whole, rounding=rounding, finite=check_finite)
+            values, _ = ValueCheck.of(whole, rounding=rounding, finite=check_finite, kept=True)
         return scores(index, _statistic(chosen, whole, values, tiles or "exact", advance), sides)
 
 
@@ -388,7 +391,7 @@ def question_of(
         None if source == "batches" else one.shape[0],
         rows,
         columns,
-        itemsize=4 if all("float32" in str(x.dtype) for x in layers.values()) else 8,
+        itemsize=4 if all(dtype_name(x) == "float32" for x in layers.values()) else 8,
         lazy=lazy,
         whole=whole or (not lazy and any(wants_gradients(x) for x in layers.values())),
         blocks=blocks,

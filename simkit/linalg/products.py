@@ -6,12 +6,14 @@ A float32 sum over n^2 entries is where accuracy is lost.
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Sequence
 
 import array_api_compat
 import numpy as np
 
-from simkit.arrays import Array, Namespace, accumulation_dtype, is_lazy, placement
+from simkit.arrays import Array, Namespace, accumulation_dtype, dtype_name, is_lazy, placement
+from simkit.linalg.safe import in_one
 from simkit.memory import is_on_host
 
 __all__ = [
@@ -28,6 +30,7 @@ __all__ = [
 ]
 
 _ROWS = 8192  # of a float32 product
+_FEW = 64  # pairs of matrices
 _ENTRIES = 2**16  # of a matrix at a time: short enough for float32 sums, long enough for a matrix product
 _AT_ONCE = 2**27  # of all matrices, in one call
 
@@ -39,7 +42,8 @@ def total(x: Array, xp: Namespace, axis: int | None = None) -> Array:
 
 def widen(x: Array, xp: Namespace) -> Array:
     """`x` in the accumulation precision (float64 where the device has it)."""
-    return xp.astype(x, accumulation_dtype(x, xp), copy=False)
+    wide = accumulation_dtype(x, xp)
+    return x if x.dtype == wide else xp.astype(x, wide)
 
 
 def side_by_side(parts: Sequence[Array], less: Array, xp: Namespace) -> Array:
@@ -57,14 +61,17 @@ def side_by_side(parts: Sequence[Array], less: Array, xp: Namespace) -> Array:
 def vecdot(a: Array, b: Array, xp: Namespace) -> Array:
     """Dot products along the last axis."""
     if array_api_compat.is_torch_namespace(xp):  # that of the compatibility layer cannot be mapped by torch.func.vmap
-        return (a[..., None, :] @ b[..., None])[..., 0, 0]
-    return xp.vecdot(a, b)
+        found: Array = sys.modules["torch"].linalg.vecdot(a, b)
+        return found
+    return in_one(xp.vecdot, a, b)
 
 
 def inner(a: Array, b: Array, xp: Namespace) -> Array:
     """Frobenius inner product <a, b>: dot products along rows in the working precision, their sum in float64."""
     if a.dtype != b.dtype:
         a, b = widen(a, xp), widen(b, xp)
+    if dtype_name(a) == "float64":
+        return vecdot(xp.reshape(a, (-1,)), xp.reshape(b, (-1,)), xp)
     return total(vecdot(a, b, xp), xp)
 
 
@@ -84,6 +91,9 @@ def inner_products(xs: Sequence[Array], ys: Sequence[Array], xp: Namespace) -> A
             return rows
         return xp.permute_dims(xp.reshape(rows, (len(vectors), pieces, -1)), (1, 0, 2))
 
+    if array_api_compat.is_numpy_namespace(xp) and len(left) * len(right) <= _FEW:
+        a, b = ([v.astype(common, copy=False) for v in vectors] for vectors in (left, right))
+        return _by_pairs(a, b, symmetric=right is left)
     # On an accelerator, and where operations are traced, a call costs more than what it does: many products are one call.
     at_once = max(1, _AT_ONCE // (_ENTRIES * (len(left) + len(right)))) if _in_few_calls(left[0]) else 1
     size, start, products = left[0].shape[0], 0, []
@@ -99,6 +109,19 @@ def inner_products(xs: Sequence[Array], ys: Sequence[Array], xp: Namespace) -> A
 
 def _in_few_calls(x: Array) -> bool:
     return is_lazy(x) or not is_on_host(x)
+
+
+def _by_pairs(xs: Sequence[np.ndarray], ys: Sequence[np.ndarray], *, symmetric: bool) -> np.ndarray:
+    """`inner_products` of vectors, pair by pair: of few, BLAS takes longer for one thin product than for all dots."""
+    found = np.empty((len(xs), len(ys)))
+    for i, x in enumerate(xs):
+        for j, y in enumerate(ys):
+            if symmetric and j < i:
+                found[i, j] = found[j, i]
+            else:
+                parts = range(0, x.shape[0], _ENTRIES)
+                found[i, j] = sum(float(np.dot(x[a : a + _ENTRIES], y[a : a + _ENTRIES])) for a in parts)
+    return found
 
 
 def squared_norm(a: Array, xp: Namespace) -> Array:
