@@ -85,7 +85,7 @@ def test_float32_is_as_exact_as_its_values(tall, offset):
 @pytest.mark.parametrize("tall", [True, False])
 def test_float32_sums_over_many_examples(tall):
     """Sums of millions of products of one sign."""
-    X, Y = pair(4000, 6, 5, dtype=np.float32)
+    X, Y = pair(4000, 60, 50, dtype=np.float32)
     found = scores_of([X], [Y], tall=tall)[0, 0]
     X, Y = (x.astype(float) - x.mean(axis=0, dtype=float) for x in (X, Y))
     norms = [np.linalg.norm(a.T @ b) for a, b in ((X, Y), (X, X), (Y, Y))]

@@ -79,7 +79,7 @@ def to_numpy(x: Array) -> np.ndarray:
         )
     library = library_of(x)
     if library == "torch":
-        return x.detach().cpu().numpy()
+        return x.detach().cpu().resolve_neg().numpy()
     if library == "cupy":
         return x.get()
     if hasattr(x, "__dlpack__") and not hasattr(x, "__array__"):
@@ -106,7 +106,7 @@ def on_host(x: Array) -> Array:
     library = library_of(x)
     if library == "jax" and is_at_hand(x):
         return np.asarray(x)
-    if library == "torch" and x.numel() <= _FEW and is_plain(x):
+    if library == "torch" and x.numel() <= _FEW and is_viewable(x):
         return x.detach().numpy()
     return x
 

@@ -46,7 +46,7 @@ def products_by_examples(
         In float64.
     """
     n, count, dtype = layers[0].x.shape[0], len(layers), layers[0].x.dtype
-    parts = cuts(n, _side(n, count, dtype.itemsize))
+    parts = cuts(n, _side(count, dtype.itemsize))
     blocks = [(a, b) for i, a in enumerate(parts) for b in parts[i:]]
     diagonals, done = np.empty((count, n)), steps(len(blocks))
 
@@ -77,12 +77,13 @@ def products_by_examples(
 
 def bytes_by_examples(n: int, widths: Sequence[int], itemsize: int) -> int:
     """Bytes that `products_by_examples` takes at one time: blocks of all layers and rows of one, in each thread."""
-    side = min(n, _side(n, len(widths), itemsize))
+    most = _side(len(widths), itemsize)
+    side, parts = min(n, most), -(-n // most)
     each = itemsize * side * (len(widths) * side + 2 * max(widths))
-    return each * min(most_threads(), -(-n // side)) + 8 * n * len(widths)
+    return each * min(most_threads(), parts * (parts + 1) // 2) + 8 * n * len(widths)
 
 
-def _side(n: int, layers: int, itemsize: int) -> int:
+def _side(layers: int, itemsize: int) -> int:
     """Examples along each side of a block."""
     most = int((_HELD / (layers * itemsize)) ** 0.5)
     return min(max(most, _SIDES[0]), _SIDES[1])
