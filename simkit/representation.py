@@ -22,7 +22,18 @@ import numpy as np
 from simkit.arrays import Array, Namespace, accumulation_dtype, constant_of, detach, is_lazy, namespace_of, warn_caller
 from simkit.caching import cached_property
 from simkit.errors import AccuracyWarning
-from simkit.linalg import Basis, orthonormal_basis, power_of_two, powers_of_two, principal_basis, total, widen
+from simkit.linalg import (
+    Basis,
+    Factored,
+    column_squares,
+    is_ordinary,
+    orthonormal_basis,
+    power_of_two,
+    powers_of_two,
+    principal_basis,
+    total,
+    widen,
+)
 
 __all__ = ["Representation"]
 
@@ -152,12 +163,39 @@ class Representation:
     @cached_property
     def precise(self) -> Array:
         """`unit`, centred and scaled in the accumulation precision (float64 where the device has it)."""
-        x = widen(self.features, self.xp)
-        if self.is_centred or x.dtype == self.dtype:
+        if self.is_centred or self.dtype == accumulation_dtype(self.features, self.xp):
             return widen(self.unit, self.xp)
-        y = self._centred(x)
-        y /= widen(self.scale, self.xp)  # an intermediate of our own: no second copy of the layer
-        return y
+        return self._wide / widen(self.scale, self.xp)
+
+    @cached_property
+    def _wide(self) -> Array:
+        """The centred features in the accumulation precision, in units that have no effect on their range."""
+        if self.is_centred:
+            return widen(self.features, self.xp)
+        return self._centred(self.features, wide=True)
+
+    @cached_property
+    def _squares(self) -> Array | None:
+        """Sums of squares of the columns of `_wide`; None unless they are seen to be in range, those of constants zero."""
+        xp, x = self.xp, self.features
+        if is_lazy(x) or self.column_unit is not None:
+            return None
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            squares = detach(column_squares(self._wide, xp))
+            zero = squares == 0
+            if not bool(xp.all(xp.logical_or(zero, is_ordinary(squares, xp)))):
+                return None
+        return None if bool(xp.any(zero)) and bool(xp.any((self._wide != 0) & zero)) else squares
+
+    @property
+    def columns(self) -> Factored:
+        """The centred features for products, in the accumulation precision, divided by `columns_scale`."""
+        return Factored(self.precise if self._squares is None else self._wide)
+
+    @property
+    def columns_scale(self) -> Array:
+        """A power of two, 1 where products of the centred features are in range: a 0-d array in the accumulation precision."""
+        return widen(self.scale, self.xp) if self._squares is None else constant_of(1.0, self._squares, self.xp)
 
     @cached_property
     def _means(self) -> Array:
@@ -166,21 +204,21 @@ class Representation:
             return total(self.features, self.xp, axis=0) / self.n
         return widen(self.features[0, :] * 0 if self.mean is None else self.mean, self.xp)
 
-    def _centred(self, x: Array) -> Array:
-        """`x` without its column means.
+    def _centred(self, x: Array, *, wide: bool = False) -> Array:
+        """`x` without its column means, in its own or in the accumulation precision.
 
         A number of the precision of `x` near the mean is subtracted first, which is exact where there is a large common
         offset, then what it lacks. No example is special: an outlier must not take the digits of the others.
         """
         xp, mean = self.xp, self._means
-        if x.dtype != mean.dtype:  # the mean of equal float32 numbers in float64 is that number
+        if x.dtype != mean.dtype and not wide:  # the mean of equal float32 numbers in float64 is that number
             near = xp.astype(detach(mean), x.dtype)
             y = x - near
             y -= xp.astype(mean - widen(near, xp), x.dtype)
             return y
         # Anything as near as this will do; of equal numbers the first is exactly all of them, their mean is not.
-        first, near = detach(x[0, :]), detach(mean)
-        near = xp.where(xp.abs(first - near) <= float(xp.finfo(x.dtype).eps) ** (1 / 3) * xp.abs(near), first, near)
+        first, near = widen(detach(x[0, :]), xp), detach(mean)
+        near = xp.where(xp.abs(first - near) <= float(xp.finfo(near.dtype).eps) ** (1 / 3) * xp.abs(near), first, near)
         y = x - near
         y -= xp.sum(y, axis=0) / x.shape[0]
         return y
@@ -202,17 +240,30 @@ class Representation:
         Each column is brought to one size first, since its square alone may be out of range.
         """
         xp = self.xp
-        x = widen(self.features, xp) if self.is_centred else self._centred(widen(self.features, xp))
+        x = self._wide
         unit = powers_of_two(detach(xp.maximum(xp.max(x, axis=0), -xp.min(x, axis=0))), xp)
         x = x / unit
-        constant, mean = detach(x), detach(self._means) / unit
-        variance = total(constant * constant, xp, axis=0) / self.n
+        unit_squares = column_squares(detach(x), xp)
+        sizes = self._noise_of(detach(self._means) / unit, unit_squares)
+        return x / self._power_above(sizes), xp.where(unit_squares > 0, sizes * unit, 1.0)
+
+    def _noise_of(self, mean: Array, squares: Array) -> Array:
+        """The noise of each feature over eps, from its mean and the sum of squares of its deviations; 1 if there are none."""
+        xp, variance = self.xp, squares / self.n
         double, single = (float(np.finfo(dtype).eps) for dtype in (np.float64, np.float32))
         summed = _SUMMED * (double if self.rounding <= double else single) / self.rounding
+        mean = xp.where(variance > 0, mean, 0.0)
         stored, computed = xp.sqrt(mean * mean + variance), summed * xp.sqrt(variance)
-        sizes = xp.where(variance > 0, xp.maximum(stored, computed), 1.0)
-        x = x / xp.pow(constant_of(2.0, sizes, xp), xp.ceil(xp.log2(sizes)))
-        return x, xp.where(variance > 0, sizes * unit, 1.0)
+        return xp.where(variance > 0, xp.maximum(stored, computed), 1.0)
+
+    def _power_above(self, sizes: Array) -> Array:
+        """Powers of two at or just above positive numbers."""
+        return self.xp.pow(constant_of(2.0, sizes, self.xp), self.xp.ceil(self.xp.log2(sizes)))
+
+    @property
+    def _noise_sizes(self) -> Array:
+        """The noise of each feature over eps in the units of `features`, 1 if it does not vary."""
+        return self._equilibrated[1] if self._squares is None else self._noise_of(detach(self._means), self._squares)
 
     @property
     def noise_level(self) -> float:
@@ -237,7 +288,12 @@ class Representation:
             Some directions are of the size of the rounding of the values, so that their number is uncertain.
         """
         noise = self.noise_level
-        basis = orthonormal_basis(self.equilibrated, self.rank_tolerance, self.xp, noise=noise)
+        centred = not self.is_centred
+        if self._squares is None:
+            x, scales = self.equilibrated, None
+        else:  # what `equilibrated` is, without another matrix of that size
+            x, scales = self._wide, self._power_above(self._noise_sizes)
+        basis = orthonormal_basis(x, self.rank_tolerance, self.xp, noise=noise, scales=scales, is_centred=centred)
         squares = basis.squares
         if squares is not None and self.rounding > float(self.xp.finfo(squares.dtype).eps) and not is_lazy(squares):
             low, high = (factor * noise for factor in _DOUBTFUL)
@@ -252,12 +308,17 @@ class Representation:
                 )
         return basis
 
+    @cached_property
+    def coordinates(self) -> Array:
+        """Q'X: the centred features in the coordinates of `basis`, divided by `columns_scale`, shape (k, p)."""
+        return self.basis.columns.cross(self.columns)
+
     def principal_basis(self, threshold: float) -> Basis:
         """Leading left singular vectors of the centred features that reach `threshold` of their variance, in (0, 1]."""
         if threshold == 1:
             return self.basis
         xp = self.xp
-        sizes = self._equilibrated[1] / widen(self.scale, xp) * (1.0 if self.column_unit is None else self.column_unit)
+        sizes = self._noise_sizes / self.columns_scale * (1.0 if self.column_unit is None else self.column_unit)
         # The noise of all features is at most that of one with the largest values, and at most that of all together.
         noise = self.rounding * (math.sqrt(self.n) * xp.max(sizes) + xp.sqrt(xp.sum(sizes * sizes)))
-        return principal_basis(self.precise, threshold, self.rank_tolerance, xp, noise=noise)
+        return principal_basis(self.columns.x, threshold, self.rank_tolerance, xp, noise=noise)

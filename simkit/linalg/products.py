@@ -14,6 +14,7 @@ import numpy as np
 from simkit.arrays import Array, Namespace, accumulation_dtype, placement
 
 __all__ = [
+    "column_squares",
     "cross",
     "identity",
     "inner",
@@ -90,6 +91,13 @@ def inner_products(xs: Sequence[Array], ys: Sequence[Array], xp: Namespace) -> A
 def squared_norm(a: Array, xp: Namespace) -> Array:
     """Squared Frobenius norm."""
     return inner(a, a, xp)
+
+
+def column_squares(x: Array, xp: Namespace) -> Array:
+    """Sums of squares of the columns of a matrix in the accumulation precision."""
+    if array_api_compat.is_numpy_namespace(xp):  # no second matrix for the squares
+        return np.einsum("ij,ij->j", x, x)
+    return xp.sum(x * x, axis=0)
 
 
 def cross(a: Array, b: Array) -> Array:
