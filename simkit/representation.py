@@ -19,7 +19,17 @@ from typing import Any
 
 import numpy as np
 
-from simkit.arrays import Array, Namespace, accumulation_dtype, constant_of, detach, is_lazy, namespace_of, warn_caller
+from simkit.arrays import (
+    Array,
+    Namespace,
+    accumulation_dtype,
+    constant_of,
+    detach,
+    is_lazy,
+    namespace_of,
+    wants_gradients,
+    warn_caller,
+)
 from simkit.caching import cached_property
 from simkit.errors import AccuracyWarning
 from simkit.linalg import (
@@ -31,15 +41,30 @@ from simkit.linalg import (
     power_of_two,
     powers_of_two,
     principal_basis,
+    squared_norm,
     total,
     widen,
 )
 
 __all__ = ["Representation"]
 
+_UNSEEN = 1e-9  # of a standard deviation: its square is less than an eps
 _SUMMED = 4.0  # roundings of a sum of products, as activations are; in float32 or more also where they are stored in less
 # Singular values between these multiples of the noise may be noise or not; storing alone makes less than a third of it.
 _DOUBTFUL = (1 / 3, 4.0)
+
+
+def _is_mean(near: np.ndarray, mean: np.ndarray, squares: np.ndarray, n: int) -> bool:
+    """Whether rounding of the mean is too small to be seen in sums of squares of the deviations from it.
+
+    A sum of n numbers in any order is wrong by at most n eps of the sum of their sizes.
+    """
+    info = np.finfo(squares.dtype)
+    if not (squares > info.tiny / info.eps).all():
+        return False
+    variance = squares / n
+    wrong = np.abs(mean - near) + n * info.eps * np.sqrt(mean * mean + variance)
+    return bool((wrong <= _UNSEEN * np.sqrt(variance)).all())
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,6 +212,17 @@ class Representation:
                 return None
         return None if bool(xp.any(zero)) and bool(xp.any((self._wide != 0) & zero)) else squares
 
+    @cached_property
+    def single(self) -> Array | None:
+        """`centred`, if its precision is less than that of sums and products of it are in range for sure; else None."""
+        xp, x = self.xp, self.features
+        if self.is_centred or is_lazy(x) or wants_gradients(x) or self.dtype == accumulation_dtype(x, xp):
+            return None
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            size = float(squared_norm(self.centred, xp))
+        limit = float(xp.finfo(self.dtype).max) ** 0.5
+        return self.centred if 1 / limit < size < limit else None
+
     @property
     def columns(self) -> Factored:
         """The centred features for products, in the accumulation precision, divided by `columns_scale`."""
@@ -194,7 +230,7 @@ class Representation:
 
     @property
     def columns_scale(self) -> Array:
-        """A power of two, 1 where products of the centred features are in range: a 0-d array in the accumulation precision."""
+        """A power of two in the accumulation precision, a 0-d array; 1 where products of centred features are in range."""
         return widen(self.scale, self.xp) if self._squares is None else constant_of(1.0, self._squares, self.xp)
 
     @cached_property
@@ -217,9 +253,11 @@ class Representation:
             y -= xp.astype(mean - widen(near, xp), x.dtype)
             return y
         # Anything as near as this will do; of equal numbers the first is exactly all of them, their mean is not.
-        first, near = widen(detach(x[0, :]), xp), detach(mean)
-        near = xp.where(xp.abs(first - near) <= float(xp.finfo(near.dtype).eps) ** (1 / 3) * xp.abs(near), first, near)
+        first, near, eps = widen(detach(x[0, :]), xp), detach(mean), float(xp.finfo(mean.dtype).eps)
+        near = xp.where(xp.abs(first - near) <= eps ** (1 / 3) * xp.abs(near), first, near)
         y = x - near
+        if isinstance(y, np.ndarray) and _is_mean(near, mean, column_squares(y, xp), x.shape[0]):
+            return y
         y -= xp.sum(y, axis=0) / x.shape[0]
         return y
 
@@ -248,7 +286,7 @@ class Representation:
         return x / self._power_above(sizes), xp.where(unit_squares > 0, sizes * unit, 1.0)
 
     def _noise_of(self, mean: Array, squares: Array) -> Array:
-        """The noise of each feature over eps, from its mean and the sum of squares of its deviations; 1 if there are none."""
+        """The noise of each feature over eps, from its mean and its sum of squared deviations; 1 if there are none."""
         xp, variance = self.xp, squares / self.n
         double, single = (float(np.finfo(dtype).eps) for dtype in (np.float64, np.float32))
         summed = _SUMMED * (double if self.rounding <= double else single) / self.rounding

@@ -2,11 +2,18 @@
 
 Every function takes the namespace `xp` of its arrays. Nothing here reads a value of an array: ranks and thresholds are masks
 of zeros and ones, so the same code runs under ``jax.jit``, keeps gradients and never synchronises a GPU. The exceptions are
-those of `simkit.linalg.on_host`, and short cuts for arrays whose values may be read: under a transformation they are not tried.
+those of `simkit.linalg.on_host`, and short cuts where values may be read, which are not tried under a transformation.
 """
 
 from simkit.linalg.bases import Basis, cosines, orthonormal_basis, principal_basis, ridge_root, squared_cosines
-from simkit.linalg.decompositions import compact, nuclear_norm, singular_values, symmetric_root, triangle
+from simkit.linalg.decompositions import (
+    compact,
+    nuclear_norm,
+    nuclear_norm_within,
+    singular_values,
+    symmetric_root,
+    triangle,
+)
 from simkit.linalg.distances import distances, robust_origin, squared_distances
 from simkit.linalg.factored import Factored
 from simkit.linalg.on_host import assignment, concordance, transport
@@ -43,6 +50,7 @@ __all__ = [
     "kth_largest",
     "median_of_pairs",
     "nuclear_norm",
+    "nuclear_norm_within",
     "orthonormal_basis",
     "power_of_two",
     "powers_of_two",

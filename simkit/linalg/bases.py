@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from simkit.arrays import Array, Namespace, detach, is_lazy, placement, wants_gradients
-from simkit.linalg.decompositions import cholesky, compact, singular_values
+from simkit.linalg.decompositions import cholesky, compact, inverse_of_triangle, singular_values
 from simkit.linalg.factored import Factored
 from simkit.linalg.products import cross, identity, squared_norm
 
 __all__ = ["Basis", "cosines", "orthonormal_basis", "principal_basis", "ridge_root", "squared_cosines"]
 
-# Largest times mean inverse eigenvalue of a scatter matrix up to which its Cholesky factor alone is as good as a second pass.
-_ONE_PASS = 1e4
+# Root mean square of the eigenvalues of a scatter matrix times the mean of their inverses, 1 if all are equal, up to which
+# its Cholesky factor alone is as good as a second pass: the error of canonical correlations is a tenth of an eps times that.
+_ONE_PASS = 50.0
 # What is certain to be more than rounding, noise or a threshold, as a multiple of it.
 _CERTAIN = 8.0
 
@@ -49,11 +50,11 @@ class Basis:
 
     def for_products(self, count: int) -> Basis:
         """The same basis, as a matrix if that takes less time than so many products of its factors do."""
-        return Basis(self.columns.for_products(count), self.rank, self.squares, self.is_whole)
+        return replace(self, columns=self.columns.for_products(count))
 
     def permuted(self, order: Array) -> Basis:
         """The same space with the rows in another order."""
-        return Basis(self.columns.permuted(order), self.rank, self.squares, self.is_whole)
+        return replace(self, columns=self.columns.permuted(order))
 
 
 def cosines(x: Basis, y: Basis, xp: Namespace) -> Array:
@@ -120,7 +121,7 @@ def orthonormal_basis(
                 return whole
         if x.shape[1] <= x.shape[0]:
             scatter = cross(x, x)
-            certain = _certain_basis(x, scatter, tolerance, noise, scales, xp)
+            certain = _certain_basis(x, scatter, xp, tolerance=tolerance, noise=noise, scales=scales)
             if certain is not None:
                 return certain
     if scales is not None:
@@ -145,7 +146,7 @@ def orthonormal_basis(
     keep = xp.logical_and(lengths > threshold, largest > 0)
     short = xp.where(xp.logical_and(lengths < 0.5, lost <= rounding), lengths * floor, 0.0)
     squares = xp.concat([xp.where(squares > floor, squares, 0.0), short])
-    return _corrected(z, again, _scaled(u, lengths, keep, xp), keep, squares, xp)
+    return replace(_corrected(z, again, _scaled(u, lengths, keep, xp), keep, xp), squares=squares)
 
 
 def _may_be_read(x: Array, xp: Namespace) -> bool:
@@ -155,7 +156,7 @@ def _may_be_read(x: Array, xp: Namespace) -> bool:
 
 def _whole_space(x: Array, tolerance: float, noise: float, is_centred: bool, xp: Namespace) -> Basis | None:
     """The basis of everything there is, if columns that are at least as many as the directions are seen to span it."""
-    n, p = x.shape
+    n = x.shape[0]
     if wants_gradients(x):  # they are 0, but somebody waits for them
         return None
     gram = x @ x.mT
@@ -169,7 +170,9 @@ def _whole_space(x: Array, tolerance: float, noise: float, is_centred: bool, xp:
     if cholesky(filled, xp) is None:
         return None
     every = identity(n, x, xp)
-    if is_centred:  # Householder's reflection of the first unit vector onto that of equal entries; the other columns sum to 0
+    if (
+        is_centred
+    ):  # Householder's reflection of the first unit vector onto that of equal entries; the other columns sum to 0
         v = every[:, :1] - 1 / n**0.5
         every = (every - v @ (v.mT / (1 - 1 / n**0.5)))[:, 1:]
     return Basis(Factored(every), xp.asarray(every.shape[1], dtype=xp.int32, **placement(x)), is_whole=True)
@@ -182,7 +185,7 @@ def _least(size: float, width: int, tolerance: float, noise: float, xp: Namespac
 
 
 def _certain_basis(
-    x: Array, scatter: Array, tolerance: float, noise: float, scales: Array | None, xp: Namespace
+    x: Array, scatter: Array, xp: Namespace, *, tolerance: float, noise: float, scales: Array | None
 ) -> Basis | None:
     """The basis of columns all of which, but for those that are zero, are certain to add a direction; else None."""
     squares = detach(xp.linalg.diagonal(scatter))
@@ -194,23 +197,23 @@ def _certain_basis(
     lower = cholesky(scatter, xp)
     if lower is None:
         return None
-    whitening = xp.linalg.inv(lower).mT * xp.astype(alive, scatter.dtype)
+    whitening = inverse_of_triangle(lower, xp).mT * xp.astype(alive, scatter.dtype)
     size, inverse = (float(squared_norm(detach(a), xp)) for a in (scatter, whitening))
     size **= 0.5
     width = alive.shape[0]
     if not inverse * _least(size, width, tolerance, noise, xp) < 1:  # 1 / the sum of their inverses is below all eigenvalues
         return None
     rank = xp.sum(xp.astype(alive, xp.int32))
-    if size * inverse <= _ONE_PASS * width:
+    if size * inverse <= _ONE_PASS * width**1.5:
         return Basis(Factored(x, divisors[:, None] * whitening), rank)
     z = x @ (divisors[:, None] * detach(whitening))
     lower = cholesky(cross(z, z) + missing, xp)
-    return None if lower is None else Basis(Factored(z, xp.linalg.inv(lower).mT * xp.astype(alive, z.dtype)), rank)
+    return None if lower is None else Basis(Factored(z, inverse_of_triangle(lower, xp).mT * xp.astype(alive, z.dtype)), rank)
 
 
-def _corrected(z: Array, gram: Array, w: Array, keep: Array, squares: Array | None, xp: Namespace) -> Basis:
-    """Basis z w L^-T with LL' = w'z'zw: exactly orthonormal, and differentiable in z although w is constant."""
-    return Basis(Factored(z, w @ _inverse_root(w.mT @ gram @ w, keep, xp)), _count(keep, xp), squares)
+def _corrected(z: Array, gram: Array, w: Array, keep: Array, xp: Namespace) -> Basis:
+    """Basis z w L^-T, LL' = w'z'zw, `gram` z'z: exactly orthonormal, and differentiable in z although w is constant."""
+    return Basis(Factored(z, w @ _inverse_root(w.mT @ gram @ w, keep, xp)), _count(keep, xp))
 
 
 def principal_basis(x: Array, threshold: float, tolerance: float, xp: Namespace, *, noise: Array | float = 0.0) -> Basis:
@@ -244,7 +247,7 @@ def principal_basis(x: Array, threshold: float, tolerance: float, xp: Namespace,
     v = v + v @ ((v.mT @ scatter @ v) * xp.where(turns, 1.0 / xp.where(turns, gaps, 1.0), 0.0))
     if p > n:
         return Basis(Factored(xp.where(keep[None, :], v, 0.0)), _count(keep, xp))
-    return _corrected(x, scatter, _scaled(v, squares, keep, xp), keep, None, xp)
+    return _corrected(x, scatter, _scaled(v, squares, keep, xp), keep, xp)
 
 
 def ridge_root(coordinates: Array, penalty: Array, xp: Namespace) -> Array:
@@ -275,7 +278,7 @@ def _scaled(vectors: Array, squares: Array, keep: Array, xp: Namespace) -> Array
 def _inverse_root(gram: Array, keep: Array, xp: Namespace) -> Array:
     """L^-T of a Gram matrix that is near the identity on the columns `keep` and zero on the others."""
     missing = identity(gram.shape[0], gram, xp) * xp.astype(xp.logical_not(keep), gram.dtype)[None, :]
-    return xp.linalg.inv(xp.linalg.cholesky((gram + gram.mT) / 2 + missing)).mT
+    return inverse_of_triangle(xp.linalg.cholesky((gram + gram.mT) / 2 + missing), xp).mT
 
 
 def _count(keep: Array, xp: Namespace) -> Array:

@@ -35,14 +35,14 @@ class Factored:
         return self.x if self.w is None else self.x @ self.w
 
     def cross(self, other: Factored) -> Array:
-        """The product of the transpose of this matrix with another: w'(x'x)w, one product of n rows, whose size is that of x."""
+        """The transpose of this matrix times another, by one product of n rows, that of the left factors."""
         product = cross(self.x, other.x)
         if self.w is not None:
             product = cross(self.w, product)
         return product if other.w is None else product @ other.w
 
     def times(self, w: Array) -> Factored:
-        """This matrix times another of few rows."""
+        """The product with a matrix of k rows."""
         return Factored(self.x, w if self.w is None else self.w @ w)
 
     def for_products(self, count: int) -> Factored:
