@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple, TypeAlias, get_args
 
 from simkit.arrays import Array, Namespace, namespace_of, placement
 from simkit.index import Index
-from simkit.indexes._basis_index import BasisIndex
+from simkit.indexes._basis_index import BasisIndex, formed
 from simkit.linalg import Basis, cosines, cross, ratio, squared_cosines, squared_norm, total
 from simkit.properties import Facts, Invariances
 from simkit.representation import Representation
@@ -217,6 +218,10 @@ class PWCCA(Index[_Weighted]):
             alpha = xp.where(exists, total(xp.abs(cross(u, x.coordinates)), xp, axis=1), 0.0)
             score = ratio(xp.sum(alpha * xp.clip(rho, max=1.0)), xp.sum(alpha), xp)
         return xp.where(y.basis.rank == 0, float("nan"), score)  # x is constant where the ratio is 0/0
+
+    def scores(self, xs: Sequence[_Weighted], ys: Sequence[_Weighted], advance: Callable[[], None] = lambda: None) -> Array:
+        """Scores of all pairs; with many partners a basis is formed once."""
+        return super().scores(*formed(xs, ys, lambda x, count: x._replace(basis=x.basis.for_products(count))), advance)
 
     def permuted(self, state: _Weighted, order: Array) -> _Weighted:
         """The same space, the examples in another order; the neurons keep their coordinates."""

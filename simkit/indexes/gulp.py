@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 from simkit.arrays import Array, Namespace
 from simkit.index import Index
+from simkit.indexes._basis_index import formed
 from simkit.linalg import Factored, cross, ridge_root, root, squared_norm
 from simkit.properties import Facts, Invariances
 from simkit.representation import Representation
@@ -79,6 +81,10 @@ class GULP(Index[_State]):
         penalty = self.lam * squared_norm(layer.columns.full, xp)  # E |x|^2 = 1 makes n lam into lam |X|^2
         root_of_hat = ridge_root(layer.coordinates, penalty, xp)
         return _State(basis.columns.times(root_of_hat), squared_norm(cross(root_of_hat, root_of_hat), xp), xp)
+
+    def scores(self, xs: Sequence[_State], ys: Sequence[_State], advance: Callable[[], None] = lambda: None) -> Array:
+        """Scores of all pairs; with many partners a root is formed once."""
+        return super().scores(*formed(xs, ys, lambda x, count: x._replace(z=x.z.for_products(count))), advance)
 
     def permuted(self, state: _State, order: Array) -> _State:
         """The rows of z in another order."""
