@@ -27,7 +27,6 @@ from simkit.arrays import (
     detach,
     is_lazy,
     namespace_of,
-    wants_gradients,
     warn_caller,
 )
 from simkit.caching import cached_property
@@ -192,41 +191,43 @@ class Representation:
             return widen(self.unit, self.xp)
         return self._wide / widen(self.scale, self.xp)
 
-    @cached_property
+    @property
     def _wide(self) -> Array:
         """The centred features in the accumulation precision, in units that have no effect on their range."""
+        return self._wide_with_squares[0]
+
+    @cached_property
+    def _wide_with_squares(self) -> tuple[Array, Array | None]:
+        """`_wide`; and the sums of squares of its columns, if they are found on the way."""
         if self.is_centred:
-            return widen(self.features, self.xp)
-        return self._centred(self.features, wide=True)
+            return widen(self.features, self.xp), None
+        return self._deviations(self.features)
 
     @cached_property
     def _squares(self) -> Array | None:
         """Sums of squares of the columns of `_wide`; None unless they are seen to be in range, those of constants zero."""
-        xp, x = self.xp, self.features
-        if is_lazy(x) or self.column_unit is not None:
+        xp = self.xp
+        if is_lazy(self.features) or self.column_unit is not None:
             return None
+        x, squares = self._wide_with_squares
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-            squares = detach(column_squares(self._wide, xp))
+            squares = detach(column_squares(x, xp)) if squares is None else squares
             zero = squares == 0
             if not bool(xp.all(xp.logical_or(zero, is_ordinary(squares, xp)))):
                 return None
-        return None if bool(xp.any(zero)) and bool(xp.any((self._wide != 0) & zero)) else squares
-
-    @cached_property
-    def single(self) -> Array | None:
-        """`centred`, if its precision is less than that of sums and products of it are in range for sure; else None."""
-        xp, x = self.xp, self.features
-        if self.is_centred or is_lazy(x) or wants_gradients(x) or self.dtype == accumulation_dtype(x, xp):
-            return None
-        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-            size = float(squared_norm(self.centred, xp))
-        limit = float(xp.finfo(self.dtype).max) ** 0.5
-        return self.centred if 1 / limit < size < limit else None
+        return None if bool(xp.any(zero)) and bool(xp.any((x != 0) & zero)) else squares
 
     @property
     def columns(self) -> Factored:
         """The centred features for products, in the accumulation precision, divided by `columns_scale`."""
         return Factored(self.precise if self._squares is None else self._wide)
+
+    @property
+    def squared_norm(self) -> Array:
+        """The sum of squares of `columns`, a 0-d array."""
+        if not isinstance(self._squares, np.ndarray):
+            return squared_norm(self.columns.full, self.xp)
+        return self.xp.sum(self._squares)  # they are known
 
     @property
     def columns_scale(self) -> Array:
@@ -240,26 +241,33 @@ class Representation:
             return total(self.features, self.xp, axis=0) / self.n
         return widen(self.features[0, :] * 0 if self.mean is None else self.mean, self.xp)
 
-    def _centred(self, x: Array, *, wide: bool = False) -> Array:
-        """`x` without its column means, in its own or in the accumulation precision.
+    def _centred(self, x: Array) -> Array:
+        """`x` without its column means.
 
         A number of the precision of `x` near the mean is subtracted first, which is exact where there is a large common
         offset, then what it lacks. No example is special: an outlier must not take the digits of the others.
         """
         xp, mean = self.xp, self._means
-        if x.dtype != mean.dtype and not wide:  # the mean of equal float32 numbers in float64 is that number
-            near = xp.astype(detach(mean), x.dtype)
-            y = x - near
-            y -= xp.astype(mean - widen(near, xp), x.dtype)
-            return y
+        if x.dtype == mean.dtype:
+            return self._deviations(x)[0]
+        near = xp.astype(detach(mean), x.dtype)  # the mean of equal float32 numbers in float64 is that number
+        y = x - near
+        y -= xp.astype(mean - widen(near, xp), x.dtype)
+        return y
+
+    def _deviations(self, x: Array) -> tuple[Array, Array | None]:
+        """`_centred` in the accumulation precision; and sums of squares of the columns, if they are found on the way."""
+        xp, mean = self.xp, self._means
         # Anything as near as this will do; of equal numbers the first is exactly all of them, their mean is not.
         first, near, eps = widen(detach(x[0, :]), xp), detach(mean), float(xp.finfo(mean.dtype).eps)
         near = xp.where(xp.abs(first - near) <= eps ** (1 / 3) * xp.abs(near), first, near)
         y = x - near
-        if isinstance(y, np.ndarray) and _is_mean(near, mean, column_squares(y, xp), x.shape[0]):
-            return y
+        if isinstance(y, np.ndarray):
+            squares = column_squares(y, xp)
+            if _is_mean(near, mean, squares, x.shape[0]):
+                return y, squares
         y -= xp.sum(y, axis=0) / x.shape[0]
-        return y
+        return y, None
 
     # --- rank -----------------------------------------------------------------------------------------------------------
 

@@ -106,7 +106,7 @@ class CanonicalRidge(Index[tuple[_State, _State]]):
             return _State(columns, ones, basis.rank, root(xp.sum(ones), xp), xp)
         penalty = self._penalty(kappa, layer)
         # Without the factor a large kappa would leave nothing but underflow; every normalisation divides by it.
-        factor = xp.sqrt(1 + ratio(penalty, squared_norm(layer.columns.full, xp), xp))
+        factor = xp.sqrt(1 + ratio(penalty, layer.squared_norm, xp))
         orthogonalised = ridge_root(layer.coordinates, penalty, xp) * factor
         gram = cross(orthogonalised, orthogonalised)
         squares = xp.flip(xp.linalg.eigvalsh(gram))[: counted.shape[0]]

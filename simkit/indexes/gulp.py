@@ -78,7 +78,7 @@ class GULP(Index[_State]):
         xp, basis = layer.xp, layer.basis
         if self.lam == 0:
             return _State(basis.columns, xp.astype(basis.rank, basis.columns.x.dtype), xp)
-        penalty = self.lam * squared_norm(layer.columns.full, xp)  # E |x|^2 = 1 makes n lam into lam |X|^2
+        penalty = self.lam * layer.squared_norm  # E |x|^2 = 1 makes n lam into lam |X|^2
         root_of_hat = ridge_root(layer.coordinates, penalty, xp)
         return _State(basis.columns.times(root_of_hat), squared_norm(cross(root_of_hat, root_of_hat), xp), xp)
 

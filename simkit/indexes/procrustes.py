@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import partial
-from typing import ClassVar, Literal, TypeAlias, get_args
+from dataclasses import dataclass
+from typing import ClassVar, Literal, NamedTuple, TypeAlias, get_args
 
 from simkit.arrays import Array, Namespace, detach
-from simkit.caching import cached_property
 from simkit.index import Index
 from simkit.linalg import (
     Factored,
     compact,
     identity,
     nuclear_norm,
-    nuclear_norm_within,
     ratio,
     root,
     squared_norm,
     symmetric_root,
-    tall_cross,
 )
 from simkit.properties import Facts, Invariance, Invariances
 from simkit.representation import Representation
@@ -29,49 +24,20 @@ from simkit.spec import check_choice, check_number
 
 __all__ = ["Procrustes"]
 
-_SHORT = 1024  # rows of a product in float32, whose entries then have errors
-_NOISE = 3.0  # of so many times the precision, as a share of the root mean square of |x_i| |y_j|
 
 Summary: TypeAlias = Literal["similarity", "distance", "angular"]
 
 
-@dataclass(frozen=True, eq=False)
-class _State:
+class _State(NamedTuple):
     x: Factored  # centred, of width at most n, divided by `scale`
     squares: Array  # |x|^2
     scale: Array
     precision: float  # how precisely the score can be given
     xp: Namespace
 
-    @property
-    def exact(self) -> _State:
-        return self
-
-    def permuted(self, order: Array) -> _State:
-        return replace(self, x=self.x.permuted(order))
-
-
-@dataclass(frozen=True, eq=False)
-class _Single:
-    """A layer in float32, which is precise enough for some similarities."""
-
-    x: Array  # centred
-    squares: Array  # |x|^2
-    exactly: Callable[[], _State]
-    precision: float
-    xp: Namespace
-
-    @cached_property
-    def exact(self) -> _State:
-        """The layer in float64, made when it has been asked for."""
-        return self.exactly()
-
-    def permuted(self, order: Array) -> _Single:
-        return replace(self, x=self.xp.take(self.x, order, axis=0), exactly=lambda: self.exact.permuted(order))
-
 
 @dataclass(frozen=True)
-class Procrustes(Index[_State | _Single]):
+class Procrustes(Index[_State]):
     """Orthogonal Procrustes: the best rotation (or reflection) of X onto Y, with zeros appended to the narrower one.
 
     similarity:  |X'Y|_* / (|X| |Y|), in [0, 1]
@@ -131,22 +97,15 @@ class Procrustes(Index[_State | _Single]):
             metric=self.summary == "angular" and self.alpha in (0, 1),
         )
 
-    def prepare(self, representation: Representation) -> _State | _Single:
+    def prepare(self, representation: Representation) -> _State:
         """Centred features, turned into the space of the examples where that is narrower, and whitened by 1 - alpha."""
         layer = representation
         xp, precision = layer.xp, float(layer.xp.finfo(layer.dtype).eps) / 8
-        if self.summary == "similarity" and self.alpha == 1 and layer.p <= layer.n and layer.single is not None:
-            exactly = partial(self._exactly, layer, precision)
-            return _Single(layer.single, squared_norm(layer.single, xp), exactly, precision, xp)
-        return self._exactly(layer, precision)
-
-    def _exactly(self, layer: Representation, precision: float) -> _State:
-        """The features in the accumulation precision: close layers differ where float32 has no digits."""
         if self.alpha == 1:
-            x, scale = Factored(compact(layer.columns.full, layer.xp)), layer.columns_scale
-        else:
-            x, scale = self._whitened(layer)
-        return _State(x, squared_norm(x.full, layer.xp), scale, precision, layer.xp)
+            x = Factored(compact(layer.columns.full, xp))  # close layers differ where float32 has no digits
+            return _State(x, layer.squared_norm, layer.columns_scale, precision, xp)
+        x, scale = self._whitened(layer)
+        return _State(x, squared_norm(x.full, xp), scale, precision, xp)
 
     def _whitened(self, layer: Representation) -> tuple[Factored, Array]:
         """Partly whitened features and their scale: singular values s become alpha s + 1 - alpha."""
@@ -158,13 +117,9 @@ class Procrustes(Index[_State | _Single]):
         largest = detach(xp.max(xp.abs(sizes)))
         return q.times(sizes / largest), largest
 
-    def score(self, x: _State | _Single, y: _State | _Single) -> Array:
+    def score(self, x: _State, y: _State) -> Array:
         """One of the three functions of the nuclear norm of X'Y."""
-        if isinstance(x, _Single) and isinstance(y, _Single):
-            quick = _similarity_in_single(x, y)
-            if quick is not None:
-                return quick
-        xp, x, y = x.xp, x.exact, y.exact
+        xp = x.xp
         most = root(x.squares, xp) * root(y.squares, xp)
         # What the others measure is how much less than the most it is.
         below = None if self.summary == "similarity" else detach(most)
@@ -177,15 +132,6 @@ class Procrustes(Index[_State | _Single]):
         similarity = ratio(nuclear, most, xp)
         return similarity if self.summary == "similarity" else xp.acos(xp.clip(similarity, max=1.0))
 
-    def permuted(self, state: _State | _Single, order: Array) -> _State | _Single:
+    def permuted(self, state: _State, order: Array) -> _State:
         """The rows of the features in another order, which does not change their norm."""
-        return state.permuted(order)
-
-
-def _similarity_in_single(x: _Single, y: _Single) -> Array | None:
-    """The similarity from a product in float32; None if its rounding might show in the result."""
-    xp, most = x.xp, root(x.squares, x.xp) * root(y.squares, x.xp)
-    product = tall_cross(x.x, y.x, xp, rows=_SHORT)
-    noise = _NOISE * x.precision * most / math.sqrt(math.prod(product.shape))
-    nuclear = nuclear_norm_within(product, xp, precision=x.precision, noise=noise)
-    return None if nuclear is None else ratio(nuclear, most, xp)
+        return state._replace(x=state.x.permuted(order))

@@ -53,4 +53,4 @@ class LinearRegression(Index[Representation]):
         """R^2 of X from Y."""
         xp = x.xp
         explained = squared_norm(y.basis.columns.cross(x.columns), xp)
-        return xp.where(y.basis.rank == 0, float("nan"), ratio(explained, squared_norm(x.columns.full, xp), xp))
+        return xp.where(y.basis.rank == 0, float("nan"), ratio(explained, x.squared_norm, xp))

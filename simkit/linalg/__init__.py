@@ -9,7 +9,6 @@ from simkit.linalg.bases import Basis, cosines, orthonormal_basis, principal_bas
 from simkit.linalg.decompositions import (
     compact,
     nuclear_norm,
-    nuclear_norm_within,
     singular_values,
     symmetric_root,
     triangle,
@@ -50,7 +49,6 @@ __all__ = [
     "kth_largest",
     "median_of_pairs",
     "nuclear_norm",
-    "nuclear_norm_within",
     "orthonormal_basis",
     "power_of_two",
     "powers_of_two",

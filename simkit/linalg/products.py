@@ -105,7 +105,7 @@ def cross(a: Array, b: Array) -> Array:
     return a.mT @ b
 
 
-def tall_cross(a: Array, b: Array, xp: Namespace, *, rows: int = _ROWS) -> Array:
+def tall_cross(a: Array, b: Array, xp: Namespace) -> Array:
     """a'b in the accumulation precision: products of some thousand rows in the precision of `a` and `b`, summed in float64.
 
     A product of a million float32 rows at once is wrong by 1e-5.
@@ -113,13 +113,13 @@ def tall_cross(a: Array, b: Array, xp: Namespace, *, rows: int = _ROWS) -> Array
     n = a.shape[0]
     if a.dtype != b.dtype:
         a, b = widen(a, xp), widen(b, xp)
-    step = max(rows, -(-n // 64))
+    step = max(_ROWS, -(-n // 64))
     if n <= step or a.dtype == accumulation_dtype(a, xp):
         return widen(cross(a, b), xp)
     whole = widen(cross(a[:step, :], b[:step, :]), xp)
     for start in range(step, n, step):
-        part = slice(start, min(start + step, n))
-        whole = whole + widen(cross(a[part, :], b[part, :]), xp)
+        rows = slice(start, min(start + step, n))
+        whole = whole + widen(cross(a[rows, :], b[rows, :]), xp)
     return whole
 
 

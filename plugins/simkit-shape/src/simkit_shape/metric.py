@@ -108,7 +108,7 @@ class ShapeMetric(simkit.Index[_Shape]):
         """The partly whitened layer, in at most n columns."""
         layer = representation
         xp = layer.xp
-        size, scale = root(squared_norm(layer.columns.full, xp), xp), layer.columns_scale
+        size, scale = root(layer.squared_norm, xp), layer.columns_scale
         if self.alpha == 1:
             x = Factored(compact(layer.columns.full, xp))
         elif self.alpha == 0:
