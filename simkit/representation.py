@@ -189,7 +189,9 @@ class Representation:
         """`unit`, centred and scaled in the accumulation precision (float64 where the device has it)."""
         if self.is_centred or self.dtype == accumulation_dtype(self.features, self.xp):
             return widen(self.unit, self.xp)
-        return self._wide / widen(self.scale, self.xp)
+        y, _ = self._deviations(self.features)
+        y /= widen(self.scale, self.xp)  # an intermediate of our own: no second copy of the layer
+        return y
 
     @property
     def _wide(self) -> Array:
@@ -263,9 +265,10 @@ class Representation:
         near = xp.where(xp.abs(first - near) <= eps ** (1 / 3) * xp.abs(near), first, near)
         y = x - near
         if isinstance(y, np.ndarray):
-            squares = column_squares(y, xp)
-            if _is_mean(near, mean, squares, x.shape[0]):
-                return y, squares
+            with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+                squares = column_squares(y, xp)
+                if _is_mean(near, mean, squares, x.shape[0]):
+                    return y, squares
         y -= xp.sum(y, axis=0) / x.shape[0]
         return y, None
 

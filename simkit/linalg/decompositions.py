@@ -6,7 +6,7 @@ import array_api_compat
 import numpy as np
 
 from simkit.arrays import Array, Namespace, detach, is_lazy
-from simkit.linalg.products import widen
+from simkit.linalg.products import column_squares, widen
 
 _WORTH = 1e3  # how many eps of the computation must be allowed as an error, that it is worth while to try a form with more
 _SMALL = 64
@@ -54,8 +54,8 @@ def _by_eigenvalues(a: Array, xp: Namespace) -> tuple[Array, Array]:
     """The nuclear norm from the eigenvalues of A'A, and how wrong it may be."""
     gram = a.mT @ a if a.shape[1] <= a.shape[0] else a @ a.mT
     # Rows and columns of zeros, such as those of dead units, have singular values that are exactly 0.
-    zeros = int(xp.count_nonzero(detach(xp.linalg.diagonal(gram)) == 0))
-    squares = xp.linalg.eigvalsh(gram)[zeros:]
+    alive = min(int(xp.count_nonzero(column_squares(z, xp))) for z in (detach(a), detach(a).mT))
+    squares = xp.linalg.eigvalsh(gram)[gram.shape[0] - min(alive, gram.shape[0]) :]
     if squares.shape[0] == 0:
         return xp.sum(squares), xp.sum(squares)
     wrong = 4 * float(xp.finfo(a.dtype).eps) * max(a.shape) ** 0.5 * detach(squares)[-1]
