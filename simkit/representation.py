@@ -26,6 +26,7 @@ from simkit.arrays import (
     constant_of,
     detach,
     is_lazy,
+    library_of,
     namespace_of,
     warn_caller,
 )
@@ -44,26 +45,17 @@ from simkit.linalg import (
     total,
     widen,
 )
+from simkit.linalg.safe import in_one, power_at_hand
 
 __all__ = ["Representation"]
 
 _UNSEEN = 1e-9  # of a standard deviation: its square is less than an eps
+# Layers whose largest values are of this size need not be divided, where a look at it costs nothing.
+_AS_THEY_ARE = (2.0**-4, 2.0**10)
+_SMALL = 2**14  # values of which a copy takes less time than PyTorch takes to begin a few operations
 _SUMMED = 4.0  # roundings of a sum of products, as activations are; in float32 or more also where they are stored in less
 # Singular values between these multiples of the noise may be noise or not; storing alone makes less than a third of it.
 _DOUBTFUL = (1 / 3, 4.0)
-
-
-def _is_mean(near: np.ndarray, mean: np.ndarray, squares: np.ndarray, n: int) -> bool:
-    """Whether rounding of the mean is too small to be seen in sums of squares of the deviations from it.
-
-    A sum of n numbers in any order is wrong by at most n eps of the sum of their sizes.
-    """
-    info = np.finfo(squares.dtype)
-    if not (squares > info.tiny / info.eps).all():
-        return False
-    variance = squares / n
-    wrong = np.abs(mean - near) + n * info.eps * np.sqrt(mean * mean + variance)
-    return bool((wrong <= _UNSEEN * np.sqrt(variance)).all())
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,7 +131,7 @@ class Representation:
 
     @property
     def scale(self) -> Array:
-        """A power of two near the largest absolute centred value, a 0-d array; 1 if all are zero.
+        """A power of two near the largest absolute centred value, a 0-d array; 1 if all are zero, or if it is ordinary.
 
         It is found once, in the precision of the features, so that everything that is scaled is scaled by one number.
         """
@@ -156,7 +148,10 @@ class Representation:
         if self.column_unit is not None:
             return self._normalised_in_units(self.column_unit)
         y = self.features if self.is_centred else self._centred(self.features)
-        scale = power_of_two(y, xp)
+        power = power_at_hand(y, xp)
+        if power is not None and _AS_THEY_ARE[0] <= power <= _AS_THEY_ARE[1]:
+            return y, constant_of(1.0, y, xp)
+        scale = power_of_two(y, xp) if power is None else constant_of(power, y, xp)
         if self.is_centred:
             return y / scale, scale
         if self._is_subnormal(scale):  # deviations of such numbers are rounded to few digits in their own precision
@@ -189,7 +184,7 @@ class Representation:
         """`unit`, centred and scaled in the accumulation precision (float64 where the device has it)."""
         if self.is_centred or self.dtype == accumulation_dtype(self.features, self.xp):
             return widen(self.unit, self.xp)
-        y, _ = self._deviations(self.features)
+        y = self._centred(widen(self.features, self.xp))
         y /= widen(self.scale, self.xp)  # an intermediate of our own: no second copy of the layer
         return y
 
@@ -203,7 +198,9 @@ class Representation:
         """`_wide`; and the sums of squares of its columns, if they are found on the way."""
         if self.is_centred:
             return widen(self.features, self.xp), None
-        return self._deviations(self.features)
+        if isinstance(self.features, np.ndarray):
+            return _deviations(self.features, self._means)
+        return self._centred(widen(self.features, self.xp)), None
 
     @cached_property
     def _squares(self) -> Array | None:
@@ -244,33 +241,11 @@ class Representation:
         return widen(self.features[0, :] * 0 if self.mean is None else self.mean, self.xp)
 
     def _centred(self, x: Array) -> Array:
-        """`x` without its column means.
-
-        A number of the precision of `x` near the mean is subtracted first, which is exact where there is a large common
-        offset, then what it lacks. No example is special: an outlier must not take the digits of the others.
-        """
-        xp, mean = self.xp, self._means
-        if x.dtype == mean.dtype:
-            return self._deviations(x)[0]
-        near = xp.astype(detach(mean), x.dtype)  # the mean of equal float32 numbers in float64 is that number
-        y = x - near
-        y -= xp.astype(mean - widen(near, xp), x.dtype)
-        return y
-
-    def _deviations(self, x: Array) -> tuple[Array, Array | None]:
-        """`_centred` in the accumulation precision; and sums of squares of the columns, if they are found on the way."""
-        xp, mean = self.xp, self._means
-        # Anything as near as this will do; of equal numbers the first is exactly all of them, their mean is not.
-        first, near, eps = widen(detach(x[0, :]), xp), detach(mean), float(xp.finfo(mean.dtype).eps)
-        near = xp.where(xp.abs(first - near) <= eps ** (1 / 3) * xp.abs(near), first, near)
-        y = x - near
-        if isinstance(y, np.ndarray):
-            with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-                squares = column_squares(y, xp)
-                if _is_mean(near, mean, squares, x.shape[0]):
-                    return y, squares
-        y -= xp.sum(y, axis=0) / x.shape[0]
-        return y, None
+        """`x`, the features in some precision, without their column means."""
+        if library_of(x) == "torch" and x.dtype != accumulation_dtype(x, self.xp) and x.shape[0] * x.shape[1] > _SMALL:
+            # Its sums are accurate in their own precision, and those in another take a copy of the layer, also of gradients.
+            return _less(x, self.xp.sum(detach(x), axis=0) / x.shape[0])
+        return in_one(_less, x, self._means)
 
     # --- rank -----------------------------------------------------------------------------------------------------------
 
@@ -371,3 +346,49 @@ class Representation:
         # The noise of all features is at most that of one with the largest values, and at most that of all together.
         noise = self.rounding * (math.sqrt(self.n) * xp.max(sizes) + xp.sqrt(xp.sum(sizes * sizes)))
         return principal_basis(self.columns.x, threshold, self.rank_tolerance, xp, noise=noise)
+
+
+def _less(x: Array, mean: Array) -> Array:
+    """`x` without its column means, in a new array.
+
+    A number of the precision of `x` near the mean is subtracted first, which is exact where there is a large common
+    offset, then what it lacks. No example is special: an outlier must not take the digits of the others.
+    """
+    xp = namespace_of(x)
+    if x.dtype != mean.dtype:  # the mean of equal float32 numbers in float64 is that number
+        near = xp.astype(detach(mean), x.dtype)
+        y = x - near
+        y -= xp.astype(mean - near, x.dtype)
+        return y
+    # Anything as near as this will do; of equal numbers the first is exactly all of them, their mean is not.
+    first, near = detach(x[0, :]), detach(mean)
+    near = xp.where(xp.abs(first - near) <= float(xp.finfo(x.dtype).eps) ** (1 / 3) * xp.abs(near), first, near)
+    y = x - near
+    y += xp.sum(y, axis=0) / -x.shape[0]  # so that what is negated in the gradient is the mean, and not the layer
+    return y
+
+
+def _deviations(x: np.ndarray, mean: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    """`_less` in the precision of the mean; and sums of squares of the columns, if they are found on the way."""
+    first = x[0, :].astype(mean.dtype)
+    near = np.where(np.abs(first - mean) <= np.finfo(mean.dtype).eps ** (1 / 3) * np.abs(mean), first, mean)
+    y = x - near
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        squares = column_squares(y, np)
+        if _is_mean(near, mean, squares, x.shape[0]):
+            return y, squares
+    y -= np.sum(y, axis=0) / x.shape[0]
+    return y, None
+
+
+def _is_mean(near: np.ndarray, mean: np.ndarray, squares: np.ndarray, n: int) -> bool:
+    """Whether rounding of the mean is too small to be seen in sums of squares of the deviations from it.
+
+    A sum of n numbers in any order is wrong by at most n eps of the sum of their sizes.
+    """
+    info = np.finfo(squares.dtype)
+    if not (squares > info.tiny / info.eps).all():
+        return False
+    variance = squares / n
+    wrong = np.abs(mean - near) + n * info.eps * np.sqrt(mean * mean + variance)
+    return bool((wrong <= _UNSEEN * np.sqrt(variance)).all())

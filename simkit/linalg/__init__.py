@@ -13,10 +13,10 @@ from simkit.linalg.decompositions import (
     symmetric_root,
     triangle,
 )
-from simkit.linalg.distances import distances, robust_origin, squared_distances
+from simkit.linalg.distances import distances, median_of_squares, robust_origin, scaled_squares, squared_distances
 from simkit.linalg.factored import Factored
 from simkit.linalg.on_host import assignment, concordance, transport
-from simkit.linalg.pairs import double_centre, reordered, u_centre, without_diagonal
+from simkit.linalg.pairs import double_centre, reordered, reordered_products, u_centre, without_diagonal
 from simkit.linalg.products import (
     column_squares,
     cross,
@@ -48,6 +48,7 @@ __all__ = [
     "is_ordinary",
     "kth_largest",
     "median_of_pairs",
+    "median_of_squares",
     "nuclear_norm",
     "orthonormal_basis",
     "power_of_two",
@@ -55,9 +56,11 @@ __all__ = [
     "principal_basis",
     "ratio",
     "reordered",
+    "reordered_products",
     "ridge_root",
     "robust_origin",
     "root",
+    "scaled_squares",
     "side_by_side",
     "singular_values",
     "squared_cosines",
