@@ -9,8 +9,17 @@ from simkit.linalg.bases import Basis, orthonormal_basis, principal_basis, ridge
 from simkit.linalg.decompositions import compact, singular_values, symmetric_root, triangle
 from simkit.linalg.distances import distances, robust_origin, squared_distances
 from simkit.linalg.on_host import assignment, concordance, transport
-from simkit.linalg.pairs import double_centre, reordered, u_centre, without_diagonal
+from simkit.linalg.pairs import (
+    double_centre,
+    from_pairs,
+    over_pairs,
+    pairs_reordered,
+    reordered,
+    u_centre,
+    without_diagonal,
+)
 from simkit.linalg.products import cross, identity, inner, side_by_side, squared_norm, tall_cross, total, vecdot, widen
+from simkit.linalg.ranks import ranks
 from simkit.linalg.safe import is_ordinary, power_of_two, powers_of_two, ratio, root
 from simkit.linalg.selection import kth_largest, median_of_pairs
 
@@ -22,15 +31,19 @@ __all__ = [
     "cross",
     "distances",
     "double_centre",
+    "from_pairs",
     "identity",
     "inner",
     "is_ordinary",
     "kth_largest",
     "median_of_pairs",
     "orthonormal_basis",
+    "over_pairs",
+    "pairs_reordered",
     "power_of_two",
     "powers_of_two",
     "principal_basis",
+    "ranks",
     "ratio",
     "reordered",
     "ridge_root",
