@@ -107,6 +107,9 @@ def _distance_to_span(vectors: np.ndarray, spanning: np.ndarray, tolerance: floa
     """Distance of each column of `vectors` to the span of the columns of `spanning`."""
     if spanning.shape[1] == 0:
         return np.linalg.norm(vectors, axis=0)
-    u, s, _ = np.linalg.svd(spanning, full_matrices=False)
-    u = u[:, s > max(tolerance * s[0], noise)]
+    u, triangle = np.linalg.qr(spanning)
+    s = np.linalg.svd(triangle, compute_uv=False)
+    kept = s > max(tolerance * s[0], noise)
+    if not kept.all():  # vectors cost ten times what values do
+        u = u @ np.linalg.svd(triangle, full_matrices=False)[0][:, kept]
     return np.asarray(np.linalg.norm(vectors - u @ (u.T @ vectors), axis=0))

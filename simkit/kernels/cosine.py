@@ -40,5 +40,4 @@ def directions(x: Array, xp: Namespace) -> Array:
     largest = detach(xp.maximum(xp.max(x, axis=1, keepdims=True), -xp.min(x, axis=1, keepdims=True)))
     x = x / xp.where(largest > 0, largest, 1.0)
     squares = vecdot(x, x, xp)[:, None]
-    x /= xp.sqrt(xp.where(squares > 0, squares, 1.0))  # an intermediate of our own
-    return x
+    return x / xp.sqrt(xp.where(squares > 0, squares, 1.0))

@@ -2,13 +2,13 @@
 
 Every function takes the namespace `xp` of its arrays. Nothing here reads a value of an array: ranks and thresholds are masks
 of zeros and ones, so the same code runs under ``jax.jit``, keeps gradients and never synchronises a GPU. The exceptions are
-those of `simkit.linalg.on_host`, and arrays of NumPy, whose values cost nothing to read.
+those of `simkit.linalg.on_host` and `simkit.linalg.transport`, and arrays of NumPy, whose values cost nothing to read.
 """
 
 from simkit.linalg.bases import Basis, orthonormal_basis, principal_basis, ridge_root
 from simkit.linalg.decompositions import compact, singular_values, symmetric_root, triangle
 from simkit.linalg.distances import distances, robust_origin, squared_distances
-from simkit.linalg.on_host import assignment, concordance, transport
+from simkit.linalg.on_host import assignment, concordance
 from simkit.linalg.pairs import (
     double_centre,
     from_pairs,
@@ -22,6 +22,7 @@ from simkit.linalg.products import cross, identity, inner, side_by_side, squared
 from simkit.linalg.ranks import ranks
 from simkit.linalg.safe import is_ordinary, power_of_two, powers_of_two, ratio, root
 from simkit.linalg.selection import kth_largest, median_of_pairs
+from simkit.linalg.transport import transport
 
 __all__ = [
     "Basis",
