@@ -79,7 +79,7 @@ class MaximumMatch(Index[_State]):
     def score(self, x: _State, y: _State) -> Array:
         """Share of neurons in the maximum match."""
         a, b = to_numpy(x.x), to_numpy(y.x)
-        if len(a) > a.shape[1] + b.shape[1]:  # the root of the joint scatter has the same inner products
+        if len(a) > 4 * (a.shape[1] + b.shape[1]):  # the root of the joint scatter has the same inner products
             a, b = np.split(np.linalg.qr(np.concatenate([a, b], axis=1), mode="r"), [a.shape[1]], axis=1)
         share = _matched((a, b), self.epsilon, max(x.tolerance, y.tolerance), (x.noise, y.noise))
         return constant_of(share, total(x.x, x.xp), x.xp)

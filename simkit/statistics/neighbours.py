@@ -6,7 +6,7 @@ Of m examples that tie for the last r places among the k nearest each takes r/m 
 score depend on the order of the examples, and rounding would make it depend on rotations: similarities tie if they differ by
 no more than rounding may have made.
 
-Cosines are looked at as distances of directions u, |u_i - u_j|^2 = 2 - 2 cos, from a point amid them: so features with a large
+Cosines are looked at as distances of directions u, |u_i - u_j|^2 = 2 - 2 cos, less a point amid them: so features with a large
 offset, whose cosines are 1 but for the last digits, have the neighbours that their values give them.
 """
 
@@ -196,7 +196,7 @@ class Points(NamedTuple):
             nowhere = vecdot(x, x, xp) == 0
             origin = xp.where(xp.any(nowhere), 0.0, robust_origin(x, xp))
             apart = xp.where(nowhere, 0.5, apart)
-            warn_if_directions_unresolved(x, layer.name, xp)
+            warn_if_directions_unresolved(x, rounding_noise(x, xp), layer.name, xp)
             x -= origin  # an intermediate of our own
         elif not is_lazy(x):
             few = few_of(x)

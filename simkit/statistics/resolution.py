@@ -25,6 +25,7 @@ __all__ = [
 
 _DOUBLE = 1e-10  # above eps of float64, below that of float32
 _ROUNDING = 1e-3  # as a share of the root mean square of HKH
+_BLURRED = 1e-4  # as a share of the differences of directions, of which many may be near the k-th
 _FAR = 64.0  # times the typical squared distance from the origin: float32 is then right to about 1e-5 of it
 _RANGE = 1e30  # squares beyond this, or below its inverse, are near the end of float32
 
@@ -62,30 +63,31 @@ def warn_if_unresolved(k: Array, name: str, xp: Namespace) -> bool:
     return True
 
 
-def warn_if_directions_unresolved(u: Array, name: str, xp: Namespace) -> None:
+def warn_if_directions_unresolved(u: Array, noise: float, name: str, xp: Namespace) -> None:
     """Warn if the rounding of the directions of examples is no longer small next to the differences between them.
 
     Parameters
     ----------
     u : array, shape (n, p)
         Directions, not centred: in float64 distances between them, from a point amid them, say what their products do not.
+    noise : float
+        What rounding may have added to a direction.
 
     Warns
     -----
     AccuracyWarning
-        eps exceeds a thousandth of the typical distance of a direction from their mean; in lower precision also where
-        products do not resolve cosines.
+        The noise exceeds a ten-thousandth of the typical distance of a direction from their mean; in lower precision, products
+        of directions do not resolve their cosines.
     """
     if is_lazy(u):
         return
     few = few_of(u)
-    eps = float(xp.finfo(u.dtype).eps)
-    if eps > _DOUBLE:
+    if float(xp.finfo(u.dtype).eps) > _DOUBLE:
         warn_if_unresolved(few @ few.mT, name, xp)
         return
     away = few - xp.mean(few, axis=0)
     spread = float(xp.sqrt(squared_norm(away, xp) / few.shape[0]))
-    if eps > _ROUNDING * spread and float(xp.max(xp.abs(few - few[:1, :]))) > 0:
+    if noise > _BLURRED * spread and float(xp.max(xp.abs(few - few[:1, :]))) > 0:
         _say_unresolved(u, name, xp)
 
 
