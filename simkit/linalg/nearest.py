@@ -118,9 +118,7 @@ def k_nearest(
     return np.concatenate([part[1] for part in parts]), np.concatenate([part[2] for part in parts])
 
 
-def _block(
-    left: np.ndarray, right: np.ndarray, less: np.ndarray, rows: slice, out: np.ndarray | None = None
-) -> np.ndarray:
+def _block(left: np.ndarray, right: np.ndarray, less: np.ndarray, rows: slice, out: np.ndarray | None = None) -> np.ndarray:
     """Similarities of some rows to all, minus infinity to themselves."""
     block = np.matmul(left[rows], right.T, out=out)
     block -= less

@@ -275,11 +275,13 @@ def neighbours(points: Points, k: int, like: Array) -> Neighbours:
     traced = is_lazy(points.x) or wants_gradients(points.x)  # a constant that torch.func has wrapped
     if not traced and is_on_host(points.x):
         host = points.on_host()
-        numbers, share = k_nearest(host.screen(), k, host.similarities, host.errors)
-        return Neighbours(PairSet(numbers, n, host.xp), share, k, like)
+        found, share = k_nearest(host.screen(), k, host.similarities, host.errors)
+        return Neighbours(PairSet(found, n, host.xp), share, k, like)
     everyone = xp.arange(n, **placement(points.x))
     whole = traced or n * n > xp.iinfo(everyone.dtype).max
-    step, numbers, shares = max(1, _TILE // n), [], []
+    step = max(1, _TILE // n)
+    numbers: list[Array] = []
+    shares: list[Array] = []
     for start in range(0, n, step):
         rows = slice(start, min(start + step, n))
         similarity = points.tile(rows)

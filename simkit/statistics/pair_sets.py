@@ -16,15 +16,15 @@ __all__ = ["PairSet", "Places"]
 class Places(NamedTuple):
     """Where the pairs of one set are among those of another."""
 
-    index: Array | None  # None: they are the same pairs
-    found: Array | None  # whether they are there at all; None: all are
+    at: Array  # None: they are the same pairs
+    found: Array  # whether they are there at all; None: all are
     xp: Namespace
 
     def take(self, values: Array) -> Array:
         """Values of the other set for the pairs of this one; 0 for those that the other has not."""
-        if self.index is None:
+        if self.at is None:
             return values
-        taken = self.xp.take(values, self.index)
+        taken = self.xp.take(values, self.at)
         return taken if self.found is None else self.xp.where(self.found, taken, 0.0)
 
 
@@ -40,7 +40,7 @@ class PairSet(NamedTuple):
         Of the numbers, and of the values that go with the pairs, arrays of shape (N,) or (n n,).
     """
 
-    numbers: Array | None
+    numbers: Array
     n: int
     xp: Namespace
 
