@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from simkit.arrays import (
     rounding_of,
     wants_gradients,
 )
+from simkit.arrays.modes import Precision, check_precision, own_modes
 from simkit.errors import InvalidArrayError
 from simkit.feasibility import check_fits
 from simkit.matrix import SimilarityMatrix
@@ -53,6 +55,7 @@ def compare(
     flatten: bool = False,
     tiles: Bandwidth | None = None,
     ids: Any = None,
+    precision: Precision | None = None,
     **parameters: Any,
 ) -> Array:
     """Similarity of two representations of the same examples.
@@ -76,6 +79,10 @@ def compare(
         otherwise. The median distance of a bandwidth is then found exactly, or from a million random pairs. No gradients.
     ids : (ids of X, ids of Y), optional
         Labels of the examples of arrays that carry none, each a sequence of length n or None; checked in the same way.
+    precision : {"tf32", "bf16"}, optional
+        Let matrix products of float32 arrays of PyTorch and JAX round their operands to 10 or 7 bits, where the device is
+        faster for it. By default they are in full precision, whatever the program has set for its own (TF32, autocast).
+        docs/speed.md has the errors that were measured. The backward pass of PyTorch runs as the program has set it.
     **parameters
         Parameters of the index, such as ``kernel="rbf(fraction=0.4)"``.
 
@@ -94,6 +101,8 @@ def compare(
         Complex numbers, objects, strings or dates.
     MixedArraysError
         Arrays of two frameworks or on two devices.
+    UnsupportedError
+        ``precision`` was given for arrays that have no such products.
     NeedsAllExamplesError
         ``tiles`` was given for an index that does not compare examples by a kernel.
     TooLargeError
@@ -120,7 +129,8 @@ def compare(
     chosen = get_index(index, **parameters)
     sides, given = Sides.of_pair(X, Y)
     layers = matrices_of(given, flatten)
-    return _scores(chosen, sides, given, layers, check_finite=check_finite, tiles=tiles, ids=ids)
+    with _modes(layers, precision):
+        return _scores(chosen, sides, given, layers, check_finite=check_finite, tiles=tiles, ids=ids)
 
 
 def pairwise(
@@ -133,6 +143,7 @@ def pairwise(
     flatten: bool = False,
     tiles: Bandwidth | None = None,
     ids: Any = None,
+    precision: Precision | None = None,
     **parameters: Any,
 ) -> SimilarityMatrix:
     """Similarity of every representation in `A` with every one in `B`.
@@ -147,7 +158,7 @@ def pairwise(
         As in `compare`.
     progress : bool, optional
         Show a progress bar; by default if standard error is a terminal and Rich is installed.
-    check_finite, flatten, tiles
+    check_finite, flatten, tiles, precision
         As in `compare`.
     ids : (ids of A, ids of B), optional
         As in `compare`, for all layers of a side. All layers that carry labels must carry the same, also within one side.
@@ -176,7 +187,8 @@ def pairwise(
     chosen = get_index(index, **parameters)
     sides, given = Sides.of_layers(A, B)
     layers = matrices_of(given, flatten)
-    values = _scores(chosen, sides, given, layers, check_finite=check_finite, tiles=tiles, ids=ids, progress=progress)
+    with _modes(layers, precision):
+        values = _scores(chosen, sides, given, layers, check_finite=check_finite, tiles=tiles, ids=ids, progress=progress)
     return SimilarityMatrix(values, sides.rows, sides.columns, str(chosen), next(iter(layers.values())).shape[0])
 
 
@@ -249,6 +261,13 @@ def matrices_of(given: Mapping[str, Any], flatten: bool) -> dict[str, Array]:
         if is_dask(x) and math.isnan(x.shape[1]):
             raise InvalidArrayError(f"{name} has an unknown number of features. Call .compute_chunk_sizes() on it first.")
     return layers
+
+
+def _modes(layers: Mapping[str, Array], precision: Precision | None) -> AbstractContextManager[Any]:
+    """The arithmetic that the caller asks for."""
+    for name, x in layers.items():
+        check_precision(precision, x, name)
+    return own_modes(next(iter(layers.values())), precision)
 
 
 def _scores(

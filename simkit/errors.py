@@ -64,7 +64,7 @@ class NeedsAllExamplesError(SimkitError, ValueError):
 
 
 class UnsupportedError(SimkitError, TypeError):
-    """An index does not run on this array library, or not inside a transformation such as ``jax.jit``."""
+    """An index does not run on this array library or inside a transformation, or the library lacks a precision."""
 
 
 class CheckpointError(SimkitError, ValueError):

@@ -16,6 +16,7 @@ import array_api_compat
 import numpy as np
 
 from simkit.arrays import Array, is_lazy, namespace_of, placement, to_numpy, warn_caller
+from simkit.arrays.modes import own_modes
 from simkit.errors import AccuracyWarning, ConstantInputWarning
 from simkit.sides import Sides
 from simkit.statistics.statistic import Statistic
@@ -66,7 +67,7 @@ def scores(index: Index[Any], statistic: Statistic, sides: Sides, name_of: Mappi
             f"{name} is constant: all {statistic.n} examples are the same, so its similarity to anything is undefined (nan)."
         )
     like = statistic.values.first[0]
-    with in_silence(like):
+    with in_silence(like), own_modes(like):
         values = _nan_where(undefined, statistic, index, rows, columns)
         xp = namespace_of(values)
         values = xp.astype(values, getattr(namespace_of(like), statistic.values.dtype), copy=False)

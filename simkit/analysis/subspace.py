@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from simkit.arrays import as_pair, is_constant, is_lazy, namespace_of, rounding_of, to_numpy
+from simkit.arrays.modes import own_modes
 from simkit.errors import InvalidArrayError, NeedsAllExamplesError
 from simkit.linalg import compact
 from simkit.plot import figure
@@ -131,13 +132,15 @@ def shared_subspace(X: Any, Y: Any, *, flatten: bool = False) -> SharedSubspace:
         if bool(is_constant(layer)):
             raise InvalidArrayError(f"{name} is constant: all its examples are the same, so it has no eigenvectors.")
     xp = namespace_of(x, y)
-    first = Representation(x, name="X", rounding=rounding_of(X), xp=xp)
-    a, b = compact(first.precise, xp), compact(Representation(y, name="Y", rounding=rounding_of(Y), xp=xp).precise, xp)
-    u, s, _ = xp.linalg.svd(a, full_matrices=False)
-    turned = b @ (b.mT @ u)
-    along, lengths = xp.sum(u * turned, axis=0), xp.sqrt(xp.sum(turned**2, axis=0))
-    spectrum, whole = to_numpy(s).astype(np.float64) ** 2, float(xp.linalg.matrix_norm(b.mT @ b))
-    kept = np.arange(len(spectrum)) < int(first.basis.rank)
+    with own_modes(x):
+        first = Representation(x, name="X", rounding=rounding_of(X), xp=xp)
+        a, b = compact(first.precise, xp), compact(Representation(y, name="Y", rounding=rounding_of(Y), xp=xp).precise, xp)
+        u, s, _ = xp.linalg.svd(a, full_matrices=False)
+        turned = b @ (b.mT @ u)
+        along, lengths = xp.sum(u * turned, axis=0), xp.sqrt(xp.sum(turned**2, axis=0))
+        whole, rank = float(xp.linalg.matrix_norm(b.mT @ b)), int(first.basis.rank)
+    spectrum = to_numpy(s).astype(np.float64) ** 2
+    kept = np.arange(len(spectrum)) < rank
     eigenvalues = (spectrum / np.linalg.norm(spectrum))[kept]
     projected, scaling = (to_numpy(v).astype(np.float64)[kept] / whole for v in (along, lengths))
     present = scaling > np.finfo(np.float64).eps * scaling.max()

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from simkit.arrays import Array
+from simkit.arrays.modes import own_modes
 from simkit.errors import InvalidArrayError
 from simkit.index import Index
 from simkit.inference.scorer import Scorer, checked, on_host
@@ -95,7 +96,8 @@ def noise_ceiling(
         raise InvalidArrayError(f"A noise ceiling needs at least two layers; got {len(given)}.")
     scorer = checked(sides, given, chosen, flatten=flatten)
     states, xp = scorer.states[0], scorer.xp
-    together, *others = _pools(scorer, states)
+    with own_modes(scorer.like):
+        together, *others = _pools(scorer, states)
     upper = on_host([scorer.scored(states, [together])], xp)[0, :, 0]
     lower = on_host([scorer.scored([state], [other]) for state, other in zip(states, others, strict=True)], xp)[:, 0, 0]
     return NoiseCeiling(str(chosen), float(np.mean(lower)), float(np.mean(upper)), lower, upper, scorer.n)

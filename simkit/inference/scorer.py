@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
-from typing import Any, NamedTuple
+from functools import cached_property, partial, wraps
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from simkit.arrays import (
     rounding_of,
     to_numpy,
 )
+from simkit.arrays.modes import own_modes
 from simkit.comparison import check_examples, matrices_of, question_of
 from simkit.errors import InvalidArrayError, NeedsAllExamplesError
 from simkit.feasibility import check_fits
@@ -41,6 +42,8 @@ from simkit.sides import Sides, are_layers
 
 __all__ = ["MEMORY", "Layer", "Scorer", "checked", "fits", "on_host", "scorer_of"]
 
+Result = TypeVar("Result")
+
 MEMORY = 2**32  # bytes that weights of resamples may take: n x n matrices of a pair up to n = 10,362
 
 
@@ -50,6 +53,17 @@ class Layer(NamedTuple):
     values: Array
     name: str
     rounding: float
+
+
+def _in_own_modes(method: Callable[..., Result]) -> Callable[..., Result]:
+    """A method of a scorer, in simkit's own arithmetic: see `simkit.arrays.modes`."""
+
+    @wraps(method)
+    def call(self: Scorer, *given: Any) -> Result:
+        with own_modes(self.like):
+            return method(self, *given)
+
+    return call
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +106,7 @@ class Scorer:
         return Representation(layer.values, layer.name, rounding=layer.rounding, tall=self.tall, xp=self.xp)
 
     @cached_property
+    @_in_own_modes
     def states(self) -> tuple[list[Any], list[Any]]:
         """The prepared rows and columns, one list where they are the same."""
         xs = [self.index.prepare(self.representation(layer)) for layer in self.rows]
@@ -99,6 +114,7 @@ class Scorer:
             return xs, xs
         return xs, [self.index.prepare(self.representation(layer)) for layer in self.columns]
 
+    @_in_own_modes
     def scored(self, xs: Sequence[Any], ys: Sequence[Any]) -> Array:
         """Scores of all pairs of states, shape (len(xs), len(ys))."""
         if len(xs) == len(ys) == 1:  # without what prepares for many pairs
@@ -116,6 +132,7 @@ class Scorer:
             found[np.ix_(*varied)] = to_numpy(kept.scores())
         return self.xp.asarray(found, dtype=accumulation_dtype(self.like, self.xp), **placement(self.like))
 
+    @_in_own_modes
     def one_by_one(self, scores: Iterator[Array], count: int, what: str, progress: bool | None) -> np.ndarray:
         """`count` scores that are computed as they are asked for, shape (count, rows, columns), with a progress bar."""
         found = []
@@ -152,11 +169,13 @@ class Scorer:
 
     # --- what indexes may do besides ------------------------------------------------------------------------------------
 
+    @_in_own_modes
     def leave_one_out(self) -> np.ndarray | None:
         """Scores without each example, shape (n, rows, columns), where the index has them; of layers in float64."""
         found = self.index.leave_one_out(*self.states)
         return None if found is None else to_numpy(found).astype(np.float64)
 
+    @_in_own_modes
     def resampled(self, weights: np.ndarray, units: Units) -> np.ndarray | None:
         """Scores of resamples, shape (B, rows, columns), in which unit u was drawn ``weights[b, u]`` times.
 

@@ -9,6 +9,7 @@ import numpy as np
 from array_api_compat import is_writeable_array
 
 from simkit.arrays import Array, namespace_of, placement
+from simkit.arrays.modes import own_modes
 from simkit.errors import InvalidArrayError
 from simkit.statistics.statistic import Statistic
 from simkit.statistics.values import ValueCheck
@@ -110,8 +111,9 @@ class Batches:
         self._take(self._held.taken(), rounding, finite)
 
     def _take(self, layers: Mapping[str, Array], rounding: Mapping[str, float], finite: bool) -> None:
-        values, clean = ValueCheck.of(layers, rounding=rounding, finite=finite)
-        with np.errstate(all="ignore"):  # of what is no finite number, the score speaks
+        # Of what is no finite number, the score speaks.
+        with own_modes(next(iter(layers.values()))), np.errstate(all="ignore"):
+            values, clean = ValueCheck.of(layers, rounding=rounding, finite=finite)
             if self._state is None:
                 self._state = self.kind.of(clean, values, **self.options)
             else:
@@ -143,7 +145,7 @@ class Batches:
 
     def copy(self) -> Batches:
         """The same batches, independent of what is added to these."""
-        return self.with_statistic(self.kind.merged([self.statistic]), self.count)
+        return self.merged([self])
 
     def with_statistic(self, statistic: Statistic, count: int) -> Batches:
         """Other batches of the same layers, which `statistic` is of."""
@@ -158,7 +160,8 @@ class Batches:
             states = [
                 state if part.like is not None else state.to(head.like) for part, state in zip(parts, states, strict=True)
             ]
-        return head.with_statistic(head.kind.merged(states), sum(part.count for part in parts))
+        with own_modes(states[0].values.first[0]):
+            return head.with_statistic(head.kind.merged(states), sum(part.count for part in parts))
 
 
 class _Rows:

@@ -26,6 +26,7 @@ from simkit.arrays import (
     namespace_of,
     rounding_of,
 )
+from simkit.arrays.modes import own_modes
 from simkit.checkpoint import Format
 from simkit.errors import CheckpointError, InvalidArrayError, SpecError
 from simkit.feasibility import check_width
@@ -205,7 +206,8 @@ class Stream:
             self._check(sides, layers)
             widths = tuple(x.shape[1] for x in layers.values())
             if self.projection is not None:
-                layers = {name: self.projection(x, namespace_of(x)) for name, x in layers.items()}
+                with own_modes(next(iter(layers.values()))):
+                    layers = {name: self.projection(x, namespace_of(x)) for name, x in layers.items()}
             batches = self._batches or Batches(*_made_by(self.index, sides, self._kept(widths)))
             batches.add(layers, rounding, finite=self.check_finite)
             self._sides, self._widths, self._batches = sides, widths, batches

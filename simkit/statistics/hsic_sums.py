@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, get_args
 
-from simkit.arrays import Array, Namespace, constant_of, is_lazy, warn_caller
+from simkit.arrays import Array, Namespace, constant_of, detach, is_lazy, warn_caller
 from simkit.caching import cached_property
 from simkit.errors import AccuracyWarning, NeedsAllExamplesError, PluginError
 from simkit.kernel import Kernel
@@ -273,6 +273,7 @@ def _in_features(layer: Representation, estimator: Estimator, scale: Array) -> F
 
 def are_many(a: Array, xp: Namespace) -> bool:
     """Whether squared lengths (n,) are spread over so many examples that float32 resolves K without its diagonal."""
+    a = detach(a)
     return float(xp.sum(a)) ** 2 > _MANY * float(xp.sum(a * a))
 
 
@@ -283,6 +284,7 @@ def warn_if_lost(own: HSICSums, name: str, xp: Namespace) -> None:
     -----
     AccuracyWarning
     """
+    own = HSICSums(detach(own.inner), detach(own.rows), detach(own.totals), own.n)
     terms = abs(float(own.inner)) + 2 * abs(float(own.rows)) + abs(float(own.totals)) / (own.n - 1) ** 2
     value = abs(float(estimate(own, "unbiased"))) * own.n * (own.n - 3)
     if value < _DIGITS * float(xp.finfo(own.inner.dtype).eps) * terms:
