@@ -13,8 +13,8 @@ from data import pair
 import simkit
 from simkit.errors import AccuracyWarning, InvalidArrayError, SpecError
 from simkit.indexes import CKNNA, Jaccard, MutualKNN
-from simkit.representation import Representation
 from simkit.linalg import nearest as blocks
+from simkit.representation import Representation
 from simkit.statistics import neighbours as module
 from simkit.statistics.neighbours import Points, neighbours
 

@@ -98,6 +98,10 @@ def k_nearest(
     left, less = screen.left.astype(np.float32), screen.less.astype(np.float32)
     right = left if screen.right is screen.left else screen.right.astype(np.float32)
 
+    def ask(i: np.ndarray, j: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        value = similarities(i, j)
+        return value, errors(i, j, value)
+
     def work(starts: Iterator[int]) -> list[tuple[int, np.ndarray, np.ndarray]]:
         found, told = [], True
         buffer = np.empty((min(step, n), n), dtype=np.float32)
@@ -106,7 +110,7 @@ def k_nearest(
             chosen = None
             if told:
                 block = _block(left, right, less, rows, buffer[: rows.stop - start])
-                chosen = _settled(block, slack[rows], start, k, similarities, errors)
+                chosen = _settled(block, slack[rows], start, k, ask)
             if chosen is None:
                 told = False  # nor of the next blocks
                 chosen = _in_double(screen, rows, k, errors)
@@ -174,8 +178,7 @@ def _settled(
     slack: np.ndarray,
     start: int,
     k: int,
-    similarities: Similarities,
-    errors: Errors,
+    ask: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]],
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """Pairs and shares of a block in float32; None if there are so many candidates that float64 costs less."""
     n = block.shape[1]
@@ -190,9 +193,7 @@ def _settled(
         open_ = np.flatnonzero(undecided)
         value, error = np.full(len(share), np.inf), np.zeros(len(share))
         open_ = open_[some.value[open_] <= (last + slack)[some.row[open_]]]  # the others are nearer for certain
-        i, j = some.row[open_] + start, some.column[open_]
-        value[open_] = similarities(i, j)
-        error[open_] = errors(i, j, value[open_])
+        value[open_], error[open_] = ask(some.row[open_] + start, some.column[open_])
         lines = np.flatnonzero(some.counts > k)
         shares = nearest(some.padded(value, -np.inf)[lines], some.padded(error, 0.0)[lines], k, namespace_of(block))
         line = np.searchsorted(lines, some.row[undecided])

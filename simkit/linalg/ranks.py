@@ -15,7 +15,7 @@ _CHAIN = 4  # times the rounding: entries that hang together over more than this
 
 
 def ranks(values: Array, xp: Namespace, rounding: Callable[[Array], Array] | None = None) -> Array:
-    """Ranks from 1, those of equal entries averaged, in the dtype of the values; constants for automatic differentiation.
+    """Ranks from 1, those of equal entries averaged, in the dtype of the values; no gradients flow.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def ranks(values: Array, xp: Namespace, rounding: Callable[[Array], Array] | Non
 
 
 def _runs(linked: Array, xp: Namespace) -> tuple[Array, Array]:
-    """Places of the first and the last entry of the run that each of m entries is in; `linked` (m - 1,) to the one before."""
+    """Places of the first and last entry of the run that each of m entries is in; `linked` (m - 1,): to the one before."""
     group = xp.cumulative_sum(xp.astype(xp.logical_not(linked), xp.int32), include_initial=True)
     return xp.searchsorted(group, group, side="left"), xp.searchsorted(group, group, side="right") - 1
 

@@ -1,4 +1,4 @@
-"""Optimal transport between two sets of equal shares, on the host: by assignment, by network simplex, or by shortest paths."""
+"""Optimal transport between two sets of equal shares, on the host: assignment, network simplex, or shortest paths."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def transport(gains: Array, rows: Array, columns: Array) -> np.ndarray:
     """Optimal transport plan with the largest sum of plan * gains, on the host.
 
     By SciPy's assignment where the numbers are equal, or copies of the one make them so. Else by the network simplex of POT
-    where that is installed (``pip install simkit-similarity[transport]``), and by shortest augmenting paths in NumPy where it
-    is not: a plan as good in some 30 times the time.
+    where that is installed (``pip install "simkit-similarity[transport]"``), and by shortest augmenting paths in NumPy where
+    it is not: a plan as good in some 30 times the time.
 
     Parameters
     ----------

@@ -6,8 +6,8 @@ Of m examples that tie for the last r places among the k nearest each takes r/m 
 score depend on the order of the examples, and rounding would make it depend on rotations: similarities tie if they differ by
 no more than rounding may have made.
 
-Cosines are looked at as distances of directions u, |u_i - u_j|^2 = 2 - 2 cos, less a point amid them: so features with a large
-offset, whose cosines are 1 but for the last digits, have the neighbours that their values give them.
+Cosines are looked at as distances of directions u, |u_i - u_j|^2 = 2 - 2 cos, less a point amid them: so features with a
+large offset, whose cosines are 1 but for the last digits, have the neighbours that their values give them.
 """
 
 from __future__ import annotations
@@ -165,8 +165,8 @@ def similarities(rows: Array, everyone: Array, metric: Metric, xp: Namespace) ->
 class Points(NamedTuple):
     """Examples as points, so that what is near is similar.
 
-    The similarity of i and j is x_i'x_j for inner products, else -|x_i - x_j|^2 / 2 - apart_i - apart_j: of directions this is
-    their cosine less 1, where those of examples without direction are zero and set apart by 1/2.
+    The similarity of i and j is x_i'x_j for inner products, else -|x_i - x_j|^2 / 2 - apart_i - apart_j: of directions this
+    is their cosine less 1, where those of examples without direction are zero and set apart by 1/2.
     """
 
     x: Array  # (n, p)
@@ -215,7 +215,7 @@ class Points(NamedTuple):
         return -0.5 * squared_distances(self.x[rows, :], self.x, self.xp) - self.apart[rows, None] - self.apart[None, :]
 
     def similarities(self, i: Array, j: Array) -> Array:
-        """Similarities of pairs, shape (m,), some thousand pairs at a time; of points near each other by their difference."""
+        """Similarities of pairs, shape (m,), some thousand at a time; distances by differences, right also if small."""
         xp, step = self.xp, max(1, _GATHERED // self.x.shape[1])
         found = []
         for start in range(0, i.shape[0], step):

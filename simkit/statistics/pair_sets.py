@@ -1,4 +1,4 @@
-"""Some of all pairs of examples, such as those of each example and its nearest neighbours, in memory that grows with them."""
+"""Some of all pairs of examples, such as those of each example and its neighbours, in memory that grows with them."""
 
 from __future__ import annotations
 

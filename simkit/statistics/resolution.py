@@ -76,8 +76,8 @@ def warn_if_directions_unresolved(u: Array, noise: float, name: str, xp: Namespa
     Warns
     -----
     AccuracyWarning
-        The noise exceeds a ten-thousandth of the typical distance of a direction from their mean; in lower precision, products
-        of directions do not resolve their cosines.
+        The noise exceeds a ten-thousandth of the typical distance of a direction from their mean; in lower precision,
+        products of directions do not resolve their cosines.
     """
     if is_lazy(u):
         return
