@@ -184,7 +184,7 @@ def test_blocks_change_nothing(monkeypatch, backend):
     X = pair(33, 5, 1)[0]
     whole = chosen(backend, X, 4, "cosine")
     monkeypatch.setattr(blocks, "_ROWS", 7)
-    monkeypatch.setattr(blocks, "_ENTRIES", 33 * 7)
+    monkeypatch.setattr(blocks, "_COLUMNS", 5)
     np.testing.assert_array_equal(chosen(backend, X, 4, "cosine"), whole)
     monkeypatch.setattr(module, "is_on_host", lambda x: False)
     monkeypatch.setattr(module, "_TILE", 33 * 7)
@@ -221,8 +221,9 @@ def test_cosines_of_features_with_a_large_offset(backend, offset):
 
 @pytest.mark.parametrize("metric", ["cosine", "inner", "euclidean"])
 @pytest.mark.parametrize("kind", ["ordinary", "one direction", "offset", "outliers", "ties", "zeros", "wide", "small"])
-def test_screened_in_float32_settled_in_float64(kind, metric):
+def test_screened_in_float32_settled_in_float64(monkeypatch, kind, metric):
     """Whatever float32 can tell: the neighbours are those that float64 has, found for one example after the other."""
+    monkeypatch.setattr(blocks, "_COLUMNS", 150)
     rng = np.random.default_rng(3)
     X = rng.standard_normal((400, 12))
     k = 7

@@ -16,8 +16,8 @@ __all__ = ["Screen", "k_nearest", "nearest"]
 Similarities: TypeAlias = Callable[[np.ndarray, np.ndarray], np.ndarray]
 Errors: TypeAlias = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
-_ROWS = 128  # of a block at least: a product of fewer takes longer
-_ENTRIES = 2**20  # of a block at a time
+_ROWS = 256  # at a time
+_COLUMNS = 4096  # of a block of them, which stays in the cache
 _SINGLE = float(np.finfo(np.float32).eps)
 
 
@@ -93,10 +93,10 @@ def k_nearest(
         That of j in the k places of i, as `nearest` gives it.
     """
     n = len(screen.left)
-    step = max(_ROWS, _ENTRIES // n)
     slack = screen.slack()
     left, less = screen.left.astype(np.float32), screen.less.astype(np.float32)
     right = left if screen.right is screen.left else screen.right.astype(np.float32)
+    columns = max(_COLUMNS, 16 * k)
 
     def ask(i: np.ndarray, j: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         value = similarities(i, j)
@@ -104,48 +104,50 @@ def k_nearest(
 
     def work(starts: Iterator[int]) -> list[tuple[int, np.ndarray, np.ndarray]]:
         found, told = [], True
-        buffer = np.empty((min(step, n), n), dtype=np.float32)
+        buffer = np.empty(min(_ROWS, n) * min(columns, n), dtype=np.float32)
         for start in starts:
-            rows = slice(start, min(start + step, n))
-            chosen = None
+            rows = slice(start, min(start + _ROWS, n))
+            some = None
             if told:
-                block = _block(left, right, less, rows, buffer[: rows.stop - start])
-                chosen = _settled(block, slack[rows], start, k, ask)
-            if chosen is None:
-                told = False  # nor of the next blocks
-                chosen = _in_double(screen, rows, k, errors)
-            found.append((start, *chosen))
+                blocks = (slice(first, min(first + columns, n)) for first in range(0, n, columns))
+                some = _candidates(
+                    (_block(left, right, less, rows, part, buffer=buffer) for part in blocks),
+                    slack[rows],
+                    k,
+                    4 * k + n // 64,
+                )
+            if some is None:
+                told = False  # nor of the next rows
+                found.append((start, *_in_double(screen, rows, k, errors)))
+            else:
+                found.append((start, *_settled(some, slack[rows], start, n, k, ask=ask)))
         return found
 
-    parts = [part for share in in_threads(work, range(0, n, step), screen.left) for part in share]
+    parts = [part for share in in_threads(work, range(0, n, _ROWS), screen.left) for part in share]
     parts.sort(key=lambda part: part[0])
     return np.concatenate([part[1] for part in parts]), np.concatenate([part[2] for part in parts])
 
 
-def _block(left: np.ndarray, right: np.ndarray, less: np.ndarray, rows: slice, out: np.ndarray | None = None) -> np.ndarray:
-    """Similarities of some rows to all, minus infinity to themselves."""
-    block = np.matmul(left[rows], right.T, out=out)
-    block -= less
-    block[np.arange(len(block)), np.arange(rows.start, rows.stop)] = -np.inf
+def _block(
+    left: np.ndarray, right: np.ndarray, less: np.ndarray, rows: slice, columns: slice, *, buffer: np.ndarray | None = None
+) -> np.ndarray:
+    """Similarities of some rows to some columns, minus infinity to themselves."""
+    shape = (rows.stop - rows.start, columns.stop - columns.start)
+    out = None if buffer is None else buffer[: shape[0] * shape[1]].reshape(shape)
+    block = np.matmul(left[rows], right[columns].T, out=out)
+    block -= less[columns]
+    both = np.arange(max(rows.start, columns.start), min(rows.stop, columns.stop))
+    block[both - rows.start, both - columns.start] = -np.inf
     return block
 
 
 class _Candidates(NamedTuple):
-    """Those of the entries of some rows that may be among the k largest."""
+    """Entries of some rows that may be among the k largest, row by row."""
 
     row: np.ndarray
     column: np.ndarray
     value: np.ndarray
     counts: np.ndarray  # for each row
-
-    @classmethod
-    def of(cls, block: np.ndarray, bound: np.ndarray, most: float) -> _Candidates | None:
-        """The entries that reach the bound of their row; None if there are more than `most`."""
-        where = np.flatnonzero(block >= bound[:, None])
-        if len(where) > most:
-            return None
-        row, column = np.divmod(where, block.shape[1])
-        return cls(row, column, block[row, column], np.bincount(row, minlength=len(block)))
 
     @property
     def place(self) -> np.ndarray:
@@ -173,29 +175,53 @@ def _reached_by(block: np.ndarray, k: int) -> np.ndarray:
     return kth_largest(block[:, : groups * size].reshape(len(block), size, groups).max(axis=1), k, np)[:, 0]
 
 
+def _candidates(blocks: Iterator[np.ndarray], slack: np.ndarray, k: int, most: int) -> _Candidates | None:
+    """The entries of some rows that may be among the k largest; None if there are more than `most` a row.
+
+    What k entries of the first block of columns reach, k of all do.
+    """
+    bound, found, width, count = None, [], 0, 0
+    for block in blocks:
+        if bound is None:
+            bound = (_reached_by(block, k) - slack)[:, None]
+        where = np.flatnonzero(block >= bound)
+        count += len(where)
+        if count > most * len(block):
+            return None
+        row, column = np.divmod(where, block.shape[1])
+        found.append((row, column + width, block[row, column]))
+        width += block.shape[1]
+    row, column, value = (np.concatenate(part) for part in zip(*found, strict=True))
+    order = np.argsort(row * width + column)
+    some = _Candidates(row[order], column[order], value[order], np.bincount(row, minlength=len(slack)))
+    last = _last(some, k)
+    return some.only(some.value >= (last - slack)[some.row])
+
+
+def _last(some: _Candidates, k: int) -> np.ndarray:
+    """The k-th largest of each row."""
+    return np.asarray(kth_largest(some.padded(some.value, -np.inf), k, np)[:, 0])
+
+
 def _settled(
-    block: np.ndarray,
+    some: _Candidates,
     slack: np.ndarray,
     start: int,
+    n: int,
     k: int,
+    *,
     ask: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]],
-) -> tuple[np.ndarray, np.ndarray] | None:
-    """Pairs and shares of a block in float32; None if there are so many candidates that float64 costs less."""
-    n = block.shape[1]
-    some = _Candidates.of(block, _reached_by(block, k) - slack, len(block) * (4 * k + n / 64))
-    if some is None:
-        return None
-    last = kth_largest(some.padded(some.value, -np.inf), k, np)[:, 0]
-    some = some.only(some.value >= (last - slack)[some.row])
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs and shares of the rows from `start` on: float64 is asked for where there are more than k candidates."""
     share = np.ones(len(some.row))
     undecided = (some.counts > k)[some.row]
     if undecided.any():
         open_ = np.flatnonzero(undecided)
         value, error = np.full(len(share), np.inf), np.zeros(len(share))
-        open_ = open_[some.value[open_] <= (last + slack)[some.row[open_]]]  # the others are nearer for certain
+        open_ = open_[some.value[open_] <= (_last(some, k) + slack)[some.row[open_]]]  # the others are nearer for certain
         value[open_], error[open_] = ask(some.row[open_] + start, some.column[open_])
         lines = np.flatnonzero(some.counts > k)
-        shares = nearest(some.padded(value, -np.inf)[lines], some.padded(error, 0.0)[lines], k, namespace_of(block))
+        shares = nearest(some.padded(value, -np.inf)[lines], some.padded(error, 0.0)[lines], k, namespace_of(value))
         line = np.searchsorted(lines, some.row[undecided])
         share[undecided] = shares[line, some.place[undecided]]
     taken = share > 0
@@ -205,11 +231,11 @@ def _settled(
 def _in_double(screen: Screen, rows: slice, k: int, errors: Errors) -> tuple[np.ndarray, np.ndarray]:
     """Pairs and shares of some rows whose similarities are all computed in float64."""
     n, found = len(screen.left), []
-    step = max(1, _ENTRIES // (4 * n))
+    step = max(1, _ROWS * _COLUMNS // (4 * n))
     everyone = np.arange(n)
     for start in range(rows.start, rows.stop, step):
         some = slice(start, min(start + step, rows.stop))
-        block = _block(screen.left, screen.right, screen.less, some)
+        block = _block(screen.left, screen.right, screen.less, some, slice(0, n))
         block -= screen.own[some, None]
         share = nearest(block, errors(everyone[some, None], everyone[None, :], block), k, namespace_of(block)).ravel()
         where = np.flatnonzero(share)
