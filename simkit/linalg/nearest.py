@@ -16,7 +16,7 @@ __all__ = ["Screen", "k_nearest", "nearest"]
 Similarities: TypeAlias = Callable[[np.ndarray, np.ndarray], np.ndarray]
 Errors: TypeAlias = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
-_ROWS = 256  # at a time
+_ROWS = 512  # at a time
 _COLUMNS = 4096  # of a block of them, which stays in the cache
 _SINGLE = float(np.finfo(np.float32).eps)
 
