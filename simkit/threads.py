@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from contextvars import copy_context
-from typing import TypeVar
+from functools import cache
+from typing import Any, TypeVar
 
 import numpy as np
 
 from simkit.arrays import Array
 
-__all__ = ["in_threads"]
+__all__ = ["each_in_threads", "in_threads"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -54,6 +55,15 @@ def in_threads(work: Callable[[Iterator[Item]], Result], items: Sequence[Item], 
             return [future.result() for future in futures]
 
 
+def each_in_threads(work: Callable[[Item], Result], items: Sequence[Item], like: Array) -> list[Result]:
+    """The result of `work` on each of the `items`, in their order, by `in_threads`."""
+    found: list[Result] = [None] * len(items)  # type: ignore[list-item]
+    shares = in_threads(lambda share: [work(item) for item in share], items, like)
+    for k, share in enumerate(shares):
+        found[k :: len(shares)] = share
+    return found
+
+
 @contextmanager
 def _single_blas_threads(most: int) -> Iterator[int]:
     """Limit BLAS to one thread; yields how many it might use before, at most `most`, 1 where nothing was changed."""
@@ -61,9 +71,7 @@ def _single_blas_threads(most: int) -> Iterator[int]:
         yield 1
         return
     try:
-        from threadpoolctl import ThreadpoolController
-
-        blas = ThreadpoolController().select(user_api="blas")
+        blas = _blas()
         count = min([most, _cores(), *(library["num_threads"] for library in blas.info())]) if blas.info() else 1
         if count == 1:
             yield 1
@@ -72,6 +80,14 @@ def _single_blas_threads(most: int) -> Iterator[int]:
             yield count
     finally:
         _LIMITS.release()
+
+
+@cache
+def _blas() -> Any:
+    """The BLAS libraries of the process, that of NumPy among them; looking for them takes longer than small work."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController().select(user_api="blas")
 
 
 def _cores() -> int:

@@ -6,6 +6,7 @@ import dataclasses
 import inspect
 import itertools
 import math
+import tracemalloc
 import warnings
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from data import OWN_INDEXES, pair
 
 import simkit
 from simkit.errors import (
+    AccuracyWarning,
     ConstantInputWarning,
     InferenceError,
     InferenceWarning,
@@ -23,8 +25,11 @@ from simkit.errors import (
     NeedsAllExamplesError,
     SpecError,
 )
-from simkit.inference import bootstrap, interval, jackknife, noise_ceiling, permutation_test
+from simkit.inference import bootstrap, interval, jackknife, noise_ceiling, permutation_test, resampling
 from simkit.inference.bounds import t_quantile
+from simkit.inference.counting import _of_bases, scores_of
+from simkit.inference.scorer import scorer_of
+from simkit.linalg import reordered_products
 from simkit.registry import get_index
 
 INDEXES = [
@@ -70,6 +75,40 @@ def test_permuting_a_prepared_layer_is_permuting_the_examples(spec):
         np.testing.assert_allclose(result.distribution, expected, rtol=1e-9, atol=1e-9)
         assert result.score == pytest.approx(float(simkit.compare(X, Y, spec)), rel=1e-12)
         assert (result.n, result.index, result.exact) == (len(X), spec, False)
+
+
+def test_permuted_gram_matrices_are_not_put_together(monkeypatch):
+    """<P K P', L> takes some rows of K at a time, for many layers too; whole matrices would be 2.9 MB each."""
+    X, Y = pair(600, 9, 7)
+    index, order = get_index("cka(kernel=rbf)"), np.random.default_rng(0).permutation(600)
+    x, y, z = (index.prepare(simkit.index.Representation(a)) for a in (X, Y, X[:, :3]))
+    tracemalloc.start()
+    permuted = index.permuted(x, order)
+    found = float(index.score(permuted, y)), index.scores([permuted, index.permuted(z, order)], [y, z])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 600 * 600 * 8 / 2
+    expected = [[float(simkit.compare(a[order], b, index)) for b in (Y, X[:, :3])] for a in (X, X[:, :3])]
+    np.testing.assert_allclose(found[1], expected, rtol=1e-10)
+    assert found[0] == pytest.approx(expected[0][0], rel=1e-10)
+    assert float(index.score(y, permuted)) == pytest.approx(found[0], rel=1e-12)
+    again = index.permuted(permuted, np.argsort(order))
+    assert float(index.score(again, x)) == pytest.approx(1, rel=1e-10)
+    assert float(index.score(permuted, permuted)) == pytest.approx(1, rel=1e-10)
+    left_out = index.leave_one_out([permuted], [y])
+    np.testing.assert_allclose(
+        left_out, index.leave_one_out([index.prepare(simkit.index.Representation(X[order]))], [y]), rtol=1e-9
+    )
+
+
+def test_reordered_products(backend):
+    rng = np.random.default_rng(0)
+    a, b, c = (q + q.mT for q in rng.standard_normal((3, 150, 150)))
+    order = rng.permutation(150)
+    xs = [backend.asarray(q) for q in (a, b, c)]
+    found = reordered_products(xs[:2], backend.asarray(order), [xs[2], xs[0]], backend.xp)
+    expected = [[np.sum(q[np.ix_(order, order)] * r) for r in (c, a)] for q in (a, b)]
+    np.testing.assert_allclose(backend.to_numpy(found), expected, rtol=1e-4 if "32" in str(xs[0].dtype) else 1e-9, atol=1e-6)
 
 
 def test_most_indexes_have_a_fast_path():
@@ -329,6 +368,52 @@ def test_copies_are_refused_where_they_bias():
             bootstrap(X, Y, "cca", resamples=100, method=method, rng=0)
     X, Y = pair(2000, 3, 3)
     assert bootstrap(X, Y, "cca", resamples=200, rng=0).interval.low > 0
+
+
+def test_copies_that_bias_are_refused_early(monkeypatch):
+    """A bias of many standard errors does not need all resamples to be seen."""
+    X, Y = pair(60, 20, 20)
+    taken = []
+    monkeypatch.setattr(
+        resampling, "scores_of", lambda scorer, rows: (taken.append(1) or s for s in scores_of(scorer, rows))
+    )
+    with pytest.raises(InferenceError, match="copies"):
+        bootstrap(X, Y, "cca", resamples=10**6)
+    assert len(taken) == 100
+
+
+@pytest.mark.filterwarnings("ignore:mutual_information")
+@pytest.mark.parametrize("spec", ["cca", "cca(summary=rho)", "cca(summary=pillai)", "mutual_information"])
+@pytest.mark.parametrize(
+    ("n", "p", "given"), [(60, 6, np.float64), (60, 6, np.float32), (12, 5, np.float64), (60, 40, np.float64)], ids=str
+)
+def test_spaces_of_some_of_the_examples(spec, n, p, given):
+    """From products of the bases of all examples; where these do not tell, from the examples."""
+    rng = np.random.default_rng(1)
+    X, Y = (a.astype(given) for a in pair(n, p, 4))
+    Z = np.concatenate([X[:, :2], X[:, :1], np.full((n, 1), 3.0)], axis=1).astype(given)  # of rank 2
+    subsets = [rng.integers(0, n, n) for _ in range(30)] + [np.delete(np.arange(n), [3, 4])]
+    scorer = scorer_of({"x": X, "z": Z}, {"y": Y}, spec, {})
+    found = [np.asarray(score) for score in scores_of(scorer, iter(subsets))]
+    for rows, score in zip(subsets, found, strict=True):
+        expected = simkit.pairwise({"x": X[rows], "z": Z[rows]}, {"y": Y[rows]}, spec).to_numpy()
+        np.testing.assert_allclose(score, expected, rtol=1e-10 if given is np.float64 else 1e-6)
+    counts = [np.bincount(rows, minlength=n) for rows in subsets]
+    quickly = _of_bases(scorer)
+    taken = 0 if quickly is None else sum(quickly(count) is not None for count in counts)
+    assert {60: taken == 31 or p == 40, 12: 0 < taken < 31}[n]
+
+
+def test_a_doubtful_rank_is_found_anew():
+    """A direction of the size of rounding may count in some resamples and not in others."""
+    X, Y = pair(60, 6, 4)
+    X[:, 5] = X[:, 4] + 1e-7 * X[:, 5]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AccuracyWarning)
+        assert _of_bases(scorer_of(X.astype(np.float32), Y.astype(np.float32), "cca", {})) is None
+    assert _of_bases(scorer_of(X, Y, "cca", {})) is not None
+    assert _of_bases(scorer_of(X, Y, "svcca", {})) is None
+    assert _of_bases(scorer_of(X, Y, "procrustes", {})) is None
 
 
 def test_too_large_for_weights():

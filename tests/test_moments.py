@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import pickle
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 import simkit
 from simkit.errors import ConstantInputWarning, InvalidArrayError, NeedsAllExamplesError
+from simkit.linalg import scatter
 from simkit.planner import Question, plan
 from simkit.scale.batches import Batches
 from simkit.scoring import scores
@@ -106,8 +108,8 @@ def test_no_batch_and_no_state_is_written_to(backend):
     before = [np.array(backend.to_numpy(m.scatter)) for m in (a, b)]
     Moments.merged([a, b])
     Moments.merged([Moments.merged([a]), b], reuse=True)
-    for moments, scatter in zip((a, b), before, strict=True):
-        np.testing.assert_array_equal(backend.to_numpy(moments.scatter), scatter)
+    for moments, expected in zip((a, b), before, strict=True):
+        np.testing.assert_array_equal(backend.to_numpy(moments.scatter), expected)
     Moments.merged([a, b], reuse=True)
     np.testing.assert_array_equal(backend.to_numpy(b.scatter), before[1])
 
@@ -290,3 +292,38 @@ def test_parts_of_different_orders_of_magnitude(factors):
         ours, theirs = (state.hsic_sums(*names, "unbiased") for state in (found, whole))
         scale = np.prod([float(found.units([name])[0]) / unit for name in names]) ** 2
         np.testing.assert_allclose(np.asarray(ours[:3]) * scale, theirs[:3], rtol=1e-9)
+
+
+@pytest.mark.parametrize("drift", [0.0, 30.0, 1e18])
+@pytest.mark.parametrize("sizes", [(4096, 700), (90, 4096), (5000,)])
+def test_blocks_of_wide_layers_in_float32(sizes, drift, monkeypatch):
+    """The scatter by blocks of features, in threads, about the mean of the first rows; later ones may lie elsewhere."""
+    monkeypatch.setattr(scatter, "_WIDE", 4)
+    monkeypatch.setattr(scatter, "_SIDE", 5)
+    data = layers(6000, dtype=np.float32)
+    data["x"] = data["x"] + np.float32(drift) * (np.arange(6000) > 4096)[:, None].astype(np.float32)
+    assert_moments(batched(data, sizes, third_order=True), data, 3e-6 if drift == 0 else 5e-8)
+
+
+def test_a_constant_feature_stays_exactly_zero_in_blocks(monkeypatch):
+    monkeypatch.setattr(scatter, "_WIDE", 4)
+    monkeypatch.setattr(scatter, "_SIDE", 5)
+    data = layers(5000, dtype=np.float32)
+    data["y"][:, 2] = 0.1
+    moments = batched(data, [4096], third_order=True)
+    assert not moments.joint[7].any()
+    assert not moments.joint[:, 7].any()
+    np.testing.assert_array_equal(moments.joint, moments.joint.T)
+
+
+def test_sums_of_wide_layers_take_little_memory():
+    """The scatter matrix, 36 MB, and the rows of one block, 36 MB; one more matrix would be as much again."""
+    rng = np.random.default_rng(0)
+    data = {name: rng.standard_normal((4200, 1060), dtype=np.float32) for name in "xy"}
+    batches = Batches(Moments, {"third_order": True})
+    tracemalloc.start()
+    batches.add(data, dict.fromkeys(data, 0.0), finite=True)
+    assert batches.statistic.n == 4200
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 * 2120**2 + 3 * 4 * 4096 * 2120

@@ -14,7 +14,7 @@ from scipy.spatial.distance import pdist
 import simkit
 from simkit.errors import AccuracyWarning, ConstantInputWarning, SpecError
 from simkit.indexes import RSA
-from simkit.linalg import pairs
+from simkit.linalg import pair_vectors
 from simkit.linalg.ranks import ranks
 from simkit.representation import Representation
 
@@ -269,7 +269,7 @@ def test_blocks_of_the_upper_half_are_the_whole(monkeypatch):
         index = RSA(dissimilarity, "pearson")
         expected = COMPARE["pearson"](rdm(X, dissimilarity), rdm(Y, dissimilarity))
         for size in (1, 150 * 40, 10**9):
-            monkeypatch.setattr(pairs, "_BLOCK", size)
+            monkeypatch.setattr(pair_vectors, "_BLOCK", size)
             assert index(X, Y) == pytest.approx(expected, rel=1e-10)
 
 

@@ -13,6 +13,7 @@ from data import pair
 
 import simkit
 from simkit import threads
+from simkit.inference import permutation_test
 from simkit.scale import blocks
 from simkit.statistics.values import ValueCheck
 from simkit.threads import in_threads
@@ -111,3 +112,17 @@ def test_progress_is_told_twice_for_each_layer(two, n, monkeypatch):
     found = sums.scores(simkit.get_index("cka(kernel=rbf)"), ["z", "x"], ["y"])
     expected = [simkit.compare(layers[name], layers["y"], "cka(kernel=rbf)") for name in "zx"]
     np.testing.assert_allclose(found[:, 0], expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize(
+    "spec", ["cka", "cka(kernel=rbf)", "cka(kernel=rbf, estimator=unbiased)", "cca(summary=rho)", "rsa"]
+)
+def test_permutations_in_threads(two, spec):
+    """Large enough to be shared out: in the order of the permutations, and the same each time."""
+    X, Y = pair(300, 9, 7)
+    result = permutation_test(X, Y, spec, permutations=40, rng=3)
+    rng = np.random.default_rng(3)
+    orders = [rng.permutation(300) for _ in range(40)]
+    for b in (0, 1, 2, 33, 39):
+        assert result.distribution[b] == pytest.approx(float(simkit.compare(X[orders[b]], Y, spec)), rel=1e-9), b
+    np.testing.assert_array_equal(permutation_test(X, Y, spec, permutations=40, rng=3).distribution, result.distribution)

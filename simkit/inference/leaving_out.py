@@ -11,6 +11,7 @@ import numpy as np
 from simkit.errors import InvalidArrayError
 from simkit.index import Index
 from simkit.inference.bounds import NORMAL, Interval, check_confidence
+from simkit.inference.counting import scores_of
 from simkit.inference.results import Number, Result
 from simkit.inference.scorer import Scorer, scorer_of
 from simkit.inference.units import Units, units_of
@@ -135,7 +136,7 @@ def without_some(
     scorer: Scorer, units: Units, subsets: Sequence[np.ndarray], what: str, progress: bool | None
 ) -> np.ndarray:
     """Scores without each of the subsets of the units, shape (subsets, rows, columns), one by one."""
-    scores = (scorer.of(units.without(subset)).scores() for subset in subsets)
+    scores = scores_of(scorer, (units.without(subset) for subset in subsets))
     return scorer.one_by_one(scores, len(subsets), what, progress)
 
 

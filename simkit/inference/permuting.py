@@ -1,7 +1,7 @@
 """The permutation test: what score have layers that have nothing to do with each other?
 
 X is prepared once where the index knows how to permute the examples of a state (`simkit.Index.permuted`); of linear CKA only
-X'Y is then computed anew for each permutation.
+X'Y is then computed anew for each permutation. Permutations of a state are scored in several threads.
 """
 
 from __future__ import annotations
@@ -14,17 +14,22 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
-from simkit.arrays import warn_caller
+from simkit.arrays import Array, warn_caller
 from simkit.errors import InvalidArrayError
 from simkit.index import Index
 from simkit.inference.results import Number, Result
 from simkit.inference.scorer import Scorer, scorer_of
 from simkit.inference.units import RNG, labelled, whole
 from simkit.spec import check_choice
+from simkit.threads import each_in_threads
 
 __all__ = ["PermutationResult", "permutation_test"]
 
 Alternative: TypeAlias = Literal["greater", "less", "two-sided"]
+
+_TOGETHER = 32  # permutations that are shared out among threads: enough to hide their start, few enough for a progress bar
+_SMALL = 256  # examples up to which a permutation takes a thread less time than its start
+_LARGE = 2**25  # values of layers of which only one permuted copy is made at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,8 +133,7 @@ def permutation_test(
     exact = every - 1 <= permutations
     orders = _every_order(strata) if exact else _random_orders(strata, permutations, np.random.default_rng(rng))
     rows = ((order[:, None] * size + np.arange(size)).ravel() for order in orders)
-    scores = (scorer.scored(_permuted(scorer, some), scorer.states[1]) for some in rows)
-    null = scorer.one_by_one(scores, every - 1 if exact else permutations, "permutations", progress)
+    null = scorer.one_by_one(_scores(scorer, rows), every - 1 if exact else permutations, "permutations", progress)
     shaped = scorer.shaped
     return PermutationResult(
         p_value=shaped(_p_values(scorer, null, chosen)),
@@ -138,6 +142,23 @@ def permutation_test(
         exact=exact,
         **scorer.common,
     )
+
+
+def _scores(scorer: Scorer, orders: Iterator[np.ndarray]) -> Iterator[Array]:
+    """The scores of all pairs with the examples of the rows in each of the orders."""
+    states = scorer.states[1]
+
+    def scored(rows: np.ndarray) -> Array:
+        return scorer.scored(_permuted(scorer, rows), states)
+
+    first = next(orders)
+    yield scored(first)  # which finds what is cached, and warns, in this thread
+    order = scorer.order(first)
+    prepares = any(scorer.index.permuted(state, order) is None for state in scorer.states[0])
+    is_large = sum(math.prod(layer.values.shape) for layer in scorer.rows) > _LARGE
+    together = 1 if prepares or is_large or scorer.n < _SMALL else _TOGETHER
+    while some := list(itertools.islice(orders, together)):
+        yield from each_in_threads(scored, some, scorer.like)
 
 
 def _permuted(scorer: Scorer, rows: np.ndarray) -> list[Any]:

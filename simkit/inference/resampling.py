@@ -10,13 +10,14 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
-from simkit.arrays import warn_caller
+from simkit.arrays import Array, warn_caller
 from simkit.errors import InferenceError, InferenceWarning
 from simkit.index import Index
 from simkit.inference.bounds import NORMAL, Interval, check_confidence, percent
+from simkit.inference.counting import scores_of
 from simkit.inference.leaving_out import check_enough_left, without_each, without_each_at_once
 from simkit.inference.results import Number, Result
-from simkit.inference.scorer import MEMORY, Scorer, fits, scorer_of
+from simkit.inference.scorer import MEMORY, Scorer, fits, on_host, scorer_of
 from simkit.inference.units import RNG, Units, units_of, whole
 from simkit.spec import check_choice
 
@@ -26,6 +27,7 @@ Method: TypeAlias = Literal["percentile", "basic", "bca"]
 
 _ENOUGH = 200  # resamples for tails of 2.5 %
 _DRAWS = 2**24  # random indices held at a time
+_EARLY = 100  # resamples by copies after which a bias that cannot be one of chance is refused
 _TOLERABLE = 0.25  # bias of resamples by copies, in standard errors; Efron & Tibshirani 1993, chapter 10
 
 
@@ -202,11 +204,26 @@ def _distribution(
             f"{index} cannot be bootstrapped: it needs the examples themselves (their neighbours, distances, folds), and "
             f"takes the copies in a resample for examples. {_instead(scorer)}"
         )
-    copies = (scorer.of(units.rows(drawn)).scores() for block in itertools.chain([first], draws) for drawn in block)
-    distribution = scorer.one_by_one(copies, resamples, "bootstrap", progress)
-    for i, j in np.ndindex(*scorer.score.shape):
-        _Pair(scorer, i, j, distribution[:, i, j]).check_copies()
+    copies = scores_of(scorer, (units.rows(drawn) for block in itertools.chain([first], draws) for drawn in block))
+    distribution = scorer.one_by_one(_watched(scorer, copies, resamples), resamples, "bootstrap", progress)
+    _check_copies(scorer, distribution)
     return scorer, distribution
+
+
+def _watched(scorer: Scorer, copies: Iterator[Array], resamples: int) -> Iterator[Array]:
+    """The scores of resamples by copies, whose bias is looked at when there are some: no need to wait for a refusal."""
+    found: list[Array] = []
+    for score in copies:
+        found.append(score)
+        if len(found) == _EARLY < resamples:
+            _check_copies(scorer, on_host(found, scorer.xp), patience=2.0)
+        yield score
+
+
+def _check_copies(scorer: Scorer, distribution: np.ndarray, patience: float = 1.0) -> None:
+    for i, j in np.ndindex(*scorer.score.shape):
+        if patience == 1 or np.count_nonzero(np.isfinite(distribution[:, i, j])) > 1:
+            _Pair(scorer, i, j, distribution[:, i, j]).check_copies(patience)
 
 
 def _draws(generator: np.random.Generator, m: int, resamples: int) -> Iterator[np.ndarray]:
@@ -251,9 +268,9 @@ class _Pair:
         self.error = float(np.std(self.scores, ddof=1)) if len(self.scores) > 1 else 0.0
         self.bias = float(np.mean(self.scores)) - self.score
 
-    def check_copies(self) -> None:
-        """Raise if resamples by copies are biased by more than their own error and rounding."""
-        tolerable = (_TOLERABLE + 2 / math.sqrt(len(self.scores))) * self.error + 1e-7 * (1 + abs(self.score))
+    def check_copies(self, patience: float) -> None:
+        """Raise if resamples by copies are biased by more than their own error, times `patience`, and rounding."""
+        tolerable = patience * (_TOLERABLE + 2 / math.sqrt(len(self.scores))) * self.error + 1e-7 * (1 + abs(self.score))
         if abs(self.bias) > tolerable:
             raise InferenceError(
                 f"{self.index} of {self.name} cannot be bootstrapped: resamples, which hold copies of examples, score "

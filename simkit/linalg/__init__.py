@@ -7,17 +7,10 @@ those of `simkit.linalg.on_host` and `simkit.linalg.transport`, and arrays of Nu
 
 from simkit.linalg.bases import Basis, orthonormal_basis, principal_basis, ridge_root
 from simkit.linalg.decompositions import compact, singular_values, symmetric_root, triangle
-from simkit.linalg.distances import distances, robust_origin, squared_distances
+from simkit.linalg.distances import distances, median_of_squares, robust_origin, scaled_squares, squared_distances
 from simkit.linalg.on_host import assignment, concordance
-from simkit.linalg.pairs import (
-    double_centre,
-    from_pairs,
-    over_pairs,
-    pairs_reordered,
-    reordered,
-    u_centre,
-    without_diagonal,
-)
+from simkit.linalg.pair_vectors import from_pairs, over_pairs, pairs_reordered
+from simkit.linalg.pairs import double_centre, reordered, reordered_products, u_centre, without_diagonal
 from simkit.linalg.products import cross, identity, inner, side_by_side, squared_norm, tall_cross, total, vecdot, widen
 from simkit.linalg.ranks import ranks
 from simkit.linalg.safe import is_ordinary, power_of_two, powers_of_two, ratio, root
@@ -38,6 +31,7 @@ __all__ = [
     "is_ordinary",
     "kth_largest",
     "median_of_pairs",
+    "median_of_squares",
     "orthonormal_basis",
     "over_pairs",
     "pairs_reordered",
@@ -47,9 +41,11 @@ __all__ = [
     "ranks",
     "ratio",
     "reordered",
+    "reordered_products",
     "ridge_root",
     "robust_origin",
     "root",
+    "scaled_squares",
     "side_by_side",
     "singular_values",
     "squared_distances",

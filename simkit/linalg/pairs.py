@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 
 import array_api_compat
 import numpy as np
 
 from simkit.arrays import Array, Namespace, detach, placement
-from simkit.linalg.products import total
+from simkit.linalg.products import inner_products, total
 
-__all__ = [
-    "diagonal",
-    "double_centre",
-    "from_pairs",
-    "over_pairs",
-    "pairs_reordered",
-    "reordered",
-    "u_centre",
-    "without_diagonal",
-]
+__all__ = ["diagonal", "double_centre", "reordered", "reordered_products", "u_centre", "without_diagonal"]
 
-_BLOCK = 2**18  # entries of a symmetric matrix at a time, which stay in the cache
 _FLAT = 16  # roundings of the largest entry of a matrix that centring may leave
+_ROWS = 64  # of a matrix that are put in order together: they stay in the cache
 
 
 def diagonal(square: Array, xp: Namespace) -> Array:
@@ -33,12 +24,39 @@ def diagonal(square: Array, xp: Namespace) -> Array:
 
 def without_diagonal(square: Array, xp: Namespace) -> Array:
     """A square matrix with zeros on its diagonal."""
+    if array_api_compat.is_numpy_namespace(xp):
+        square = np.array(square)
+        np.fill_diagonal(square, 0)
+        return square
     return xp.where(diagonal(square, xp), 0.0, square)
 
 
 def reordered(square: Array, order: Array, xp: Namespace) -> Array:
     """Rows and columns of a square matrix in another order."""
     return xp.take(xp.take(square, order, axis=0), order, axis=1)
+
+
+def reordered_products(squares: Sequence[Array], order: Array, others: Sequence[Array], xp: Namespace) -> Array:
+    """<P K P', L> of symmetric matrices: `inner_products` of `reordered` ones and others, (len(squares), len(others)).
+
+    In NumPy without the reordered matrices, some rows of their upper halves at a time.
+    """
+    if not array_api_compat.is_numpy_namespace(xp) or len({a.dtype for a in (*squares, *others)}) > 1:
+        return inner_products([reordered(a, order, xp) for a in squares], others, xp)
+    n, dtype = order.shape[0], squares[0].dtype
+    found = np.zeros((len(squares), len(others)))
+    whole, upper = np.empty((_ROWS, n), dtype), np.empty(_ROWS * n, dtype)
+    for start in range(0, n, _ROWS):
+        stop = min(start + _ROWS, n)
+        some, ordered = whole[: stop - start], upper[: (stop - start) * (n - start)].reshape(stop - start, n - start)
+        for i, a in enumerate(squares):  # "clip" does without a copy of `out`; there is nothing to be clipped
+            np.take(a, order[start:stop], axis=0, out=some, mode="clip")
+            np.take(some, order[start:], axis=1, out=ordered, mode="clip")
+            for j, b in enumerate(others):
+                twice = np.sum(np.vecdot(ordered, b[start:stop, start:]), dtype=np.float64)
+                once = np.sum(np.vecdot(ordered[:, : stop - start], b[start:stop, start:stop]), dtype=np.float64)
+                found[i, j] += 2 * twice - once
+    return found
 
 
 def double_centre(k: Array, xp: Namespace) -> Array:
@@ -57,6 +75,8 @@ def u_centre(k: Array, xp: Namespace) -> Array:
     to whole rows and columns, as by one example that is far from all others, is gone before entries are multiplied.
     Where nothing but rounding is left, as of examples that are all equally far from each other, it is zero.
     """
+    if array_api_compat.is_numpy_namespace(xp):
+        return _u_centred(k)
     n = k.shape[0]
     k = without_diagonal(k, xp)
     rows = total(k, xp, axis=1) / (n - 2)
@@ -67,50 +87,20 @@ def u_centre(k: Array, xp: Namespace) -> Array:
     return xp.where(xp.max(xp.abs(detach(centred))) > noise, centred, 0.0 * centred)
 
 
-def over_pairs(entries: Callable[[slice, slice], Array], n: int, xp: Namespace) -> Array:
-    """The entries i < j of a symmetric matrix as a vector, row by row, shape (n (n - 1) / 2,).
-
-    Parameters
-    ----------
-    entries : callable
-        Gives the part of the matrix that belongs to some rows and columns. NumPy asks for blocks of the upper half, so that
-        the matrix is never in memory as a whole; every other library for all at once.
-    """
-    if not array_api_compat.is_numpy_namespace(xp):
-        square = entries(slice(0, n), slice(0, n))
-        rows, columns = np.triu_indices(n, 1)
-        return xp.take(xp.reshape(square, (-1,)), xp.asarray(rows * n + columns, **placement(square)), axis=0)
-    found, step, start = None, max(16, _BLOCK // n), 0
-    for first in range(0, n - 1, step):
-        block = entries(slice(first, min(first + step, n)), slice(first, n))
-        found = np.empty(n * (n - 1) // 2, dtype=block.dtype) if found is None else found
-        for i, row in enumerate(block):
-            found[start : start + len(row) - i - 1] = row[i + 1 :]
-            start += len(row) - i - 1
-    return found
+def _u_centred(k: np.ndarray) -> np.ndarray:
+    """`u_centre` of NumPy arrays, with one new matrix."""
+    n = k.shape[0]
+    k = without_diagonal(k, np)
+    noise = _FLAT * float(np.finfo(k.dtype).eps) * _largest(k)
+    rows = np.sum(k, axis=1, dtype=np.float64) / (n - 2)
+    shift = (rows - np.sum(rows) / (2 * (n - 1))).astype(k.dtype)
+    k -= shift
+    k -= shift[:, None]
+    np.fill_diagonal(k, 0)
+    if _largest(k) <= noise:
+        k *= 0
+    return k
 
 
-def from_pairs(vector: Array, n: int, xp: Namespace) -> Array:
-    """The symmetric matrix with zeros on its diagonal of a vector over the pairs i < j."""
-    if array_api_compat.is_numpy_namespace(xp):
-        square = np.zeros((n, n), dtype=vector.dtype)
-        start = 0
-        for i in range(n - 1):
-            square[i, i + 1 :] = vector[start : start + n - i - 1]
-            start += n - i - 1
-        return square + square.T
-    k = xp.arange(n, **placement(vector))
-    positions = xp.clip(_position(k[:, None], k[None, :], n, xp), min=0)
-    return without_diagonal(xp.reshape(xp.take(vector, xp.reshape(positions, (-1,)), axis=0), (n, n)), xp)
-
-
-def pairs_reordered(vector: Array, n: int, order: Array, xp: Namespace) -> Array:
-    """A vector over the pairs i < j of n examples, or some of them side by side, with the examples in another order."""
-    i, j = (xp.take(order, xp.asarray(side, **placement(order)), axis=0) for side in np.triu_indices(n, 1))
-    return xp.take(vector, _position(i, j, n, xp), axis=-1)
-
-
-def _position(i: Array, j: Array, n: int, xp: Namespace) -> Array:
-    """Where the pair of i and j stands among all pairs, row by row."""
-    low, high = xp.minimum(i, j), xp.maximum(i, j)
-    return low * (2 * n - low - 1) // 2 + high - low - 1
+def _largest(k: np.ndarray) -> np.floating:
+    return np.maximum(np.max(k), -np.min(k))

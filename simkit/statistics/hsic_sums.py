@@ -19,10 +19,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, get_args
 
-from simkit.arrays import Array, Namespace, constant_of, detach, is_lazy, warn_caller
+import numpy as np
+
+from simkit.arrays import (
+    Array,
+    Namespace,
+    constant_of,
+    detach,
+    is_at_hand,
+    is_lazy,
+    number_of,
+    wants_gradients,
+    warn_caller,
+)
 from simkit.caching import cached_property
 from simkit.errors import AccuracyWarning, NeedsAllExamplesError, PluginError
 from simkit.kernel import Kernel
+from simkit.kernels._of_distances import evaluated
 from simkit.kernels.linear import Linear, is_linear
 from simkit.linalg import (
     double_centre,
@@ -30,11 +43,13 @@ from simkit.linalg import (
     is_ordinary,
     power_of_two,
     reordered,
+    reordered_products,
     robust_origin,
     squared_norm,
     tall_cross,
     total,
     u_centre,
+    vecdot,
     widen,
     without_diagonal,
 )
@@ -55,17 +70,21 @@ __all__ = [
     "Prepared",
     "all_sums",
     "are_many",
+    "are_numbers",
+    "as_numbers",
     "estimate",
     "features_for",
     "gather",
     "kernel_estimator_of",
     "own_sums",
     "scale_of",
+    "stacked",
     "warn_if_lost",
 ]
 
 Estimator: TypeAlias = Literal["biased", "unbiased", "lange", "minibatch"]
 _MANY = 100  # examples that a sum of squared lengths is spread over, at least, for float32 to tell the others from them
+_AROUND = 10  # examples that a sum of squared lengths is spread over, at least, for none to have moved the mean away
 _DIGITS = 1e4  # rounding errors of its terms that an estimate must be larger than
 
 ESTIMATORS: tuple[Estimator, ...] = get_args(Estimator)
@@ -139,6 +158,11 @@ class _Prepared(ABC):
     def permuted(self, order: Array) -> _Prepared:
         """The same layer with the examples in another order, which does not change its sums with itself."""
 
+    @property
+    def whole(self) -> Any:
+        """The same layer as it is prepared at first: a Gram matrix that was put in another order as one of its own."""
+        return self
+
     @cached_property
     def own(self) -> HSICSums:
         """The sums of the layer with itself, computed once however many partners it has."""
@@ -152,16 +176,48 @@ class Gram(_Prepared):
     k: Array
     rows: Array
 
-    def sums(self, other: Gram) -> HSICSums:
+    def sums(self, other: Gram | Reordered) -> HSICSums:
         """The three sums with another layer's Gram matrix."""
+        if isinstance(other, Reordered):
+            return other.sums(self)
         xp = self.xp
         totals = xp.sum(self.rows) * xp.sum(other.rows)
         return HSICSums(inner(self.k, other.k, xp), xp.sum(self.rows * other.rows), totals, self.n)
 
-    def permuted(self, order: Array) -> Gram:
+    def permuted(self, order: Array) -> Reordered:
         """Rows and columns in another order."""
-        rows = self.xp.take(self.rows, order, axis=0)
-        return replace(self, k=reordered(self.k, order, self.xp), rows=rows, known=self.own)
+        return Reordered(gram=self, order=order, n=self.n, scale=self.scale, xp=self.xp, known=self.own)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Reordered(_Prepared):
+    """A Gram matrix whose rows and columns are in another order, which it is not put into: that would be n x n numbers."""
+
+    gram: Gram
+    order: Array
+
+    def sums(self, other: Gram | Reordered) -> HSICSums:
+        """The three sums with another layer's Gram matrix."""
+        if isinstance(other, Reordered):
+            return self.sums(other.whole)
+        xp = self.xp
+        inner = reordered_products([self.gram.k], self.order, [other.k], xp)[0, 0]
+        totals = xp.sum(self.gram.rows) * xp.sum(other.rows)
+        return HSICSums(inner, xp.sum(self.rows * other.rows), totals, self.n)
+
+    @property
+    def rows(self) -> Array:
+        """The row sums, in order."""
+        return self.xp.take(self.gram.rows, self.order, axis=0)
+
+    @cached_property
+    def whole(self) -> Gram:
+        """The Gram matrix in order."""
+        return replace(self.gram, k=reordered(self.gram.k, self.order, self.xp), rows=self.rows, known=self.own)
+
+    def permuted(self, order: Array) -> Reordered:
+        """Rows and columns in yet another order."""
+        return replace(self, order=self.xp.take(self.order, order, axis=0))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -179,7 +235,8 @@ class Features(_Prepared):
         xp = self.xp
         whole = squared_norm(tall_cross(self.x, other.x, xp), xp)
         if self.diagonal is None or other.diagonal is None:
-            return HSICSums(whole, xp.zeros_like(whole), xp.zeros_like(whole), self.n)
+            zero = 0.0 * self.scale
+            return HSICSums(whole, zero, zero, self.n)
         shared = xp.sum(self.diagonal * other.diagonal)
         return HSICSums(whole - shared, shared, xp.sum(self.diagonal) * xp.sum(other.diagonal), self.n)
 
@@ -190,7 +247,7 @@ class Features(_Prepared):
         return replace(self, x=xp.take(self.x, order, axis=0), diagonal=diagonal, known=self.own)
 
 
-Prepared: TypeAlias = Any  # Gram | Features: both sides of a pair are of one form, chosen by shapes alone
+Prepared: TypeAlias = Any  # Gram or Reordered, or Features: both sides of a pair are of one form, chosen by shapes alone
 
 
 def gather(layer: Representation, kernel: Kernel, estimator: Estimator) -> Prepared:
@@ -203,19 +260,18 @@ def gather(layer: Representation, kernel: Kernel, estimator: Estimator) -> Prepa
             f"HSIC with kernel={kernel} and estimator={estimator} is not a function of second moments alone."
         )
     if is_linear(kernel):
-        scale = total(layer.scale, layer.xp)
+        scale = widen(layer.scale, layer.xp)
         if layer.is_centred or layer.tall:
             return _in_features(layer, estimator, scale)
         x = layer.unit
-        if estimator in ("unbiased", "minibatch"):  # which see no offset; a mean may lie far from all examples
+        if estimator in ("unbiased", "minibatch") and not _are_around_mean(x, layer.xp):  # these see no offset
             x = x - robust_origin(x, layer.xp)
         return _gram(x @ x.mT, estimator, scale, layer.xp, is_centred=True)
     x = features_for(kernel, layer)
-    fitted = kernel.fit(x)
+    fitted, k = evaluated(kernel, x)
     warn_if_kernel_unresolved(fitted, x, layer.name, layer.xp)
-    k = fitted(x, x)
     scale = total(layer.xp.ones_like(k[0, 0]), layer.xp)
-    if not is_lazy(k) and not bool(is_ordinary(layer.scale, layer.xp)):
+    if "isotropic_scaling" not in kernel.invariances and not is_lazy(k) and not bool(is_ordinary(layer.scale, layer.xp)):
         scale = scale_of(k, layer.xp)
         k = k / scale / scale
     return _gram(k, estimator, scale, layer.xp)
@@ -246,8 +302,10 @@ def features_for(kernel: Kernel, layer: Representation) -> Array:
     scaled = "isotropic_scaling" in kernel.invariances
     if isinstance(kernel, Linear):
         return layer.unit if scaled else layer.centred
-    x = layer.features / layer.scale if scaled else layer.features
-    return resolving_distances(x - robust_origin(x, xp), layer.name, xp)
+    x = layer.features - robust_origin(layer.features, xp)
+    if scaled:
+        x /= power_of_two(x, xp)  # an intermediate of our own: no second copy of the layer
+    return resolving_distances(x, layer.name, xp)
 
 
 def _in_features(layer: Representation, estimator: Estimator, scale: Array) -> Features:
@@ -277,6 +335,14 @@ def are_many(a: Array, xp: Namespace) -> bool:
     return float(xp.sum(a)) ** 2 > _MANY * float(xp.sum(a * a))
 
 
+def _are_around_mean(x: Array, xp: Namespace) -> bool:
+    """Whether centred examples (n, p) are seen to lie around their mean, which a few may move far away from all others."""
+    if is_lazy(x):
+        return False
+    a = detach(vecdot(x, x, xp))
+    return float(xp.sum(a)) ** 2 > _AROUND * float(xp.sum(a * a))
+
+
 def warn_if_lost(own: HSICSums, name: str, xp: Namespace) -> None:
     """Warn if the unbiased HSIC of a layer with itself, in feature space, is of the size of the rounding of its terms.
 
@@ -302,16 +368,36 @@ def _gram(k: Array, estimator: Estimator, scale: Array, xp: Namespace, *, is_cen
         k = double_centre(k, xp)
     if estimator == "lange":
         k = without_diagonal(k, xp)
-    rows = total(k, xp, axis=1)
-    return Gram(k=k, rows=rows if estimator == "biased" else xp.zeros_like(rows), n=k.shape[0], scale=scale, xp=xp)
+    summed = estimator == "biased" and not is_centred  # else they are 0, but for rounding
+    rows = total(k, xp, axis=1) if summed else xp.zeros_like(widen(k[:, 0], xp))
+    return Gram(k=k, rows=rows, n=k.shape[0], scale=scale, xp=xp)
+
+
+def are_numbers(values: Sequence[Array]) -> bool:
+    """Whether 0-d arrays may be computed with as numbers of NumPy: they are on the host, and no derivative is asked for.
+
+    PyTorch and JAX take ten times as long to begin an operation on a number as NumPy takes for it.
+    """
+    return all(is_at_hand(value) and not wants_gradients(value) for value in values)
+
+
+def as_numbers(sums: HSICSums) -> HSICSums:
+    """The sums of one pair as numbers of NumPy; see `are_numbers`."""
+    return HSICSums(number_of(sums.inner), number_of(sums.rows), number_of(sums.totals), sums.n)
+
+
+def stacked(values: Sequence[Array], xp: Namespace) -> Array:
+    """Many 0-d arrays as one vector."""
+    if not are_numbers(values):
+        return xp.stack(values)
+    return constant_of(np.asarray([number_of(value) for value in values]), values[0], xp)
 
 
 def all_sums(xs: Sequence[Prepared], ys: Sequence[Prepared], advance: Callable[[], None] = lambda: None) -> HSICSums:
     """The three sums of every pair of `xs` and `ys` as arrays of shape (len(xs), len(ys)); `advance` after each of `xs`."""
     xp, n = xs[0].xp, xs[0].n
-    if isinstance(xs[0], Gram):
-        left, right = ([layer.k for layer in side] for side in (xs, ys))
-        inner = inner_products(left, left if ys is xs else right, xp)
+    if isinstance(xs[0], Gram | Reordered):
+        inner = _inner_of_grams(xs, ys)
         rows, others = (xp.stack([layer.rows for layer in side]) for side in (xs, ys))
         for _ in xs:
             advance()
@@ -320,12 +406,21 @@ def all_sums(xs: Sequence[Prepared], ys: Sequence[Prepared], advance: Callable[[
     for i, x in enumerate(xs):
         pairs.append([pairs[j][i] if xs is ys and j < i else x.sums(y) for j, y in enumerate(ys)])
         advance()
-    inner, by_row, totals = (xp.stack([xp.stack([pair[k] for pair in line]) for line in pairs]) for k in range(3))
+    flat = [pair for line in pairs for pair in line]
+    inner, by_row, totals = (xp.reshape(stacked([pair[k] for pair in flat], xp), (len(xs), len(ys))) for k in range(3))
     return HSICSums(inner, by_row, totals, n)
+
+
+def _inner_of_grams(xs: Sequence[Gram | Reordered], ys: Sequence[Gram | Reordered]) -> Array:
+    xp, right = xs[0].xp, [layer.whole.k for layer in ys]
+    orders = {id(layer.order) if isinstance(layer, Reordered) else None for layer in xs}
+    if len(orders) == 1 and isinstance(xs[0], Reordered) and ys is not xs:
+        return reordered_products([layer.gram.k for layer in xs if isinstance(layer, Reordered)], xs[0].order, right, xp)
+    return inner_products(right if ys is xs else [layer.whole.k for layer in xs], right, xp)
 
 
 def own_sums(layers: Sequence[Prepared]) -> HSICSums:
     """The sums of each layer with itself, as arrays of shape (len(layers),)."""
     xp = layers[0].xp
-    inner, rows, totals = (xp.stack([layer.own[k] for layer in layers]) for k in range(3))
+    inner, rows, totals = (stacked([layer.own[k] for layer in layers], xp) for k in range(3))
     return HSICSums(inner, rows, totals, layers[0].n)

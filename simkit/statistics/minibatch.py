@@ -18,17 +18,21 @@ from simkit.arrays import Array, accumulation_dtype, detach, namespace_of, place
 from simkit.errors import InvalidArrayError
 from simkit.fields import Fields, text_array
 from simkit.kernel import Kernel
+from simkit.kernels.linear import is_linear
 from simkit.linalg import is_ordinary
 from simkit.registry import get_kernel
 from simkit.representation import Representation
-from simkit.statistics.hsic_sums import HSICSums, all_sums, estimate, gather, own_sums
+from simkit.statistics.hsic_sums import HSICSums, Prepared, all_sums, estimate, gather, own_sums
 from simkit.statistics.statistic import Statistic
 from simkit.statistics.values import ValueCheck
+from simkit.threads import each_in_threads
 
 if TYPE_CHECKING:
     from simkit.index import Index
 
 __all__ = ["MinibatchHSIC"]
+
+_FEW = 128  # examples of which a Gram matrix is made in less time than a thread begins
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,9 +106,14 @@ class MinibatchHSIC(Statistic):
             xx, yy = xp.sum(zero, axis=1), xp.sum(zero, axis=0)
             return cls(values, kernel, rows, columns, 0, zero, xx, yy, xx + 1, yy + 1)
         tall = m >= sum(values.widths)
-        prepared = {
-            name: gather(Representation(detach(x), name=name, tall=tall), kernel, "minibatch") for name, x in layers.items()
-        }
+
+        def prepare(layer: tuple[str, Array]) -> Prepared:
+            return gather(Representation(detach(layer[1]), name=layer[0], tall=tall), kernel, "minibatch")
+
+        # The linear kernel's Gram matrices are made without a word or a thread of their own.
+        in_turn = tall or not is_linear(kernel) or m < _FEW
+        each = list(map(prepare, layers.items())) if in_turn else each_in_threads(prepare, list(layers.items()), like)
+        prepared = dict(zip(layers, each, strict=True))
         xs, ys = [prepared[name] for name in rows], [prepared[name] for name in columns]
         xy = estimate(all_sums(xs, xs if rows == columns else ys), "minibatch")
         xx, yy = (estimate(own_sums(side), "minibatch") for side in (xs, ys))

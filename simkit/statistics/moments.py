@@ -32,7 +32,8 @@ import numpy as np
 from simkit.arrays import Array, Namespace, accumulation_dtype, constant_of, detach, namespace_of, placement
 from simkit.errors import NeedsAllExamplesError
 from simkit.fields import Fields
-from simkit.linalg import is_ordinary, power_of_two, side_by_side, squared_norm, total, vecdot, widen
+from simkit.linalg import is_ordinary, power_of_two, squared_norm, total, vecdot, widen
+from simkit.linalg.scatter import add_scatter, centred_side_by_side
 from simkit.statistics.hsic_sums import Estimator, HSICSums, are_many, kernel_estimator_of, warn_if_lost
 from simkit.statistics.statistic import Statistic
 from simkit.statistics.values import ValueCheck
@@ -44,6 +45,7 @@ __all__ = ["Moments"]
 
 # Rows per matrix product: enough for its full speed, few enough to stay in the cache and for float32 sums.
 _ROWS = 4096
+_WIDE = 2048  # features from which on that is enough
 # Mean squared lengths whose squares and cubes stay in the range of float32, also summed over a block.
 _ORDINARY = (1e-15, 1e15)
 
@@ -107,14 +109,15 @@ class Moments(Statistic):
     def _with_rows(self, layers: Mapping[str, Array]) -> Moments:
         """`extended`, but for what is known of the values."""
         whole, parts = self, [detach(x) for x in layers.values()]
-        m, start = parts[0].shape[0], 0
+        m, start, step = parts[0].shape[0], 0, _ROWS if sum(self.widths) > _WIDE else 2 * _ROWS
         while start < m:
-            rows = [x[start : min(start + 2 * _ROWS, m), :] for x in parts]
-            block = self._block_as_given(rows)
-            if block is None:
+            rows = [x[start : min(start + step, m), :] for x in parts]
+            added = whole._with_block_as_given(rows)
+            if added is None:
                 rows = [x[start : min(start + _ROWS, m), :] for x in parts]
                 block = self._block(rows)
-            whole = self._sum(whole, block) if whole.n else block
+                added = self._sum(whole, block) if whole.n else block
+            whole = added
             start += rows[0].shape[0]
         return whole
 
@@ -140,34 +143,53 @@ class Moments(Statistic):
             return empty
         return replace(empty, third=xp.zeros((count, width), **options), fourth=xp.zeros((count, count), **options))
 
-    def _block_as_given(self, parts: Sequence[Array]) -> Moments | None:
-        """The moments of a block of rows in a lower precision than sums have, of ordinary size; None if it is otherwise.
+    def _with_block_as_given(self, parts: Sequence[Array]) -> Moments | None:
+        """`extended` by rows in a lower precision than sums have, of ordinary size; None if they are otherwise.
 
         Sums of a constant of float32 are exact in float64, so its mean is, too: no extremes are needed to keep a constant
         feature exactly zero. That the sums stayed in range is seen after.
         """
         xp, m = namespace_of(*parts), parts[0].shape[0]
-        if m < _ROWS or any(x.dtype != parts[0].dtype for x in parts) or parts[0].dtype == self.origin.dtype:
+        if any(x.dtype != parts[0].dtype for x in parts) or parts[0].dtype == self.origin.dtype:
             return None
+        if self.n and not bool(xp.all(self.unit == 1)):
+            return None
+        n, third, fourth = self.n + m, None, None
         with np.errstate(invalid="ignore", over="ignore"):
-            mean = xp.concat([total(x, xp, axis=0) for x in parts]) / m
-            near = xp.astype(mean, parts[0].dtype)
-            z = side_by_side(parts, near, xp)
-            missing = mean - widen(near, xp)
-            third = fourth = None
-            # Values far from 0 lie on a coarse grid, on which sums of products in float32 are rounded to one side.
-            z -= xp.astype(missing, z.dtype)
-            if self.third is not None:
-                a = self._squared_lengths(z, xp)
+            z, near, missing = centred_side_by_side(parts, xp)
+            a = self._squared_lengths(z, xp)
+            traces = total(a, xp, axis=1)
+            if not bool(xp.all((traces > _ORDINARY[0] * m) & (traces < _ORDINARY[1] * m))):
+                return None
+            origin = self.origin if self.n else widen(near, xp)
+            # Origins are nearly the same numbers, so their difference is exact, as that of means would not be.
+            d = (widen(near, xp) - origin) + (missing - self.shift)
+            if self.third is not None and self.fourth is not None:
                 if not all(are_many(a[k, :], xp) for k in range(len(parts))):
                     return None
-                third, fourth = widen(a @ z, xp), widen(a, xp) @ widen(a, xp).mT
-            joint = widen(z.mT @ z, xp)
-            traces = self._traces(joint, xp) / m
-            if not bool(xp.all((traces > _ORDINARY[0]) & (traces < _ORDINARY[1]))):
-                return None
-        values, unit = replace(self.values, n=m), xp.ones_like(self.unit)
-        return Moments(values, widen(near, xp), missing, unit, joint, third, fourth)
+                third, fourth = self._third_order_with(z, a, traces, d)
+            joint = add_scatter(self.joint, z, d * (self.n * m / n) ** 0.5, xp)
+        shift = self.shift + d * (m / n) if self.n else missing
+        values = replace(self.values, n=n)
+        return replace(self, values=values, origin=origin, shift=shift, joint=joint, third=third, fourth=fourth)
+
+    def _third_order_with(self, z: Array, a: Array, traces: Array, d: Array) -> tuple[Array, Array]:
+        """The sums T and A of these examples and of `z`, whose means are further by `d`; `a` are its squared lengths."""
+        xp, m = namespace_of(z), z.shape[0]
+        fourth = widen(a, xp) @ widen(a, xp).mT
+        if not self.n or self.third is None or self.fourth is None:
+            return widen(a @ z, xp), fourth
+        mine, theirs = -d * (m / (self.n + m)), d * (self.n / (self.n + m))
+        # z'z d_k without z'z, in the precision of z but for the size of d
+        size = xp.max(xp.abs(theirs))
+        size = xp.where(size > 0, size, 1.0)
+        unit = xp.astype(theirs / size, z.dtype)
+        along = xp.stack([z[:, s] @ unit[s] for s in self.values.slices])
+        products = widen(xp.concat([a, along]) @ z, xp)
+        third, turned = products[: a.shape[0], :], products[a.shape[0] :, :] * size
+        third, fourth = self._moved(third, fourth, theirs, turned, traces, m)
+        own = self._moved_by(mine)
+        return own[0] + third, own[1] + fourth
 
     def _block(self, parts: Sequence[Array]) -> Moments:
         """The moments of a block of rows of any size and precision."""
@@ -247,7 +269,7 @@ class Moments(Statistic):
         d = (part.origin - own.origin) + (part.shift - own.shift)
         third = fourth = None
         if own.third is not None:
-            ours, theirs = own._moved(-d * (m / n)), part._moved(d * (own.n / n))
+            ours, theirs = own._moved_by(-d * (m / n)), part._moved_by(d * (own.n / n))
             third, fourth = ours[0] + theirs[0], ours[1] + theirs[1]
         joint = own.joint
         joint += part.joint
@@ -258,7 +280,8 @@ class Moments(Statistic):
     def _in_unit(self, unit: Array) -> Moments:
         """The same moments of features divided by other powers of two."""
         xp, by = namespace_of(unit), self.unit / unit
-        joint = self.joint * by[:, None] * by[None, :]
+        joint = self.joint * by[:, None]
+        joint *= by[None, :]
         moved = replace(self, origin=self.origin * by, shift=self.shift * by, unit=unit, joint=joint)
         if self.third is None or self.fourth is None:
             return moved
@@ -266,16 +289,21 @@ class Moments(Statistic):
         third, fourth = self.third * squares[:, None] * by, self.fourth * squares[:, None] * squares[None, :]
         return replace(moved, third=third, fourth=fourth)
 
-    def _moved(self, d: Array) -> tuple[Array, Array]:
+    def _moved_by(self, d: Array) -> tuple[Array, Array]:
         """Third- and fourth-order sums after all examples have moved by `d`."""
-        xp, n = namespace_of(d), self.n
-        by_layer = self._members * d
-        squares, traces = xp.sum(by_layer * by_layer, axis=1), self._traces(self.joint, xp)
-        turned = by_layer @ self.joint
-        third = self.third + 2 * turned + (traces + n * squares)[:, None] * d
-        across = 2 * (self.third @ by_layer.mT) + traces[:, None] * squares[None, :]
-        fourth = self.fourth + across + across.mT + 4 * (turned @ by_layer.mT) + n * squares[:, None] * squares[None, :]
-        return third, fourth
+        xp = namespace_of(d)
+        turned = (self._members * d) @ self.joint
+        return self._moved(self.third, self.fourth, d, turned, self._traces(self.joint, xp), self.n)
+
+    def _moved(  # noqa: PLR0917  (the sums of one formula)
+        self, third: Array, fourth: Array, d: Array, turned: Array, traces: Array, n: int
+    ) -> tuple[Array, Array]:
+        """Those of n examples after they have moved by `d`, with ``turned[k] = S d_k`` and ``traces[k] = tr(S_kk)``."""
+        xp, by_layer = namespace_of(d), self._members * d
+        squares = xp.sum(by_layer * by_layer, axis=1)
+        moved = third + 2 * turned + (traces + n * squares)[:, None] * d
+        across = 2 * (third @ by_layer.mT) + traces[:, None] * squares[None, :]
+        return moved, fourth + across + across.mT + 4 * (turned @ by_layer.mT) + n * squares[:, None] * squares[None, :]
 
     def _traces(self, joint: Array, xp: Namespace) -> Array:
         return self._members @ xp.linalg.diagonal(joint)
