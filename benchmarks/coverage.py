@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 import simkit
-from benchmarks.harness import machine
+from benchmarks.machine import machine
 from simkit.errors import InferenceError
 
 SIMULATIONS, RESAMPLES, SAMPLES = 400, 400, 100

@@ -39,7 +39,7 @@ import numpy as np
 from distributed import Client, LocalCluster
 
 import simkit
-from benchmarks.harness import machine
+from benchmarks.machine import machine
 from simkit.errors import ClusterError, ClusterMemoryError, ClusterWarning, PluginError
 from simkit.scale.dask import compute
 

@@ -15,6 +15,7 @@ from simkit.arrays import (
     check_matrix,
     check_same_examples,
     check_same_framework,
+    dtype_name,
     in_one_precision,
     is_dask,
     is_lazy,
@@ -303,7 +304,7 @@ def _scores(
     if question.lazy:
         values = ValueCheck.assumed(layers, rounding)
     else:
-        values, _ = ValueCheck.of(layers, rounding=rounding, finite=check_finite)
+        values, _ = ValueCheck.of(layers, rounding=rounding, finite=check_finite, kept=True)
     steps = 2 * len(layers) if chosen.statistic is KernelSums else len(layers) + len(sides.rows)
     with track(steps, index, False if question.lazy else progress) as advance:
         statistic = _statistic(chosen, layers, values, tiles or "exact", advance)
@@ -356,7 +357,7 @@ def question_of(
         None if source == "batches" else one.shape[0],
         rows,
         columns,
-        itemsize=4 if all("float32" in str(x.dtype) for x in layers.values()) else 8,
+        itemsize=4 if all(dtype_name(x) == "float32" for x in layers.values()) else 8,
         lazy=lazy,
         whole=whole or (not lazy and any(wants_gradients(x) for x in layers.values())),
         blocks=blocks,

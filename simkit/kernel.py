@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, Self, TypeAlias, get_args
 from simkit.arrays import Array, namespace_of
 from simkit.errors import NeedsAllExamplesError
 from simkit.guard import guard
-from simkit.linalg import distances, median_of_pairs
+from simkit.linalg import median_of_squares, scaled_squares
 from simkit.properties import Capability, Invariance, capabilities
 from simkit.spec import Specified
 
@@ -82,7 +82,7 @@ class Kernel(Specified, ABC):
         if self.fit_needs != "median distance":
             return self
         xp = namespace_of(X)
-        return self.with_median(median_of_pairs(distances(X, X, xp), xp))
+        return self.with_median(median_of_squares(*scaled_squares(X, X, xp), xp))
 
     def with_median(self, median: Array) -> Self:
         """Return the kernel for a layer of this median distance, whose ``fit_needs`` is then ``"nothing"``.

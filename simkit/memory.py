@@ -64,6 +64,8 @@ def available_to(x: Any) -> int | None:
 
 def is_on_host(x: Any) -> bool:
     """Whether an array lies in the memory of the host, and not on an accelerator."""
+    if array_api_compat.is_numpy_array(x):
+        return True
     device = array_api_compat.device(x)
     return "cpu" in str(getattr(device, "platform", device)).lower()
 

@@ -16,6 +16,7 @@ from simkit.memory import WORTH_ASKING, in_words
 from simkit.statistics.hsic_sums import kernel_estimator_of
 from simkit.statistics.kernel_sums import KernelSums
 from simkit.statistics.layers import Layers
+from simkit.statistics.median_distance import KEPT
 from simkit.statistics.minibatch import MinibatchHSIC
 from simkit.statistics.moments import Moments
 from simkit.statistics.roots import Roots
@@ -30,6 +31,8 @@ Source: TypeAlias = Literal["memory", "batches", "chunks"]
 
 # Examples up to which whole Gram matrices take no more time than blocks of them, if they fit into what is always there.
 _SMALL = 2048
+# The same for other kernels than the linear one, whose values take longer than the products.
+_SMALL_OF_OTHER_KERNELS = 512
 # The same on an accelerator, for which a few large products cost less than many small ones.
 _SMALL_ON_ACCELERATOR = 16384
 
@@ -189,12 +192,22 @@ def _always(q: Question) -> bool:
     return True
 
 
+def _small(q: Question) -> int:
+    return _SMALL if q.linear else _SMALL_OF_OTHER_KERNELS
+
+
 def _of_index(q: Question) -> int:
     return q.index.bytes_needed(q.n or 0, q.rows, q.columns, q.itemsize)
 
 
 def _features(q: Question) -> float:
     return float((q.n or 0) * q.width * q.itemsize)
+
+
+def _in_blocks(q: Question) -> float:
+    """The features, and squared distances where they are kept; and blocks."""
+    kept = 0.0 if q.linear else (q.n or 0) ** 2 / 2 * q.layers * q.itemsize
+    return _features(q) + (kept if kept <= KEPT else 0.0)
 
 
 def _scatter(q: Question) -> float:
@@ -221,7 +234,7 @@ _TABLE: tuple[_Row, ...] = (
     _Row(
         "memory", _SUMS, lambda q: q.blocks,
         KernelSums, "Gram matrices in blocks", "tiles= asks for it",
-        _features, _grams,
+        _in_blocks, _grams,
     ),
     _Row(
         "memory", _SUMS, lambda q: q.linear and q.tall,
@@ -244,14 +257,14 @@ _TABLE: tuple[_Row, ...] = (
         _of_index, _grams, lambda q: {"tall": False},
     ),
     _Row(
-        "memory", _SUMS, lambda q: (q.n or 0) <= _SMALL and _of_index(q) < WORTH_ASKING,
+        "memory", _SUMS, lambda q: (q.n or 0) <= _small(q) and _of_index(q) < WORTH_ASKING,
         Layers, "whole Gram matrices", "they are small",
         _of_index, _grams, lambda q: {"tall": False},
     ),
     _Row(
         "memory", _SUMS, _always,
         KernelSums, "Gram matrices in blocks", "blocks, multiplied and dropped, take less time and memory than whole ones",
-        _features, _grams,
+        _in_blocks, _grams,
     ),
     _Row(
         "memory", _MOMENTS, _always,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 __all__ = [
@@ -32,6 +33,7 @@ _IMPLIES: dict[str, tuple[Invariance, ...]] = {
 }
 
 
+@lru_cache
 def implied(*facts: Invariance) -> frozenset[Invariance]:
     """`facts` and what follows from them: an orthogonal transform is invertible, a permutation is orthogonal."""
     return frozenset(facts).union(*(_IMPLIES.get(fact, ()) for fact in facts))

@@ -19,12 +19,27 @@ from typing import Any
 
 import numpy as np
 
-from simkit.arrays import Array, Namespace, accumulation_dtype, constant_of, detach, is_lazy, namespace_of, warn_caller
+from simkit.arrays import (
+    Array,
+    Namespace,
+    accumulation_dtype,
+    constant_of,
+    detach,
+    is_lazy,
+    library_of,
+    namespace_of,
+    warn_caller,
+)
 from simkit.caching import cached_property
 from simkit.errors import AccuracyWarning
 from simkit.linalg import Basis, orthonormal_basis, power_of_two, powers_of_two, principal_basis, total, widen
+from simkit.linalg.safe import in_one, power_at_hand
 
 __all__ = ["Representation"]
+
+# Layers whose largest values are of this size need not be divided, where a look at it costs nothing.
+_AS_THEY_ARE = (2.0**-4, 2.0**10)
+_SMALL = 2**14  # values of which a copy takes less time than PyTorch takes to begin a few operations
 
 _SUMMED = 4.0  # roundings of a sum of products, as activations are; in float32 or more also where they are stored in less
 # Singular values between these multiples of the noise may be noise or not; storing alone makes less than a third of it.
@@ -104,7 +119,7 @@ class Representation:
 
     @property
     def scale(self) -> Array:
-        """A power of two near the largest absolute centred value, a 0-d array; 1 if all are zero.
+        """A power of two near the largest absolute centred value, a 0-d array; 1 if all are zero, or if it is ordinary.
 
         It is found once, in the precision of the features, so that everything that is scaled is scaled by one number.
         """
@@ -121,7 +136,10 @@ class Representation:
         if self.column_unit is not None:
             return self._normalised_in_units(self.column_unit)
         y = self.features if self.is_centred else self._centred(self.features)
-        scale = power_of_two(y, xp)
+        power = power_at_hand(y, xp)
+        if power is not None and _AS_THEY_ARE[0] <= power <= _AS_THEY_ARE[1]:
+            return y, constant_of(1.0, y, xp)
+        scale = power_of_two(y, xp) if power is None else constant_of(power, y, xp)
         if self.is_centred:
             return y / scale, scale
         if self._is_subnormal(scale):  # deviations of such numbers are rounded to few digits in their own precision
@@ -167,23 +185,11 @@ class Representation:
         return widen(self.features[0, :] * 0 if self.mean is None else self.mean, self.xp)
 
     def _centred(self, x: Array) -> Array:
-        """`x` without its column means.
-
-        A number of the precision of `x` near the mean is subtracted first, which is exact where there is a large common
-        offset, then what it lacks. No example is special: an outlier must not take the digits of the others.
-        """
-        xp, mean = self.xp, self._means
-        if x.dtype != mean.dtype:  # the mean of equal float32 numbers in float64 is that number
-            near = xp.astype(detach(mean), x.dtype)
-            y = x - near
-            y -= xp.astype(mean - widen(near, xp), x.dtype)
-            return y
-        # Anything as near as this will do; of equal numbers the first is exactly all of them, their mean is not.
-        first, near = detach(x[0, :]), detach(mean)
-        near = xp.where(xp.abs(first - near) <= float(xp.finfo(x.dtype).eps) ** (1 / 3) * xp.abs(near), first, near)
-        y = x - near
-        y -= xp.sum(y, axis=0) / x.shape[0]
-        return y
+        """`x`, the features in some precision, without their column means."""
+        if library_of(x) == "torch" and x.dtype != accumulation_dtype(x, self.xp) and x.shape[0] * x.shape[1] > _SMALL:
+            # Its sums are accurate in their own precision, and those in another take a copy of the layer, also of gradients.
+            return _less(x, self.xp.sum(detach(x), axis=0) / x.shape[0])
+        return in_one(_less, x, self._means)
 
     # --- rank -----------------------------------------------------------------------------------------------------------
 
@@ -261,3 +267,23 @@ class Representation:
         # The noise of all features is at most that of one with the largest values, and at most that of all together.
         noise = self.rounding * (math.sqrt(self.n) * xp.max(sizes) + xp.sqrt(xp.sum(sizes * sizes)))
         return principal_basis(self.precise, threshold, self.rank_tolerance, xp, noise=noise)
+
+
+def _less(x: Array, mean: Array) -> Array:
+    """`x` without its column means, in a new array.
+
+    A number of the precision of `x` near the mean is subtracted first, which is exact where there is a large common
+    offset, then what it lacks. No example is special: an outlier must not take the digits of the others.
+    """
+    xp = namespace_of(x)
+    if x.dtype != mean.dtype:  # the mean of equal float32 numbers in float64 is that number
+        near = xp.astype(detach(mean), x.dtype)
+        y = x - near
+        y -= xp.astype(mean - near, x.dtype)
+        return y
+    # Anything as near as this will do; of equal numbers the first is exactly all of them, their mean is not.
+    first, near = detach(x[0, :]), detach(mean)
+    near = xp.where(xp.abs(first - near) <= float(xp.finfo(x.dtype).eps) ** (1 / 3) * xp.abs(near), first, near)
+    y = x - near
+    y += xp.sum(y, axis=0) / -x.shape[0]  # so that what is negated in the gradient is the mean, and not the layer
+    return y

@@ -12,10 +12,19 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import array_api_compat
 import numpy as np
 
-from simkit.arrays import Array, is_lazy, namespace_of, placement, to_numpy, warn_caller
+from simkit.arrays import (
+    Array,
+    count_nonfinite,
+    dtype_name,
+    is_lazy,
+    library_of,
+    namespace_of,
+    placement,
+    to_numpy,
+    warn_caller,
+)
 from simkit.arrays.modes import own_modes
 from simkit.errors import AccuracyWarning, ConstantInputWarning
 from simkit.sides import Sides
@@ -69,9 +78,10 @@ def scores(index: Index[Any], statistic: Statistic, sides: Sides, name_of: Mappi
     like = statistic.values.first[0]
     with in_silence(like), own_modes(like):
         values = _nan_where(undefined, statistic, index, rows, columns)
-        xp = namespace_of(values)
-        values = xp.astype(values, getattr(namespace_of(like), statistic.values.dtype), copy=False)
-    if not is_lazy(values) and not bool(xp.all(xp.isfinite(values))):
+        if dtype_name(values) != statistic.values.dtype:
+            xp = namespace_of(values)
+            values = xp.astype(values, getattr(xp, statistic.values.dtype))
+    if not is_lazy(values) and count_nonfinite(values):
         extreme = partial(statistic.out_of_range, values.dtype)
         warn_if_not_finite(index, values, rows, columns, undefined=undefined, extreme=extreme)
     if sides.kind == "pair":
@@ -101,7 +111,7 @@ def _nan_where(
 
 def in_silence(x: Array) -> AbstractContextManager[Any]:
     """NumPy does not speak of overflow and invalid values within: `warn_if_not_finite` does, of the score."""
-    return np.errstate(all="ignore") if array_api_compat.is_numpy_array(x) else nullcontext()
+    return np.errstate(all="ignore") if library_of(x) == "numpy" else nullcontext()
 
 
 def warn_if_not_finite(

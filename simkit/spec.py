@@ -17,6 +17,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
+from functools import lru_cache
 from typing import Any, ClassVar, Literal, TypeAlias, TypeVar
 
 from simkit.errors import PluginError, SimkitError, SpecError
@@ -72,6 +73,16 @@ def parse(text: str) -> Spec:
         raise SpecError(f"A spec is a string, such as 'cka'; got {shown(text)} ({type(text).__name__}).")
     if len(text) > _LONGEST:
         raise SpecError(f"{_malformed(text)} It has {len(text)} characters; at most {_LONGEST} are read.")
+    return _copied(_parsed(text))
+
+
+def _copied(spec: Spec) -> Spec:
+    """A spec whose parameters may be changed."""
+    return Spec(spec.name, {k: _copied(v) if isinstance(v, Spec) else v for k, v in spec.parameters.items()})
+
+
+@lru_cache(256)
+def _parsed(text: str) -> Spec:
     aliases: dict[str, str] = {}
 
     def mark(match: re.Match[str]) -> str:

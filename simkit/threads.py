@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from contextvars import copy_context
-from typing import TypeVar
+from functools import cache
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -70,9 +71,7 @@ def _single_blas_threads(most: int) -> Iterator[int]:
         yield 1
         return
     try:
-        from threadpoolctl import ThreadpoolController
-
-        blas = ThreadpoolController().select(user_api="blas")
+        blas = _blas()
         count = min([most, _cores(), *(library["num_threads"] for library in blas.info())]) if blas.info() else 1
         if count == 1:
             yield 1
@@ -81,6 +80,14 @@ def _single_blas_threads(most: int) -> Iterator[int]:
             yield count
     finally:
         _LIMITS.release()
+
+
+@cache
+def _blas() -> Any:
+    """The BLAS libraries of the process, that of NumPy among them; looking for them takes longer than small work."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController().select(user_api="blas")
 
 
 def _cores() -> int:

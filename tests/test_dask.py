@@ -213,6 +213,7 @@ def test_mixed_precision_over_tiles(small_tiles, pair):
 @pytest.mark.parametrize("collected", [2**21, 200])
 def test_the_median_is_exact(small_tiles, rng, collected, monkeypatch):
     """By counting, against a sort of all distances; also where they are too many to be collected at once."""
+    monkeypatch.setattr(median_distance, "_ALL", 300)
     monkeypatch.setattr(median_distance, "_MOST", 300)
     monkeypatch.setattr(median_distance, "_FEWEST", 30)
     monkeypatch.setattr(median_distance, "_COLLECTED", collected)

@@ -11,6 +11,8 @@ from data import pair
 
 import simkit
 from simkit.errors import AccuracyWarning, UnknownNameError
+from simkit.guard import is_outside
+from simkit.scale import blocks
 from simkit.scale.nystroem import nystroem_approximation
 
 N = 120
@@ -277,14 +279,21 @@ def single():
 
 @pytest.mark.parametrize("kernel", OF_ORIGIN)
 @pytest.mark.parametrize("data", ["massive activation", "offset"])
-def test_a_warning_where_there_is_no_float64(single, data, kernel):
+def test_a_warning_where_there_is_no_float64(single, data, kernel, monkeypatch):
     known(kernel)
     X, Y = layers(data)
     x, y = map(single.numpy.asarray, (X, Y))
     with pytest.warns(AccuracyWarning, match=r"jax_enable_x64.*X - X.mean\(axis=0\)"):
         simkit.compare(x, y, "cka", kernel=kernel)
-    with pytest.warns(AccuracyWarning, match="jax_enable_x64"):
-        simkit.compare(x, y, "cka", kernel=kernel, tiles="exact")
+    with monkeypatch.context() as patch:  # as on an accelerator
+        patch.setattr(blocks, "_is_better_numpy", lambda kernel, x: False)
+        with pytest.warns(AccuracyWarning, match="jax_enable_x64"):
+            simkit.compare(x, y, "cka", kernel=kernel, tiles="exact")
+    if not is_outside(type(simkit.get_kernel(kernel))):
+        with warnings.catch_warnings():  # in the memory of the host NumPy takes over, which has float64
+            warnings.simplefilter("error", AccuracyWarning)
+            tiled = float(simkit.compare(x, y, "cka", kernel=kernel, tiles="exact"))
+            assert tiled == pytest.approx(float(simkit.compare(X, Y, "cka", kernel=kernel, tiles="exact")), abs=1e-6)
     stream = simkit.stream("cka", kernel=kernel, estimator="minibatch")
     with pytest.warns(AccuracyWarning, match="jax_enable_x64"):
         stream.update(x, y)

@@ -16,7 +16,10 @@ from hypothesis import strategies as st
 import simkit
 from simkit.errors import ConstantInputWarning, InvalidArrayError, NeedsAllExamplesError, SpecError
 from simkit.kernels import RBF
+from simkit.kernels._blocks import blocks_of, rows_for
+from simkit.kernels._of_distances import is_of_distances
 from simkit.linalg import products
+from simkit.linalg.points import Points
 from simkit.linalg.selection import few_of
 from simkit.scale import blocks
 from simkit.statistics import median_distance as median_module
@@ -79,7 +82,11 @@ def test_every_index_of_hsic_sums_goes_by_tiles(small_blocks):
 
 
 @pytest.mark.parametrize("spec", ["cka(kernel=rbf, estimator=unbiased)", "hsic(kernel=polynomial)"])
-def test_every_library(spec, backend, small_blocks):
+@pytest.mark.parametrize("numpy", [True, False])
+def test_every_library(spec, backend, small_blocks, numpy, monkeypatch):
+    """By NumPy, which takes over what lies in the memory of the host, and in the operations of the library."""
+    if not numpy:
+        monkeypatch.setattr(blocks, "_is_better_numpy", lambda kernel, x: False)
     data = {name: backend.asarray(x) for name, x in layers(20).items()}
     found = score_tiles(simkit.get_index(spec), data, ["x", "y"], ["y"])
     assert type(found) is type(data["x"])
@@ -93,17 +100,18 @@ def test_tiles_of_any_blocks_merge_in_any_order(cuts, order):
     data = [layers()[name] - layers()[name].mean(axis=0) for name in ("x", "y")]
     kernels = [RBF(sigma=1.5), RBF(sigma=2.5)]
     # Any numbers will do.
-    offsets = [0.5 * FittedKernel.of(k, few_of(x)).offsets(x) for k, x in zip(kernels, data, strict=True)]
+    offsets = [0.5 * FittedKernel.of(k, few_of(x)).offsets(x, 40) for k, x in zip(kernels, data, strict=True)]
     edges = [0, *sorted(cuts), 40]
     chunks = list(itertools.pairwise(edges))
     found = []
     for i, (a, b) in enumerate(chunks):
         for j, (c, d) in enumerate(chunks):
             if i <= j:
-                ys = None if i == j else [x[c:d] for x in data]
+                cut = [slice(a, b)] if i == j else [slice(a, b), slice(c, d)]
+                makers = [blocks_of(k, *rows_for(k, *(x[s] for s in cut))) for k, x in zip(kernels, data, strict=True)]
                 sides = [g[a:b] for g in offsets], [g[c:d] for g in offsets]
                 parts = block_pairs(b - a, None if i == j else d - c, 7)
-                found.append(sums_over(parts, [x[a:b] for x in data], ys, kernels, sides, start=(a, c)))
+                found.append(sums_over(parts, makers, sides, start=(a, c), itself=i == j))
     order.shuffle(found)
     half = len(found) // 2  # a tree of merges
     merged = BlockSums.merged([BlockSums.merged(part) for part in (found[:half], found[half:]) if part])
@@ -148,6 +156,73 @@ def test_memory_is_that_of_rows_not_of_gram_matrices():
     assert high < 20 * 2**20  # one Gram matrix would take 144 MB
 
 
+KERNELS = [
+    "rbf(fraction=0.4)",
+    "rbf(sigma=2.5)",
+    "laplacian",
+    "laplacian(sigma=3.0)",
+    "distance",
+    "cosine",
+    "polynomial(degree=5)",
+]
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_blocks_are_parts_of_the_kernel_matrix(kernel, small_blocks):
+    """Of one layer with itself, of two parts of it, and of kept distances; and the rows are not written to."""
+    X = pair(20, 5, 4)[0]
+    X.setflags(write=False)
+    kernel = fitted(simkit.get_kernel(kernel), X)
+    whole = kernel(X, X)
+    makers = [blocks_of(kernel, *rows_for(kernel, X)), blocks_of(kernel, *rows_for(kernel, X, X))]
+    if is_of_distances(kernel):
+        makers.append(blocks_of(kernel, Points.of(X).kept(block_pairs(20, None, 7))))
+    for made in makers:
+        for a, b in block_pairs(20, None, 7):
+            np.testing.assert_allclose(made(a, b), whole[a, b], rtol=1e-12, atol=1e-7 if kernel.name == "distance" else 0)
+    for a, _ in block_pairs(20, None, 7):
+        np.testing.assert_array_equal(np.diagonal(Points.of(X).blocks()(a, a)), 0)
+
+
+@pytest.mark.parametrize("size", [1e-200, 1e-30, 1.0, 1e30, 1e200])
+def test_distances_out_of_range_are_in_range_in_a_unit(size):
+    X = pair(20, 5, 4)[0]
+    kernel = simkit.kernels.RBF(sigma=2.0 * size)
+    expected = definitions.rbf(X, sigma=2.0)
+    itself = blocks_of(kernel, *rows_for(kernel, X * size))
+    np.testing.assert_allclose(itself(slice(0, 9), slice(9, 20)), expected[:9, 9:], rtol=1e-12)
+    others = blocks_of(kernel, *rows_for(kernel, X[:9] * size, X[9:] * size))
+    np.testing.assert_allclose(others(slice(0, 9), slice(0, 11)), expected[:9, 9:], rtol=1e-12)
+    np.testing.assert_allclose(median_distance(X * size) / size, definitions.median_distance(X), rtol=1e-12)
+
+
+def test_distances_are_computed_once_where_there_is_room(small_blocks, monkeypatch):
+    """For the median and for the kernel; and twice in less memory where there is not, with the same score."""
+    data, products = layers(), []
+    made = Points.left
+    monkeypatch.setattr(Points, "left", lambda self, *part: products.append(self.n) or made(self, *part))
+    # 40 examples of each layer, 7 at a time; and all at once for the offsets.
+    spec, all_rows, offsets = "cka(kernel=rbf)", 3 * 6, 3
+    expected = simkit.pairwise(data, index=spec)
+    found = simkit.pairwise(data, index=spec, tiles="exact")
+    assert len(products) == all_rows + offsets
+    np.testing.assert_allclose(found.values, expected.values, rtol=1e-11)
+    products.clear()
+    monkeypatch.setattr(blocks, "KEPT", 0)
+    again = simkit.pairwise(data, index=spec, tiles="exact")
+    assert len(products) == 2 * all_rows + offsets
+    np.testing.assert_allclose(again.values, found.values, rtol=1e-12)
+
+
+def test_kept_distances_take_half_a_matrix_of_each_layer():
+    X, Y = pair(1500, 8, 8, dtype=np.float32)
+    tracemalloc.start()
+    simkit.compare(X, Y, "cka(kernel=rbf)", tiles="exact")
+    _, high = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert high < 14 * 2**20  # two whole ones would take 18 MB
+
+
 def test_a_constant_layer_is_undefined():
     data = layers() | {"y": np.full((40, 2), 0.3)}
     with pytest.warns(ConstantInputWarning):
@@ -163,6 +238,7 @@ def test_a_constant_layer_is_undefined():
 def test_the_median_is_exact(n, collect, small_blocks, monkeypatch):
     """Odd and even numbers of pairs; however little may be collected, and so however many passes it takes."""
     monkeypatch.setattr(median_module, "_COLLECTED", collect)
+    monkeypatch.setattr(median_module, "_ALL", 400)
     monkeypatch.setattr(median_module, "_MOST", 400)
     monkeypatch.setattr(median_module, "_FEWEST", 20)
     X = pair(n, 5, 4, seed=n)[0]
@@ -188,7 +264,7 @@ def test_a_bracket_that_misses_the_median_is_widened(small_blocks):
         search = Search(820, low, high)
         for _ in range(10):
             if search.found is None:
-                search = search.after(counts_over(block_pairs(41, None, 7), X, None, search))
+                search = search.after(counts_over(block_pairs(41, None, 7), Points.of(X).blocks(), search))
         np.testing.assert_allclose(search.found, squares[409:411], rtol=1e-12)
 
 
@@ -220,17 +296,35 @@ def test_a_sample_of_no_fewer_pairs_than_there_are_takes_each_once(n):
     assert simkit.compare(X, Y, "cka(kernel=rbf(fraction=0.4))", tiles="sample") == pytest.approx(expected, rel=1e-10)
 
 
-def test_the_sample_keeps_its_stated_error():
-    """The share of distances below the sampled median has the stated standard deviation."""
-    X = pair(60, 5, 4)[0]
-    distances = np.sort(definitions.distances(X)[np.triu_indices(60, 1)])
+@pytest.mark.parametrize("n", [100, 101])
+def test_the_sample_keeps_its_stated_error(n):
+    """The share of distances below the sampled median has at most the stated standard deviation, also of data in groups."""
+    X = pair(n, 5, 4)[0] + np.repeat([[0.0], [30.0]], [n // 3, n - n // 3], axis=0)
+    distances = np.sort(definitions.distances(X)[np.triu_indices(n, 1)])
     shares = []
     for seed in range(200):
         median = median_distance(X, method="sample", pairs=400, seed=seed)
         shares.append(np.searchsorted(distances, median) / len(distances))
-    assert np.std(shares) == pytest.approx(0.5 / np.sqrt(400), rel=0.2)
+    assert 0.25 / np.sqrt(400) < np.std(shares) < 1.1 * 0.5 / np.sqrt(400)
     assert np.mean(shares) == pytest.approx(0.5, abs=0.01)
     assert median_distance(X, method="sample", seed=1) == median_distance(X, method="sample", seed=1)
+
+
+def test_a_sample_that_would_take_longer_than_all_distances_is_not_drawn(monkeypatch):
+    monkeypatch.setattr(median_module, "_sampled_squares", lambda points, pairs, seed: pytest.fail("a sample was drawn"))
+    X = pair(60, 5, 4)[0]  # 1770 pairs
+    np.testing.assert_allclose(median_distance(X, method="sample", pairs=400), definitions.median_distance(X), rtol=1e-12)
+
+
+@pytest.mark.parametrize("n", [8, 9, 21])
+def test_sampled_pairs_are_different_and_each_example_is_in_as_many(n):
+    """Squared distances of powers of two tell which pairs they are of."""
+    X = 2.0 ** np.arange(n)[:, None]
+    squares = median_module._sampled_squares(Points.of(X, np.float64(2.0 ** (n // 2))), 3 * n, seed=1) * 4.0 ** (n // 2)
+    pairs = {(X[j, 0] - X[i, 0]) ** 2: (i, j) for i in range(n) for j in range(i + 1, n)}
+    found = [pairs[min(pairs, key=lambda known: abs(known - square))] for square in squares]
+    assert len(found) == len(set(found)) >= min(3, (n - 1) // 2) * n
+    np.testing.assert_array_equal(np.bincount(np.ravel(found)), 2 * len(found) // n)
 
 
 def test_kernels_are_fitted_once_and_by_choice():

@@ -6,7 +6,7 @@ import dask.array as da
 import numpy as np
 
 import simkit
-from benchmarks.harness import machine
+from benchmarks.machine import machine
 
 
 def layers(n: int, p: int, condition: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

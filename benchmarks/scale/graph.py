@@ -8,7 +8,7 @@ import dask
 import dask.array as da
 
 import simkit
-from benchmarks.harness import machine
+from benchmarks.machine import machine
 
 
 def main() -> None:

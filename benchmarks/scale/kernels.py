@@ -10,7 +10,7 @@ import dask.array as da
 import numpy as np
 
 import simkit
-from benchmarks.harness import machine, peak_memory
+from benchmarks.machine import machine, peak_memory
 from simkit.scale.dask import compute
 from simkit.scale.nystroem import nystroem_approximation
 

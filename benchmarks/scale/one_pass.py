@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from benchmarks.harness import machine
+from benchmarks.machine import machine
 
 CASES = ((100_000, 256), (1_000_000, 256), (10_000_000, 16))
 WAYS = ("bare", "cka", "cka(estimator=unbiased)", "cca", "naive")

@@ -14,7 +14,7 @@ import numpy as np
 from distributed import Client, LocalCluster
 
 import simkit
-from benchmarks.harness import machine
+from benchmarks.machine import machine
 from simkit.scale.sources import open_source
 
 WIDTHS = (64, 32)

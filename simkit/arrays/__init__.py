@@ -20,18 +20,20 @@ from simkit.arrays.libraries import (
     Namespace,
     describe,
     dtype_name,
+    is_at_hand,
     is_compiling,
     is_dask,
     is_lazy,
     is_traced,
+    library_of,
     namespace_of,
     wants_gradients,
 )
 from simkit.arrays.matrices import as_matrix, check_axes
 from simkit.arrays.pairs import as_pair, check_same_examples, check_same_framework
-from simkit.arrays.placement import constant_of, detach, placement, take_rows, to_numpy, unwritable
+from simkit.arrays.placement import constant_of, detach, number_of, on_host, placement, take_rows, to_numpy, unwritable
 from simkit.arrays.precision import accumulation_dtype, as_floating, in_one_precision, in_precision_of, rounding_of
-from simkit.arrays.values import check_matrix, check_values, is_constant, is_undefined
+from simkit.arrays.values import check_matrix, check_values, count_nonfinite, is_constant, is_undefined, varies
 from simkit.warn import warn_caller
 
 __all__ = [
@@ -49,24 +51,30 @@ __all__ = [
     "check_same_framework",
     "check_values",
     "constant_of",
+    "count_nonfinite",
     "describe",
     "detach",
     "dtype_name",
     "in_one_precision",
     "in_precision_of",
+    "is_at_hand",
     "is_compiling",
     "is_constant",
     "is_dask",
     "is_lazy",
     "is_traced",
     "is_undefined",
+    "library_of",
     "namespace_of",
+    "number_of",
+    "on_host",
     "placement",
     "relabelled",
     "rounding_of",
     "take_rows",
     "to_numpy",
     "unwritable",
+    "varies",
     "wants_gradients",
     "warn_caller",
 ]

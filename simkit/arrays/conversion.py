@@ -9,7 +9,7 @@ import numpy as np
 
 from simkit.arrays.chunks import as_declared
 from simkit.arrays.integers import check_exact
-from simkit.arrays.libraries import Array, is_compiling, is_instance
+from simkit.arrays.libraries import Array, is_compiling, is_dask, is_instance, library_of
 from simkit.arrays.refusals import expression, refuse
 from simkit.errors import InvalidArrayError, SimkitError
 
@@ -22,9 +22,9 @@ def as_array(x: Any, name: str) -> Array:
         refuse(x, name)
     if isinstance(x, np.matrix):
         return np.asarray(x)
-    if array_api_compat.is_dask_array(x):
+    if is_dask(x):
         return as_declared(x, name)
-    if array_api_compat.is_array_api_obj(x):
+    if library_of(x) != "other" or array_api_compat.is_array_api_obj(x):
         return x
     if is_instance("xarray", "DataArray", x):
         return as_array(x.data, name)  # a Dask array stays one
@@ -40,7 +40,7 @@ def as_array(x: Any, name: str) -> Array:
     except Exception as error:  # any class may offer itself as an array, and fail in any way
         reason = " ".join(str(error).split()).rstrip(".")
         hint = "Expected an array or nested lists of shape (n, p)."
-        if isinstance(x, list | tuple) and x and array_api_compat.is_torch_array(x[0]):
+        if isinstance(x, list | tuple) and x and library_of(x[0]) == "torch":
             hint = f"Tensors of one shape are put together by torch.stack({expression(name)})."
         raise InvalidArrayError(f"{name} (a {type(x).__name__}) cannot be made into one array: {reason}. {hint}") from None
     if array.ndim == 0 and array.dtype == object:

@@ -18,9 +18,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any, Literal, TypeAlias
 
-import array_api_compat
-
-from simkit.arrays.libraries import Array, describe, dtype_name, is_compiling
+from simkit.arrays.libraries import Array, describe, dtype_name, is_compiling, library_of
 from simkit.errors import UnsupportedError
 from simkit.spec import check_choice
 
@@ -46,17 +44,18 @@ def check_precision(precision: Precision | None, x: Array, name: str) -> None:
     if precision is None:
         return
     check_choice("compare", "precision", precision, ("tf32", "bf16"))
-    if array_api_compat.is_cupy_array(x):
+    library = library_of(x)
+    if library == "cupy":
         raise UnsupportedError(
             f"precision={precision!r} is for PyTorch and JAX; {name} is a {describe(x)}. CuPy takes TF32 for the whole "
             "program: set the environment variable CUPY_TF32=1 before it is imported."
         )
-    if not (array_api_compat.is_torch_array(x) or array_api_compat.is_jax_array(x)):
+    if library not in ("torch", "jax"):
         raise UnsupportedError(
             f"precision={precision!r} is for PyTorch and JAX; {name} is a {describe(x)}, whose library has no such "
             "products. Leave it out."
         )
-    if array_api_compat.is_torch_array(x) and (x.device.type, precision) not in _OF_TORCH:
+    if library == "torch" and (x.device.type, precision) not in _OF_TORCH:
         raise UnsupportedError(
             f"precision={precision!r}: PyTorch has no such products of float32 on {x.device.type}. Leave it out"
             + (", or take precision='tf32'." if x.device.type == "cuda" else ".")
@@ -74,11 +73,10 @@ def own_modes(x: Array, precision: Precision | None = None) -> AbstractContextMa
     Products of float32 round as `precision` says, by default not at all; nothing is cast to half precision besides; and
     arrays of JAX broadcast and are promoted whatever the program forbids. Within another of these that one holds.
     """
-    if array_api_compat.is_numpy_array(x) or is_compiling() or _INSIDE.get():
+    library = library_of(x)
+    if library not in ("torch", "jax") or is_compiling() or _INSIDE.get():
         return nullcontext()
-    if array_api_compat.is_torch_array(x):
-        return _inside(_torch_modes(x.device.type, precision))
-    return _inside(_jax_modes(precision)) if array_api_compat.is_jax_array(x) else nullcontext()
+    return _inside(_torch_modes(x.device.type, precision) if library == "torch" else _jax_modes(precision))
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import Any
 import array_api_compat
 
 from simkit.arrays.alignment import check_labels
-from simkit.arrays.libraries import Array, describe, dtype_name, is_lazy, namespace_of
+from simkit.arrays.libraries import Array, describe, dtype_name, is_lazy, library_of, namespace_of
 from simkit.arrays.matrices import as_matrix
 from simkit.arrays.precision import in_one_precision
 from simkit.arrays.values import check_matrix
@@ -65,9 +65,10 @@ def check_same_framework(x: Array, y: Array, names: tuple[str, str]) -> None:
             f"{names[0]} is a {describe(x)} and {names[1]} a {describe(y)}: the arrays must be of one framework. "
             f"Convert one, for example {names[1]} = {fix}."
         )
-    if (is_lazy(x) or is_lazy(y)) and not array_api_compat.is_torch_array(x):  # tensors know their device without values
-        return
-    here, there = array_api_compat.device(x), array_api_compat.device(y)
+    library = library_of(x)
+    if x is y or library == "numpy" or (library != "torch" and (is_lazy(x) or is_lazy(y))):
+        return  # but tensors know their device without values
+    here, there = (x.device, y.device) if library == "torch" else (array_api_compat.device(x), array_api_compat.device(y))
     if here != there:
         for name, device in zip(names, (here, there), strict=True):
             if str(device) == "meta":

@@ -9,16 +9,35 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
-from simkit.arrays.libraries import Array, Namespace, is_dask, is_lazy, is_traced, namespace_of
+from simkit.arrays.libraries import (
+    Array,
+    Namespace,
+    dtype_name,
+    is_at_hand,
+    is_dask,
+    is_lazy,
+    is_plain,
+    is_traced,
+    library_of,
+    namespace_of,
+)
 from simkit.errors import UnsupportedError
 
-__all__ = ["constant_of", "detach", "placement", "take_rows", "to_numpy", "unwritable"]
+__all__ = ["constant_of", "detach", "number_of", "on_host", "placement", "take_rows", "to_numpy", "unwritable"]
+
+_FEW = 2**14  # values that NumPy looks through in the time that PyTorch takes to begin
 
 
 def placement(like: Array) -> dict[str, Any]:
     """Keyword arguments that create an array on the device of `like`; none for a lazy array that has no device yet."""
-    known = array_api_compat.is_torch_array(like) or not is_lazy(like)
-    return {"device": array_api_compat.device(like)} if known else {}
+    library = library_of(like)
+    if library == "numpy" or (
+        library == "jax" and (is_traced(like) or not like.committed)
+    ):  # JAX moves what is bound nowhere
+        return {}
+    if library == "torch":
+        return {"device": like.device}
+    return {} if is_lazy(like) else {"device": array_api_compat.device(like)}
 
 
 def constant_of(value: float | Sequence[Any] | np.ndarray, like: Array, xp: Namespace) -> Array:
@@ -48,32 +67,52 @@ def to_numpy(x: Array) -> np.ndarray:
             "jax.vmap, jax.grad and torch.func.vmap. Call it outside of them, on one pair of arrays at a time; "
             "simkit.get_index(name).facts.capabilities says which transformations an index supports."
         )
-    if array_api_compat.is_torch_array(x):
+    library = library_of(x)
+    if library == "torch":
         return x.detach().cpu().numpy()
-    if array_api_compat.is_cupy_array(x):
+    if library == "cupy":
         return x.get()
     if hasattr(x, "__dlpack__") and not hasattr(x, "__array__"):
         return np.from_dlpack(x)
     return np.asarray(x)
 
 
+def number_of(x: Array) -> Any:
+    """A 0-d array whose value is known as a number of NumPy, in its precision."""
+    if library_of(x) == "torch":
+        return np.dtype(dtype_name(x)).type(x.item())
+    return np.asarray(to_numpy(x))[()]
+
+
+def on_host(x: Array) -> Array:
+    """`x` for a look at its values: NumPy's view of them, where they lie on the host, and NumPy is the fastest to begin."""
+    library = library_of(x)
+    if library == "jax" and is_at_hand(x):
+        return np.asarray(x)
+    if library == "torch" and x.numel() <= _FEW and is_plain(x):
+        return x.detach().numpy()
+    return x
+
+
 def detach(x: Array) -> Array:
     """`x` as a constant for automatic differentiation; `x` itself where the framework has none."""
-    if array_api_compat.is_torch_array(x):
+    library = library_of(x)
+    if library == "torch":
         return x.detach()
-    if array_api_compat.is_jax_array(x):
+    if library == "jax":
         return sys.modules["jax"].lax.stop_gradient(x)
     return x
 
 
 def unwritable(x: Array) -> Array:
     """The values of `x` in an array through which `x` cannot be written into: a read-only view, or else a copy."""
-    if array_api_compat.is_numpy_array(x):
+    library = library_of(x)
+    if library == "numpy":
         view = x.view()
         view.flags.writeable = False
         return view
-    if array_api_compat.is_torch_array(x):
+    if library == "torch":
         return x.clone()  # gradients flow through it
-    if array_api_compat.is_jax_array(x) or is_dask(x):
+    if library in ("jax", "dask"):
         return x
     return namespace_of(x).asarray(x, copy=True)

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import array_api_compat
 import numpy as np
 
+from simkit.arrays.libraries import library_of
 from simkit.errors import InvalidArrayError, InvalidDtypeError
 
 __all__ = ["expression", "refuse"]
@@ -41,10 +42,13 @@ def refuse(x: Any, name: str) -> None:
     InvalidDtypeError
         A quantised tensor.
     """
+    if type(x) is np.ndarray:
+        return
     code = expression(name)
-    if array_api_compat.is_torch_array(x):
+    library = library_of(x)
+    if library == "torch":
         _refuse_tensor(x, name, code)
-    elif array_api_compat.is_dask_array(x):
+    elif library == "dask":
         _refuse_chunks(x, name, code)
     elif isinstance(x, np.ma.MaskedArray):
         raise InvalidArrayError(
@@ -55,7 +59,7 @@ def refuse(x: Any, name: str) -> None:
     elif array_api_compat.is_pydata_sparse_array(x) or type(x).__module__.startswith(_SPARSE):
         how = f"{code}.toarray()" if hasattr(x, "toarray") else f"{code}.todense()"
         raise InvalidArrayError(f"{name} is a sparse array; simkit needs a dense one: {how}.")
-    elif array_api_compat.is_jax_array(x):
+    elif library == "jax":
         if not isinstance(x, sys.modules["jax"].core.Tracer) and x.is_deleted():
             raise InvalidArrayError(
                 f"{name} is a JAX array whose memory has been given away (donated or deleted). Make it again."

@@ -7,9 +7,10 @@ import math
 import numpy as np
 
 from simkit.arrays.libraries import Array, is_lazy, namespace_of
+from simkit.arrays.placement import detach, on_host
 from simkit.errors import InvalidArrayError
 
-__all__ = ["check_matrix", "check_values", "is_constant", "is_undefined"]
+__all__ = ["check_matrix", "check_values", "count_nonfinite", "is_constant", "is_undefined", "varies"]
 
 
 def check_matrix(x: Array, name: str = "X", *, min_examples: int = 2, check_finite: bool = True) -> None:
@@ -46,21 +47,30 @@ def check_values(x: Array, name: str, start: int | None = None) -> None:
 
     `start` is the row of `name` at which `x` begins, where `x` is only a part of it.
     """
-    xp = namespace_of(x)
-    # A finite sum has finite terms, so the entries are looked at one by one only where something is wrong.
-    with np.errstate(over="ignore", invalid="ignore"):
-        suspicious = not bool(xp.isfinite(xp.sum(x)))
-    if suspicious and not bool(xp.all(xp.isfinite(x))):
+    count = count_nonfinite(x)
+    if count:
+        xp = namespace_of(x)
         bad = xp.logical_not(xp.isfinite(x))
         flat = xp.reshape(xp.astype(bad, xp.int32), (-1,))
         row, column = divmod(int(xp.argmax(flat)), x.shape[1])
         offset = start or 0
         where = "" if start is None else f" in rows {offset} to {offset + x.shape[0] - 1}"
         raise InvalidArrayError(
-            f"{name} has {int(xp.sum(flat))} of {math.prod(x.shape)} values{where} that are nan or inf, the first at "
+            f"{name} has {count} of {math.prod(x.shape)} values{where} that are nan or inf, the first at "
             f"row {offset + row}, column {column}. Remove those examples or find out where they come from "
             "(half precision overflows at 65504); check_finite=False lets them through."
         )
+
+
+def count_nonfinite(x: Array) -> int:
+    """How many values of an array whose values are known are nan or inf."""
+    x = detach(on_host(x))
+    xp = namespace_of(x)
+    # A finite sum has finite terms, so the entries are looked at one by one only where something is wrong.
+    with np.errstate(over="ignore", invalid="ignore"):
+        if math.isfinite(float(xp.sum(x))):
+            return 0
+    return int(xp.count_nonzero(xp.logical_not(xp.isfinite(x))))
 
 
 def is_constant(x: Array) -> Array:
@@ -75,7 +85,11 @@ def is_undefined(x: Array, *, checked: bool) -> bool:
     """
     if is_lazy(x):
         return False
-    xp = namespace_of(x)
-    if not checked and not bool(xp.all(xp.isfinite(x))):
-        return True
-    return bool(is_constant(x[:2, :])) and bool(is_constant(x))
+    return (not checked and count_nonfinite(x) > 0) or not varies(x)
+
+
+def varies(x: Array) -> bool:
+    """Whether some example differs from the first, of a matrix whose values are known; most differ in the second already."""
+    x, n = on_host(x), x.shape[0]
+    xp, first = namespace_of(x), x[: min(n, 1), :]
+    return bool(xp.any(x[: min(n, 2), :] != first)) or bool(xp.any(x != first))

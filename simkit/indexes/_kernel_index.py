@@ -7,7 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from simkit.arrays import Array
+import numpy as np
+
+from simkit.arrays import Array, constant_of, library_of, number_of
 from simkit.index import Index
 from simkit.kernel import Kernel
 from simkit.kernels.linear import Linear
@@ -21,8 +23,11 @@ from simkit.statistics.hsic_sums import (
     KernelEstimator,
     Prepared,
     all_sums,
+    are_numbers,
+    as_numbers,
     gather,
     own_sums,
+    stacked,
 )
 from simkit.statistics.leave_one_out import without_each
 from simkit.statistics.weighted_sums import weighted_sums
@@ -83,7 +88,12 @@ class KernelIndex(Index[Prepared]):
         """The score of one pair."""
         xy = x.sums(y)
         xx, yy = (x.own, y.own) if self.is_normalised else (xy, xy)
-        return self.rescaled(self.from_sums(xy, xx, yy), x.scale * y.scale)
+        scale = x.scale * y.scale
+        if library_of(scale) == "numpy" or not are_numbers([sums.inner for sums in (xy, xx, yy)]):
+            return self.rescaled(self.from_sums(xy, xx, yy), scale)
+        with np.errstate(all="ignore"):
+            score = self.from_sums(as_numbers(xy), as_numbers(xx), as_numbers(yy))
+            return constant_of(self.rescaled(score, number_of(scale)), scale, x.xp)
 
     def scores(self, xs: Sequence[Prepared], ys: Sequence[Prepared], advance: Callable[[], None] = lambda: None) -> Array:
         """The scores of all pairs, shape (len(xs), len(ys)), from one pass over the layers."""
@@ -147,5 +157,5 @@ class KernelIndex(Index[Prepared]):
 
 def _scales(xs: Sequence[Prepared], ys: Sequence[Prepared]) -> Array:
     """The products of the scales of all pairs, shape (len(xs), len(ys))."""
-    across, down = (layers[0].xp.stack([layer.scale for layer in layers]) for layers in (xs, ys))
+    across, down = (stacked([layer.scale for layer in layers], layers[0].xp) for layers in (xs, ys))
     return across[:, None] * down[None, :]

@@ -10,7 +10,7 @@ from simkit.kernel import Kernel
 from simkit.linalg import vecdot
 from simkit.properties import Invariance, implied
 
-__all__ = ["Cosine"]
+__all__ = ["Cosine", "directions"]
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,11 @@ class Cosine(Kernel):
     def __call__(self, X: Array, Y: Array) -> Array:
         """Kernel matrix, shape (n, m), values in [-1, 1]."""
         xp = namespace_of(X, Y)
-        a = _directions(X, xp)
-        return a @ (a if Y is X else _directions(Y, xp)).mT
+        a = directions(X, xp)
+        return a @ (a if Y is X else directions(Y, xp)).mT
 
 
-def _directions(x: Array, xp: Namespace) -> Array:
+def directions(x: Array, xp: Namespace) -> Array:
     """Rows of length 1, or 0; scaled by their largest entry first so that squares neither overflow nor vanish."""
     largest = detach(xp.max(xp.abs(x), axis=1, keepdims=True))
     x = x / xp.where(largest > 0, largest, 1.0)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from simkit.arrays import Array, namespace_of
-from simkit.kernel import Kernel
-from simkit.linalg import distances
+from simkit.arrays import Array, constant_of, namespace_of
+from simkit.kernels._of_distances import KernelOfDistances
+from simkit.linalg.own import roots, times
 from simkit.properties import Invariance, implied
 
 __all__ = ["Distance"]
 
 
 @dataclass(frozen=True)
-class Distance(Kernel):
+class Distance(KernelOfDistances):
     """The negative Euclidean distance, k(x, y) = -|x - y|.
 
     It is positive semidefinite once centred, so HSIC with it is a dependence measure: (n - 1)^2 / n^2 of the biased one is
@@ -30,7 +31,8 @@ class Distance(Kernel):
         """Rotations and offsets."""
         return implied("orthogonal", "translation")
 
-    def __call__(self, X: Array, Y: Array) -> Array:
-        """Negative distances, shape (n, m)."""
-        xp = namespace_of(X, Y)
-        return -distances(X, Y, xp)
+    def _of_squares(self, scale: Array | None, like: Array) -> Callable[[Array], Array]:
+        """-sqrt(squares)."""
+        xp = namespace_of(like)
+        unit = constant_of(1.0, like, xp) if scale is None else scale
+        return lambda squares: times(roots(squares, xp), -unit, xp)

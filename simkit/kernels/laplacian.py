@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
-from simkit.arrays import Array, namespace_of
-from simkit.kernel import FitNeeds, Kernel
+from simkit.arrays import Array, constant_of, namespace_of
+from simkit.kernel import FitNeeds
 from simkit.kernels._bandwidth import bandwidth, check_bandwidth
-from simkit.linalg import distances
+from simkit.kernels._of_distances import KernelOfDistances
+from simkit.linalg.own import exponential, roots, times
 from simkit.properties import Invariance, implied
 
 __all__ = ["Laplacian"]
 
 
 @dataclass(frozen=True)
-class Laplacian(Kernel):
-    """The Laplacian kernel of the Euclidean distance, k(x, y) = exp(-|x - y| / sigma).
+class Laplacian(KernelOfDistances):
+    """The Laplacian kernel of the Euclidean distance, k(x, y) = exp(-|x - y| / sigma), in (0, 1].
 
     Heavier tails than the Gaussian: distant examples still count. (scikit-learn's ``laplacian_kernel`` uses the Manhattan
     distance, which rotations of the features change.)
@@ -62,8 +64,9 @@ class Laplacian(Kernel):
         """Set sigma to `fraction` of the median distance."""
         return replace(self, sigma=bandwidth(median, self.fraction))
 
-    def __call__(self, X: Array, Y: Array) -> Array:
-        """Kernel matrix, shape (n, m), values in (0, 1]."""
-        xp = namespace_of(X, Y)
-        sigma = (self if self.sigma is not None else self.fit(X)).sigma
-        return xp.exp(-(distances(X, Y, xp) / sigma))
+    def _of_squares(self, scale: Array | None, like: Array) -> Callable[[Array], Array]:
+        """exp(-sqrt(squares) / sigma)."""
+        xp = namespace_of(like)
+        unit = (constant_of(1.0, like, xp) if scale is None else scale) / self.sigma
+        unit = xp.clip(unit, max=float(xp.finfo(like.dtype).max))  # the distance 0 times it is 0
+        return lambda squares: exponential(times(roots(squares, xp), -unit, xp), xp)

@@ -58,4 +58,14 @@ class Polynomial(Kernel):
     def __call__(self, X: Array, Y: Array) -> Array:
         """Kernel matrix, shape (n, m)."""
         gamma = 1.0 / X.shape[1] if self.gamma is None else self.gamma
-        return (gamma * (X @ Y.mT) + self.coef0) ** int(self.degree)
+        return _power(gamma * (X @ Y.mT) + self.coef0, int(self.degree))
+
+
+def _power(x: Array, exponent: int) -> Array:
+    """By squaring: a general power takes several times as long."""
+    power = x if exponent % 2 else None
+    while exponent > 1:
+        x, exponent = x * x, exponent // 2
+        if exponent % 2:
+            power = x if power is None else power * x
+    return power

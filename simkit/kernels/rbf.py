@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
-from simkit.arrays import Array, namespace_of
-from simkit.kernel import FitNeeds, Kernel
+from simkit.arrays import Array, constant_of, namespace_of
+from simkit.kernel import FitNeeds
 from simkit.kernels._bandwidth import bandwidth, check_bandwidth
-from simkit.linalg import squared_distances
+from simkit.kernels._of_distances import KernelOfDistances
+from simkit.linalg.own import exponential, times
 from simkit.properties import Invariance, implied
 
 __all__ = ["RBF"]
 
 
 @dataclass(frozen=True)
-class RBF(Kernel):
-    """The radial basis function (Gaussian) kernel, k(x, y) = exp(-|x - y|^2 / (2 sigma^2)).
+class RBF(KernelOfDistances):
+    """The radial basis function (Gaussian) kernel, k(x, y) = exp(-|x - y|^2 / (2 sigma^2)), values in (0, 1].
 
     Parameters
     ----------
@@ -61,8 +63,11 @@ class RBF(Kernel):
         """Set sigma to `fraction` of the median distance."""
         return replace(self, sigma=bandwidth(median, self.fraction))
 
-    def __call__(self, X: Array, Y: Array) -> Array:
-        """Kernel matrix, shape (n, m), values in (0, 1]."""
-        xp = namespace_of(X, Y)
-        sigma = (self if self.sigma is not None else self.fit(X)).sigma
-        return xp.exp(squared_distances(X, Y, xp, unit=sigma, factor=-0.5))
+    def _of_squares(self, scale: Array | None, like: Array) -> Callable[[Array], Array]:
+        """exp(-squares / (2 sigma^2))."""
+        xp = namespace_of(like)
+        # The square of sigma may be out of range, and that of distances before they are measured in it.
+        unit = (constant_of(1.0, like, xp) if scale is None else scale) / self.sigma
+        unit = xp.clip(unit, max=float(xp.finfo(like.dtype).max) ** 0.5)
+        factor = -0.5 * unit * unit
+        return lambda squares: exponential(times(squares, factor, xp), xp)

@@ -7,7 +7,7 @@ those of `simkit.linalg.on_host`, and arrays of NumPy, whose values cost nothing
 
 from simkit.linalg.bases import Basis, orthonormal_basis, principal_basis, ridge_root
 from simkit.linalg.decompositions import compact, singular_values, symmetric_root, triangle
-from simkit.linalg.distances import distances, robust_origin, squared_distances
+from simkit.linalg.distances import distances, median_of_squares, robust_origin, scaled_squares, squared_distances
 from simkit.linalg.on_host import assignment, concordance, transport
 from simkit.linalg.pairs import double_centre, reordered, reordered_products, u_centre, without_diagonal
 from simkit.linalg.products import cross, identity, inner, side_by_side, squared_norm, tall_cross, total, vecdot, widen
@@ -27,6 +27,7 @@ __all__ = [
     "is_ordinary",
     "kth_largest",
     "median_of_pairs",
+    "median_of_squares",
     "orthonormal_basis",
     "power_of_two",
     "powers_of_two",
@@ -37,6 +38,7 @@ __all__ = [
     "ridge_root",
     "robust_origin",
     "root",
+    "scaled_squares",
     "side_by_side",
     "singular_values",
     "squared_distances",

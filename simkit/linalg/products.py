@@ -6,12 +6,14 @@ A float32 sum over n^2 entries is where accuracy is lost.
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Sequence
 
 import array_api_compat
 import numpy as np
 
-from simkit.arrays import Array, Namespace, accumulation_dtype, placement
+from simkit.arrays import Array, Namespace, accumulation_dtype, dtype_name, placement
+from simkit.linalg.safe import in_one
 
 __all__ = [
     "cross",
@@ -27,6 +29,7 @@ __all__ = [
 ]
 
 _ROWS = 8192  # of a float32 product
+_FEW = 64  # pairs of matrices
 _ENTRIES = 2**16  # of a matrix at a time: short enough for float32 sums, long enough for a matrix product
 
 
@@ -37,7 +40,8 @@ def total(x: Array, xp: Namespace, axis: int | None = None) -> Array:
 
 def widen(x: Array, xp: Namespace) -> Array:
     """`x` in the accumulation precision (float64 where the device has it)."""
-    return xp.astype(x, accumulation_dtype(x, xp), copy=False)
+    wide = accumulation_dtype(x, xp)
+    return x if x.dtype == wide else xp.astype(x, wide)
 
 
 def side_by_side(parts: Sequence[Array], less: Array, xp: Namespace) -> Array:
@@ -55,14 +59,17 @@ def side_by_side(parts: Sequence[Array], less: Array, xp: Namespace) -> Array:
 def vecdot(a: Array, b: Array, xp: Namespace) -> Array:
     """Dot products along the last axis."""
     if array_api_compat.is_torch_namespace(xp):  # that of the compatibility layer cannot be mapped by torch.func.vmap
-        return (a[..., None, :] @ b[..., None])[..., 0, 0]
-    return xp.vecdot(a, b)
+        found: Array = sys.modules["torch"].linalg.vecdot(a, b)
+        return found
+    return in_one(xp.vecdot, a, b)
 
 
 def inner(a: Array, b: Array, xp: Namespace) -> Array:
     """Frobenius inner product <a, b>: dot products along rows in the working precision, their sum in float64."""
     if a.dtype != b.dtype:
         a, b = widen(a, xp), widen(b, xp)
+    if dtype_name(a) == "float64":
+        return vecdot(xp.reshape(a, (-1,)), xp.reshape(b, (-1,)), xp)
     return total(vecdot(a, b, xp), xp)
 
 
@@ -80,11 +87,27 @@ def inner_products(xs: Sequence[Array], ys: Sequence[Array], xp: Namespace) -> A
         return xp.stack([xp.astype(v[part], common, copy=False) for v in vectors])
 
     size, products = left[0].shape[0], []
+    if array_api_compat.is_numpy_namespace(xp) and len(left) * len(right) <= _FEW:
+        a, b = ([v.astype(common, copy=False) for v in vectors] for vectors in (left, right))
+        return _by_pairs(a, b, symmetric=right is left)
     for start in range(0, size, _ENTRIES):
         part = slice(start, min(start + _ENTRIES, size))
         a = stacked(left, part)
         products.append(a @ (a if right is left else stacked(right, part)).mT)
     return total(xp.stack(products), xp, axis=0)
+
+
+def _by_pairs(xs: Sequence[np.ndarray], ys: Sequence[np.ndarray], *, symmetric: bool) -> np.ndarray:
+    """`inner_products` of vectors, pair by pair: of few, BLAS takes longer for one thin product than for all dots."""
+    found = np.empty((len(xs), len(ys)))
+    for i, x in enumerate(xs):
+        for j, y in enumerate(ys):
+            if symmetric and j < i:
+                found[i, j] = found[j, i]
+            else:
+                parts = range(0, x.shape[0], _ENTRIES)
+                found[i, j] = sum(float(np.dot(x[a : a + _ENTRIES], y[a : a + _ENTRIES])) for a in parts)
+    return found
 
 
 def squared_norm(a: Array, xp: Namespace) -> Array:

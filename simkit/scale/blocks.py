@@ -9,27 +9,33 @@ Kernels are called from several threads, as they are by Dask.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from threading import Lock
 
-from simkit.arrays import Array, detach, namespace_of
+import numpy as np
+
+from simkit.arrays import Array, detach, to_numpy
+from simkit.guard import is_outside
 from simkit.kernel import Kernel
+from simkit.kernels._blocks import Rows, rows_for
+from simkit.kernels._of_distances import is_of_distances
 from simkit.kernels.linear import is_linear
 from simkit.linalg import robust_origin, total, vecdot, widen
+from simkit.linalg.points import Block, KeptSquares, Points, unit_of
 from simkit.linalg.selection import few_of
 from simkit.memory import is_on_host
 from simkit.representation import Representation
 from simkit.scoring import in_silence
 from simkit.statistics.hsic_sums import are_many, features_for
-from simkit.statistics.kernel_sums import BlockSums, FittedKernel, KernelSums, block_pairs, sums_over
-from simkit.statistics.median_distance import Bandwidth, fitted
+from simkit.statistics.kernel_sums import BlockSums, FittedKernel, KernelSums, beside_few, block_pairs, sums_over
+from simkit.statistics.median_distance import KEPT, Bandwidth, fitted, median_of
 from simkit.statistics.resolution import warn_if_kernel_unresolved
 from simkit.statistics.values import ValueCheck
 from simkit.threads import in_threads
 
 __all__ = ["kernel_sums"]
 
-_SIDE = 384  # of blocks that stay in the cache of a core
+_SIDE = 320  # of blocks that stay in the cache of a core
 _SIDE_ON_ACCELERATOR = 4096
 
 
@@ -66,34 +72,74 @@ def kernel_sums(
     AccuracyWarning
         The precision of a layer does not resolve the values of its kernel.
     """
-    features, scales, offsets, own = [], [], [], []
+    own, made_of, scales, offsets = [], [], [], []
     defined = {name: x for name, x in layers.items() if name not in values.undefined}
     first = next(iter(layers.values()))
     if not defined:
         return KernelSums.empty(values)
+    if _is_better_numpy(kernel, first):
+        on_host = {name: to_numpy(x) for name, x in layers.items()}
+        return kernel_sums(kernel, on_host, values, bandwidth=bandwidth, advance=advance).placed(first)
+    blocks = block_pairs(first.shape[0], None, _SIDE if is_on_host(first) else _SIDE_ON_ACCELERATOR)
+    keeps = is_of_distances(kernel) and kernel.fit_needs == "median distance" and _size(blocks, defined.values()) <= KEPT
     with in_silence(first):
         for name, given in defined.items():
-            x, unit = _features(kernel, Representation(detach(given), name=name))
-            few, fit = few_of(x), fitted(kernel, x, bandwidth)
-            warn_if_kernel_unresolved(fit, few, name, namespace_of(x))
-            own.append(FittedKernel.of(fit, few))
-            features.append(x)
-            scales.append(unit * own[-1].scale)
-            offsets.append(own[-1].offsets(x))
+            unit, fit, x, g = _prepared(kernel, Representation(detach(given), name=name), blocks, bandwidth, keeps=keeps)
+            own.append(fit)
+            made_of.append(x)
+            scales.append(unit * fit.scale)
+            offsets.append(g)
+            del x
             advance()
-        blocks = block_pairs(first.shape[0], None, _SIDE if is_on_host(first) else _SIDE_ON_ACCELERATOR)
         done = _Steps(len(blocks), len(defined), advance)
 
-        def work(share: Iterator[tuple[slice, slice]]) -> BlockSums:
-            return sums_over(told(share), features, None, own, (offsets, offsets))
+        def work(share: Iterator[Block]) -> BlockSums:
+            makers = [each.blocks(x) for each, x in zip(own, made_of, strict=True)]
+            return sums_over(told(share), makers, (offsets, offsets))
 
-        def told(share: Iterator[tuple[slice, slice]]) -> Iterator[tuple[slice, slice]]:
+        def told(share: Iterator[Block]) -> Iterator[Block]:
             for pair in share:
                 yield pair
                 done()
 
         sums = BlockSums.merged(in_threads(work, blocks, first))
         return KernelSums.finished(values, tuple(defined), sums, scales, [each.noise for each in own])
+
+
+def _is_better_numpy(kernel: Kernel, x: Array) -> bool:
+    """Whether NumPy takes over: what lies in the memory of the host is not copied, is written over, and works in threads.
+
+    A kernel from outside may be written for one library.
+    """
+    return is_on_host(x) and not isinstance(x, np.ndarray) and not is_outside(type(kernel))
+
+
+def _size(blocks: Sequence[Block], layers: Iterable[Array]) -> int:
+    """Bytes of the blocks of all layers."""
+    entries = sum((a.stop - a.start) * (b.stop - b.start) for a, b in blocks)
+    return sum(entries * (4 if "float32" in str(x.dtype) else 8) for x in layers)
+
+
+def _prepared(
+    kernel: Kernel, layer: Representation, blocks: Sequence[Block], bandwidth: Bandwidth, *, keeps: bool
+) -> tuple[Array, FittedKernel, Rows | KeptSquares, Array]:
+    """The unit of a layer's features, its kernel, what the blocks of its values are made of, and the offsets.
+
+    Where it `keeps` squared distances, they are computed once for the median, which is then exact, and for the values.
+    """
+    x, unit = _features(kernel, layer)
+    few = few_of(x) + 0  # a copy: a view would keep all examples in memory
+    if not keeps:
+        fit = fitted(kernel, x, bandwidth)
+        warn_if_kernel_unresolved(fit, few, layer.name, layer.xp)
+        own = FittedKernel.of(fit, few)
+        return unit, own, rows_for(fit, x)[0], own.offsets(x, layer.n)
+    points = Points.of(x, unit_of(x))
+    del x
+    beside, squares = beside_few(points, few), points.kept(blocks)
+    del points
+    own = FittedKernel.of(kernel.with_median(median_of(squares, blocks, layer.n)), few)
+    return unit, own, squares, own.offsets(beside, layer.n)
 
 
 def _features(kernel: Kernel, layer: Representation) -> tuple[Array, Array]:
@@ -104,7 +150,8 @@ def _features(kernel: Kernel, layer: Representation) -> tuple[Array, Array]:
         if not are_many(widen(vecdot(x, x, xp), xp), xp):  # the mean may lie far from most examples
             x = x - robust_origin(x, xp)
         return x, total(layer.scale, xp)
-    return features_for(kernel, layer), xp.ones_like(total(layer.scale, xp))
+    x = features_for(kernel, layer)
+    return x, widen(xp.ones_like(x[0, 0]), xp)
 
 
 class _Steps:

@@ -35,7 +35,10 @@ from simkit.arrays import Array, check_values, namespace_of
 from simkit.errors import SimkitError, SpecError
 from simkit.kernel import Kernel
 from simkit.kernels import Linear
+from simkit.kernels._blocks import rows_for
 from simkit.linalg import powers_of_two, robust_origin, total, widen
+from simkit.linalg.distances import squared_lengths
+from simkit.linalg.points import BlockMaker, Points
 from simkit.scale.cluster import Recipe
 from simkit.scale.sizes import boxed, tell_dask
 from simkit.scoring import in_silence
@@ -47,18 +50,21 @@ from simkit.statistics.median_distance import (
     Search,
     counts_over,
     first_sample,
+    is_worth_a_sample,
     middle_distance,
+    pairs_in,
     random_pairs,
+    shares_of,
     squares_between,
 )
-from simkit.statistics.resolution import resolves_distances, squared_lengths, warn_if_kernel_unresolved
+from simkit.statistics.resolution import resolves_distances, warn_if_kernel_unresolved
 from simkit.statistics.values import ValueCheck
 
 __all__ = ["kernel_sums"]
 
 _ROWS = 4096  # of a chunk
 _CHUNKS = 64  # longer chunks rather than more of them, beyond this
-_SIDE = 384  # of the blocks of a tile that stay in the cache
+_SIDE = 320  # of the blocks of a tile that stay in the cache
 _FEW = 256  # examples that origins and offsets are found from
 _FAN = 16
 _PASSES = 6  # over the tiles until a median is found, mostly after one or two; tasks have nothing to do from then on
@@ -142,7 +148,7 @@ def kernel_sums(kernel: Kernel, layers: Mapping[str, Array], *, rounding: Mappin
             fitted.append(graph.put("fitted", k, task=(_fitted_to_all, recipe, parts)))
     elif needs == "median distance":
         sizes = {(i, j): _pairs_of(i, j, n, step) for i in range(len(starts)) for j in range(i, len(starts))}
-        if bandwidth == "sample" and n * (n - 1) // 2 > PAIRS:
+        if bandwidth == "sample" and is_worth_a_sample(n * (n - 1) // 2, PAIRS):
             median = graph.put("median", task=(_medians_of_sample, _sampled(graph, chunks, sizes, PAIRS, seed)))
         else:
             median = _exact_median(graph, chunks, few, sizes, seed)
@@ -221,7 +227,7 @@ def _sampled(graph: _Graph, chunks: list[Key], sizes: Mapping[tuple[int, int], i
     """Squared distances of random pairs, each tile's share of them."""
     drawn = [
         graph.put("drawn", i, j, task=(_drawn, chunks[i], None if i == j else chunks[j], size, (seed, i, j)))
-        for (i, j), size in zip(sizes, _shares(list(sizes.values()), pairs), strict=True)
+        for (i, j), size in zip(sizes, shares_of(pairs, list(sizes.values())), strict=True)
         if size
     ]
     return graph.put("sample", task=(_sorted, drawn))
@@ -325,14 +331,17 @@ def _fit(kernels: Sequence[Recipe], summary: Summary, few: Sequence[Array]) -> F
 
 def _offsets(chunk: list[Array], fit: Fit) -> list[Array]:
     with in_silence(chunk[0]):
-        return [kernel.offsets(x) for kernel, x in zip(fit.fitted, chunk, strict=True)]
+        return [kernel.offsets(x, x.shape[0]) for kernel, x in zip(fit.fitted, chunk, strict=True)]
 
 
 def _tile(above: Sequence[Any], beside: Sequence[Any] | None, fit: Fit) -> BlockSums:
     """The sums over one tile; over one on the diagonal, without `beside`."""
     (xs, left, row), (ys, right, column) = above, beside or (None, *above[1:])
     with in_silence(xs[0]):
-        return sums_over(_blocks(xs, ys, _SIDE), xs, ys, fit.fitted, (left, right), start=(row, column))
+        layers = zip(fit.fitted, xs, ys or [None] * len(xs), strict=True)
+        rows = [(layer, rows_for(layer.kernel, x, *(() if y is None else (y,)))) for layer, x, y in layers]
+        makers = [layer.blocks(*sides) for layer, sides in rows]
+        return sums_over(_blocks(xs, ys, _SIDE), makers, (left, right), start=(row, column), itself=ys is None)
 
 
 def _blocks(xs: Sequence[Array], ys: Sequence[Array] | None, side: int) -> list[tuple[slice, slice]]:
@@ -350,13 +359,7 @@ def _finished(summary: Summary, fit: Fit, sums: BlockSums) -> np.ndarray:
 
 def _pairs_of(i: int, j: int, n: int, step: int) -> int:
     a, b = (min(step, n - k * step) for k in (i, j))
-    return a * b if i != j else a * (a - 1) // 2
-
-
-def _shares(sizes: Sequence[int], pairs: int) -> list[int]:
-    """How many of the sampled pairs each tile draws: as many as it has of all pairs, rounded so that they add up."""
-    ends = [round(pairs * part / sum(sizes)) for part in np.cumsum(np.asarray(sizes, dtype=object))]
-    return [int(b - a) for a, b in zip([0, *ends[:-1]], ends, strict=True)]
+    return pairs_in(a, None if i == j else b)
 
 
 def _drawn(xs: list[Array], ys: list[Array] | None, size: int, seed: tuple[int, ...]) -> list[Array]:
@@ -382,11 +385,16 @@ def _searches(everything: int, layers: Sequence[Array], samples: Sequence[Array]
 
 def _counted(xs: list[Array], ys: list[Array] | None, searches: Sequence[Search]) -> list[Counts]:
     """Counts over one tile, for each layer; of nothing where the median is found."""
-    blocks = _blocks(xs, ys, SIDE)
+    blocks, nothing = _blocks(xs, ys, SIDE), Counts.merged(())
     return [
-        counts_over(blocks if search.found is None else (), x, y, search)
+        nothing if search.found is not None else counts_over(blocks, _squares(x, y), search, itself=y is None)
         for x, y, search in zip(xs, ys or [None] * len(xs), searches, strict=True)
     ]
+
+
+def _squares(x: Array, y: Array | None) -> BlockMaker:
+    """What makes blocks of squared distances, in a unit that is the same for all tiles."""
+    return Points.of(x).blocks(None if y is None else Points.of(y))
 
 
 def _merged_counts(parts: Sequence[list[Counts]]) -> list[Counts]:

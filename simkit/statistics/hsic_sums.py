@@ -19,10 +19,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, get_args
 
-from simkit.arrays import Array, Namespace, constant_of, detach, is_lazy, warn_caller
+import numpy as np
+
+from simkit.arrays import (
+    Array,
+    Namespace,
+    constant_of,
+    detach,
+    is_at_hand,
+    is_lazy,
+    number_of,
+    wants_gradients,
+    warn_caller,
+)
 from simkit.caching import cached_property
 from simkit.errors import AccuracyWarning, NeedsAllExamplesError, PluginError
 from simkit.kernel import Kernel
+from simkit.kernels._of_distances import evaluated
 from simkit.kernels.linear import Linear, is_linear
 from simkit.linalg import (
     double_centre,
@@ -57,12 +70,15 @@ __all__ = [
     "Prepared",
     "all_sums",
     "are_many",
+    "are_numbers",
+    "as_numbers",
     "estimate",
     "features_for",
     "gather",
     "kernel_estimator_of",
     "own_sums",
     "scale_of",
+    "stacked",
     "warn_if_lost",
 ]
 
@@ -219,7 +235,8 @@ class Features(_Prepared):
         xp = self.xp
         whole = squared_norm(tall_cross(self.x, other.x, xp), xp)
         if self.diagonal is None or other.diagonal is None:
-            return HSICSums(whole, xp.zeros_like(whole), xp.zeros_like(whole), self.n)
+            zero = 0.0 * self.scale
+            return HSICSums(whole, zero, zero, self.n)
         shared = xp.sum(self.diagonal * other.diagonal)
         return HSICSums(whole - shared, shared, xp.sum(self.diagonal) * xp.sum(other.diagonal), self.n)
 
@@ -243,7 +260,7 @@ def gather(layer: Representation, kernel: Kernel, estimator: Estimator) -> Prepa
             f"HSIC with kernel={kernel} and estimator={estimator} is not a function of second moments alone."
         )
     if is_linear(kernel):
-        scale = total(layer.scale, layer.xp)
+        scale = widen(layer.scale, layer.xp)
         if layer.is_centred or layer.tall:
             return _in_features(layer, estimator, scale)
         x = layer.unit
@@ -251,11 +268,10 @@ def gather(layer: Representation, kernel: Kernel, estimator: Estimator) -> Prepa
             x = x - robust_origin(x, layer.xp)
         return _gram(x @ x.mT, estimator, scale, layer.xp, is_centred=True)
     x = features_for(kernel, layer)
-    fitted = kernel.fit(x)
+    fitted, k = evaluated(kernel, x)
     warn_if_kernel_unresolved(fitted, x, layer.name, layer.xp)
-    k = fitted(x, x)
     scale = total(layer.xp.ones_like(k[0, 0]), layer.xp)
-    if not is_lazy(k) and not bool(is_ordinary(layer.scale, layer.xp)):
+    if "isotropic_scaling" not in kernel.invariances and not is_lazy(k) and not bool(is_ordinary(layer.scale, layer.xp)):
         scale = scale_of(k, layer.xp)
         k = k / scale / scale
     return _gram(k, estimator, scale, layer.xp)
@@ -286,8 +302,10 @@ def features_for(kernel: Kernel, layer: Representation) -> Array:
     scaled = "isotropic_scaling" in kernel.invariances
     if isinstance(kernel, Linear):
         return layer.unit if scaled else layer.centred
-    x = layer.features / layer.scale if scaled else layer.features
-    return resolving_distances(x - robust_origin(x, xp), layer.name, xp)
+    x = layer.features - robust_origin(layer.features, xp)
+    if scaled:
+        x /= power_of_two(x, xp)  # an intermediate of our own: no second copy of the layer
+    return resolving_distances(x, layer.name, xp)
 
 
 def _in_features(layer: Representation, estimator: Estimator, scale: Array) -> Features:
@@ -350,8 +368,29 @@ def _gram(k: Array, estimator: Estimator, scale: Array, xp: Namespace, *, is_cen
         k = double_centre(k, xp)
     if estimator == "lange":
         k = without_diagonal(k, xp)
-    rows = total(k, xp, axis=1)
-    return Gram(k=k, rows=rows if estimator == "biased" else xp.zeros_like(rows), n=k.shape[0], scale=scale, xp=xp)
+    summed = estimator == "biased" and not is_centred  # else they are 0, but for rounding
+    rows = total(k, xp, axis=1) if summed else xp.zeros_like(widen(k[:, 0], xp))
+    return Gram(k=k, rows=rows, n=k.shape[0], scale=scale, xp=xp)
+
+
+def are_numbers(values: Sequence[Array]) -> bool:
+    """Whether 0-d arrays may be computed with as numbers of NumPy: they are on the host, and no derivative is asked for.
+
+    PyTorch and JAX take ten times as long to begin an operation on a number as NumPy takes for it.
+    """
+    return all(is_at_hand(value) and not wants_gradients(value) for value in values)
+
+
+def as_numbers(sums: HSICSums) -> HSICSums:
+    """The sums of one pair as numbers of NumPy; see `are_numbers`."""
+    return HSICSums(number_of(sums.inner), number_of(sums.rows), number_of(sums.totals), sums.n)
+
+
+def stacked(values: Sequence[Array], xp: Namespace) -> Array:
+    """Many 0-d arrays as one vector."""
+    if not are_numbers(values):
+        return xp.stack(values)
+    return constant_of(np.asarray([number_of(value) for value in values]), values[0], xp)
 
 
 def all_sums(xs: Sequence[Prepared], ys: Sequence[Prepared], advance: Callable[[], None] = lambda: None) -> HSICSums:
@@ -367,7 +406,8 @@ def all_sums(xs: Sequence[Prepared], ys: Sequence[Prepared], advance: Callable[[
     for i, x in enumerate(xs):
         pairs.append([pairs[j][i] if xs is ys and j < i else x.sums(y) for j, y in enumerate(ys)])
         advance()
-    inner, by_row, totals = (xp.stack([xp.stack([pair[k] for pair in line]) for line in pairs]) for k in range(3))
+    flat = [pair for line in pairs for pair in line]
+    inner, by_row, totals = (xp.reshape(stacked([pair[k] for pair in flat], xp), (len(xs), len(ys))) for k in range(3))
     return HSICSums(inner, by_row, totals, n)
 
 
@@ -382,5 +422,5 @@ def _inner_of_grams(xs: Sequence[Gram | Reordered], ys: Sequence[Gram | Reordere
 def own_sums(layers: Sequence[Prepared]) -> HSICSums:
     """The sums of each layer with itself, as arrays of shape (len(layers),)."""
     xp = layers[0].xp
-    inner, rows, totals = (xp.stack([layer.own[k] for layer in layers]) for k in range(3))
+    inner, rows, totals = (stacked([layer.own[k] for layer in layers], xp) for k in range(3))
     return HSICSums(inner, rows, totals, layers[0].n)

@@ -26,8 +26,12 @@ from simkit.caching import cached_property
 from simkit.errors import NeedsAllExamplesError
 from simkit.fields import Fields
 from simkit.kernel import Kernel
+from simkit.kernels._blocks import Rows, blocks_of, rows_for
 from simkit.linalg import is_ordinary, widen, without_diagonal
+from simkit.linalg.own import along, less_sides, split_diagonal
+from simkit.linalg.points import Block, BlockMaker, KeptSquares, Points
 from simkit.linalg.products import inner_products
+from simkit.linalg.selection import at_place
 from simkit.statistics.hsic_sums import Estimator, HSICSums, kernel_estimator_of, scale_of
 from simkit.statistics.statistic import Statistic
 from simkit.statistics.values import ValueCheck
@@ -35,7 +39,7 @@ from simkit.statistics.values import ValueCheck
 if TYPE_CHECKING:
     from simkit.index import Index
 
-__all__ = ["BlockSums", "FittedKernel", "KernelSums", "block_pairs", "cuts", "sums_over"]
+__all__ = ["BlockSums", "FittedKernel", "KernelSums", "beside_few", "block_pairs", "cuts", "sums_over"]
 
 _FEWER = 32  # examples that an offset is found from
 _ROWS = 4096
@@ -72,7 +76,10 @@ class FittedKernel:
     @classmethod
     def of(cls, kernel: Kernel, few: Array) -> FittedKernel:
         """With the scale that the values among a few examples ask for."""
-        return cls(kernel, few, scale_of(kernel(few, few), namespace_of(few)))
+        k = kernel(few, few)
+        fitted = cls(kernel, few, scale_of(k, namespace_of(few)))
+        vars(fitted)["among_few"] = fitted._scaled(k)
+        return fitted
 
     @cached_property
     def _is_scaled(self) -> bool:
@@ -80,29 +87,54 @@ class FittedKernel:
 
     def __call__(self, X: Array, Y: Array) -> Array:
         """Kernel matrix, shape (n, m)."""
-        k = self.kernel(X, Y)
+        return self._scaled(self.kernel(X, Y))
+
+    def _scaled(self, k: Array) -> Array:
         return k / self.scale / self.scale if self._is_scaled else k
 
-    def offsets(self, x: Array) -> Array:
-        """g_i with K_ij - g_i - g_j near 0, from kernel values with the few examples, shape (n,).
+    def blocks(self, x: Rows | KeptSquares, y: Rows | None = None) -> BlockMaker:
+        """What makes blocks of the kernel matrix: see `simkit.kernels._blocks.blocks_of`."""
+        made = blocks_of(self.kernel, x, y)
+        return (lambda a, b: self._scaled(made(a, b))) if self._is_scaled else made
 
-        g_i is the median of row i, less half the median of these medians: K_ii and outliers do not carry it away.
+    @cached_property
+    def among_few(self) -> Array:
+        """The kernel matrix of the few examples."""
+        return self(self.few, self.few)
+
+    def offsets(self, x: Array | KeptSquares, n: int) -> Array:
+        """g_i with K_ij - g_i - g_j near 0, from kernel values of some examples with the n rows of `x`, shape (n,).
+
+        g_i is the median for row i, less half the median of these medians: K_ii and outliers do not carry it away. For a
+        kernel of distances `x` may be what `beside_few` has kept of the rows.
         """
-        xp, few = namespace_of(x), self.few[:: max(1, self.few.shape[0] // _FEWER), :]
-        whole = _middle(_middle(self(few, few), xp), xp)
-        return xp.concat([_middle(self(x[a, :], few), xp) for a in cuts(x.shape[0], _ROWS)]) - whole / 2
+        xp, some = namespace_of(self.few), _some_of(self.few)
+        made = blocks_of(self.kernel, *((x,) if isinstance(x, KeptSquares) else rows_for(self.kernel, some, x)))
+        whole = _middle(_middle(_some_of(_some_of(self.among_few).mT), xp).mT, xp)
+        rows = [_middle(self._scaled(made(slice(0, some.shape[0]), b)), xp) for b in cuts(n, _ROWS)]
+        return (xp.concat(rows, axis=1) - whole / 2)[0, :]
 
     @property
     def noise(self) -> float:
         """Entries off the diagonal, less the offsets, that are no larger than this may be rounding."""
         xp = namespace_of(self.few)
-        k = without_diagonal(self(self.few, self.few), xp)
+        k = without_diagonal(self.among_few, xp)
         return _FLAT * float(xp.finfo(k.dtype).eps) * float(xp.max(xp.abs(k)))
 
 
+def beside_few(points: Points, few: Array) -> KeptSquares:
+    """The squared distances that `FittedKernel.offsets` asks for, computed before the kernel is fitted."""
+    some = Points.of(_some_of(few), points.scale)
+    return some.kept([(slice(0, some.n), b) for b in cuts(points.n, _ROWS)], points)
+
+
+def _some_of(few: Array) -> Array:
+    return few[:: max(1, few.shape[0] // _FEWER), :]
+
+
 def _middle(k: Array, xp: Namespace) -> Array:
-    """Along the last axis, one of the values in the middle."""
-    return xp.take(xp.sort(k, axis=-1), xp.asarray([k.shape[-1] // 2], **placement(k)), axis=k.ndim - 1)[..., 0]
+    """One of the values in the middle of each column, shape (1, n)."""
+    return at_place(k, k.shape[0] // 2, 0, xp)
 
 
 # --- blocks ---------------------------------------------------------------------------------------------------------------
@@ -113,7 +145,7 @@ def cuts(n: int, side: int) -> list[slice]:
     return [slice(a, min(a + side, n)) for a in range(0, n, side)]
 
 
-def block_pairs(rows: int, columns: int | None, side: int) -> list[tuple[slice, slice]]:
+def block_pairs(rows: int, columns: int | None, side: int) -> list[Block]:
     """The blocks of a rows x columns matrix; of the upper half of a symmetric one, its diagonal included, if None."""
     above, beside = cuts(rows, side), cuts(rows if columns is None else columns, side)
     return [(a, b) for i, a in enumerate(above) for b in (beside[i:] if columns is None else beside)]
@@ -152,65 +184,48 @@ class BlockSums:
 
 
 def sums_over(
-    blocks: Iterable[tuple[slice, slice]],
-    xs: Sequence[Array],
-    ys: Sequence[Array] | None,
-    kernels: Sequence[Callable[[Array, Array], Array]],
+    blocks: Iterable[Block],
+    makers: Sequence[BlockMaker],
     offsets: tuple[Sequence[Array], Sequence[Array]],
     *,
     start: tuple[int, int] = (0, 0),
+    itself: bool = True,
 ) -> BlockSums:
     """Sums over blocks of the Gram matrices of several layers, or of the part of them that some examples make.
 
     Parameters
     ----------
     blocks : iterable of pairs of slices
-        Of the rows of `xs` and of `ys`: see `block_pairs`.
-    xs : sequence of arrays, shapes (r, p_l)
-        Some examples of each layer, as its kernel takes them (`simkit.statistics.hsic_sums.features_for`).
-    ys : sequence of arrays, shapes (c, p_l), optional
-        Other examples. Default: the same, and blocks of which both slices are one are on the diagonal.
-    kernels : sequence of callables
-        One for each layer, fitted.
+        See `block_pairs`.
+    makers : sequence of callables
+        What makes the blocks of each layer, such as `FittedKernel.blocks`.
     offsets : pair of sequences of arrays, shapes (r,) and (c,)
         A number g_i for each example of both sides, for each layer; K_ij - g_i - g_j is summed.
     start : (int, int)
         The first example of both sides.
+    itself : bool
+        Both sides are the same examples, and blocks of which both slices are one are on the diagonal.
     """
 
     def of(a: slice, b: slice) -> BlockSums:
-        left, above, beside = [x[a, :] for x in xs], [g[a] for g in offsets[0]], [h[b] for h in offsets[1]]
-        right = None if ys is None and a == b else [y[b, :] for y in (xs if ys is None else ys)]
-        return _block_sums(left, right, kernels, (above, beside), (start[0] + a.start, start[1] + b.start))
+        above, beside = [g[a] for g in offsets[0]], [h[b] for h in offsets[1]]
+        parts = [less_sides(make(a, b), g, h) for make, g, h in zip(makers, above, beside, strict=True)]
+        return _block_sums(parts, (start[0] + a.start, start[1] + b.start), on_diagonal=itself and a == b)
 
     return BlockSums.merged(of(a, b) for a, b in blocks)
 
 
-def _block_sums(
-    xs: Sequence[Array],
-    ys: Sequence[Array] | None,
-    kernels: Sequence[Callable[[Array, Array], Array]],
-    offsets: tuple[Sequence[Array], Sequence[Array]],
-    start: tuple[int, int],
-) -> BlockSums:
-    """Sums over one block, which is on the diagonal where `ys` is None."""
-    xp = namespace_of(xs[0])
-    along, down, diagonal, whole = [], [], [], []
-    for kernel, x, y, g, h in zip(kernels, xs, xs if ys is None else ys, *offsets, strict=True):
-        k = kernel(x, y) - g[:, None]
-        k -= h[None, :]
-        if ys is None:
-            diagonal.append(widen(xp.linalg.diagonal(k), xp))
-            k = without_diagonal(k, xp)
-        else:
-            down.append(widen(xp.sum(k, axis=0), xp))
-        along.append(widen(xp.sum(k, axis=1), xp))
-        whole.append(k)
-    inner = inner_products(whole, whole, xp)
-    rows = {start[0]: xp.stack(along)}
-    if ys is None:
+def _block_sums(parts: list[Array], start: tuple[int, int], *, on_diagonal: bool) -> BlockSums:
+    """Sums over one block of every layer, which is taken off its diagonal."""
+    xp, diagonal = namespace_of(parts[0]), []
+    if on_diagonal:
+        taken = [split_diagonal(k, xp) for k in parts]
+        parts, diagonal = [k for k, _ in taken], [widen(d, xp) for _, d in taken]
+    inner = inner_products(parts, parts, xp)
+    rows = {start[0]: xp.stack([widen(along(k, 1, xp), xp) for k in parts])}
+    if on_diagonal:
         return BlockSums(inner, rows, {start[0]: xp.stack(diagonal)})
-    return BlockSums(2 * inner, rows | {start[1]: xp.stack(down)}, {})
+    return BlockSums(2 * inner, rows | {start[1]: xp.stack([widen(along(k, 0, xp), xp) for k in parts])}, {})
 
 
 # --- all blocks -----------------------------------------------------------------------------------------------------------

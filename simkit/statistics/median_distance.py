@@ -11,18 +11,20 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from simkit.arrays import Array, Namespace, constant_of, namespace_of, placement, take_rows
+from simkit.arrays import Array, constant_of, namespace_of, placement, take_rows
 from simkit.kernel import Kernel
-from simkit.linalg import squared_distances, vecdot
+from simkit.linalg import vecdot
+from simkit.linalg.points import Block, BlockMaker, KeptSquares, Points, Squares, unit_of
+from simkit.linalg.selection import neighbours_at
 from simkit.statistics.kernel_sums import block_pairs, cuts
 from simkit.threads import in_threads
 
 __all__ = [
+    "KEPT",
     "PAIRS",
     "SIDE",
     "Bandwidth",
@@ -31,19 +33,26 @@ __all__ = [
     "counts_over",
     "first_sample",
     "fitted",
+    "is_worth_a_sample",
     "median_distance",
+    "median_of",
     "middle_distance",
+    "pairs_in",
     "random_pairs",
+    "shares_of",
     "squares_between",
 ]
 
 Bandwidth: TypeAlias = Literal["exact", "sample"]
 
 PAIRS = 10**6  # of a sample
-_FEWEST, _MOST = 2**13, 2**18  # pairs that suggest the first bracket
+_PRODUCTS = 8  # distances by matrix products that take as long as one by itself
+_ALL = 2**16  # distances that are as soon collected
+_FEWEST, _MOST = 2**16, 2**18  # pairs that suggest the first bracket where there are more
 _COLLECTED = 2**21  # distances that are held at most to select the median among them
 _SIGMAS = 5.0  # from the ends of a bracket to the rank that it should hold
-SIDE = 512  # of a block
+SIDE = 320  # of a block
+KEPT = 72 * 2**20  # bytes of squared distances of all layers that are rather kept for their kernels than computed again
 
 
 def fitted(kernel: Kernel, x: Array, bandwidth: Bandwidth = "exact") -> Kernel:
@@ -76,9 +85,9 @@ def median_distance(x: Array, *, method: Bandwidth = "exact", seed: int = 0, pai
         Centred, for accuracy.
     method : {"exact", "sample"}
         ``"exact"`` computes all n(n-1)/2 distances, once up to about 20,000 examples and a few times beyond. ``"sample"``
-        draws `pairs` of them with replacement; the share of the distances below its result is 1/2 with a standard deviation
-        of ``0.5 / sqrt(pairs)``, 0.05 % for a million, whatever n is; where there are no more pairs than that, it takes
-        them all.
+        draws `pairs` of them, each example as often; the share of the distances below its result is 1/2 with a standard
+        deviation of at most ``0.5 / sqrt(pairs)``, 0.05 % for a million, whatever n is. Where there are not many times more
+        pairs than that, it takes them all, in less time.
     seed : int
         Of the sample; it does not change an exact result.
     pairs : int
@@ -89,35 +98,86 @@ def median_distance(x: Array, *, method: Bandwidth = "exact", seed: int = 0, pai
     0-d array
         In the dtype of `x`; nan where distances are.
     """
-    xp, n = namespace_of(x), x.shape[0]
+    points = Points.of(x, unit_of(x))
+    everything = points.n * (points.n - 1) // 2
+    if method == "sample" and is_worth_a_sample(everything, pairs):
+        median = middle_distance(_sampled_squares(points, pairs, seed))
+        return median if points.scale is None else median * points.scale
+    return median_of(points, block_pairs(points.n, None, SIDE), points.n, seed)
+
+
+def median_of(squares: Squares, blocks: Sequence[Block], n: int, seed: int = 0) -> Array:
+    """The median distance of n rows, a 0-d array, from all blocks of the upper half of their squared distances."""
     everything = n * (n - 1) // 2
-    if method == "sample" and pairs < everything:
-        return middle_distance(_sampled_squares(x, pairs, seed, xp))
-    search = Search.of(everything)
-    if first_sample(everything):
-        search = search.narrowed(_sampled_squares(x, first_sample(everything), seed, xp))
-    blocks = block_pairs(n, None, SIDE)
+    search, pairs = Search.of(everything), first_sample(everything)
+    if pairs:
+        if isinstance(squares, KeptSquares):
+            sample = _drawn_from(squares, blocks, everything // pairs | 1)
+        else:
+            sample = _sampled_squares(squares, pairs, seed)
+        search = search.narrowed(namespace_of(sample).sort(sample))
     while search.found is None:
-        counts = in_threads(partial(counts_over, x=x, y=None, search=search), blocks, x)
-        search = search.after(Counts.merged(counts))
-    return search.median(x[0, 0])
+        now = search
+
+        def count(share: Iterator[Block]) -> Counts:
+            return counts_over(share, squares.blocks(), now)  # noqa: B023 - it is done before the next round
+
+        search = search.after(Counts.merged(in_threads(count, blocks, squares.like)))
+    median = search.median(squares.like)
+    return median if squares.scale is None else median * squares.scale
 
 
-def _sampled_squares(x: Array, pairs: int, seed: int, xp: Namespace) -> Array:
-    """Squared distances of random pairs of distinct rows, sorted."""
-    i, j = random_pairs(x.shape[0], None, pairs, seed)
+def _drawn_from(squares: KeptSquares, blocks: Sequence[Block], step: int) -> Array:
+    """One of so many of the squared distances of distinct pairs."""
+    made = squares.blocks()
+    return namespace_of(squares.like).concat([_pairs_of(made(a, b), on_diagonal=a == b)[::step] for a, b in blocks])
 
-    def squares(shares: Iterator[slice]) -> list[Array]:
-        return [squares_between(x, x, i[part], j[part]) for part in shares]
 
-    shares = in_threads(squares, cuts(pairs, max(1, 2**20 // x.shape[1])), x)
-    return xp.sort(xp.concat([part for share in shares for part in share]))
+def pairs_in(r: int, c: int | None) -> int:
+    """How many pairs there are of one of r rows and one of c others, or of distinct ones of the r rows if `c` is None."""
+    return r * (r - 1) // 2 if c is None else r * c
+
+
+def shares_of(pairs: int, sizes: Sequence[int]) -> list[int]:
+    """How many of some sampled pairs parts of these sizes draw: as many as they have of all, rounded so that they add up."""
+    ends = [round(pairs * part / sum(sizes)) for part in np.cumsum(np.asarray(sizes, dtype=object))]
+    return [int(b - a) for a, b in zip([0, *ends[:-1]], ends, strict=True)]
+
+
+def is_worth_a_sample(everything: int, pairs: int) -> bool:
+    """Whether `pairs` single distances cost less than all `everything` by matrix products, which take a tenth for each."""
+    return everything > _PRODUCTS * pairs
+
+
+def _sampled_squares(points: Points, pairs: int, seed: int) -> Array:
+    """Squared distances of random pairs of distinct rows, all different, of which each row is in as many.
+
+    The rows in random order, each with that so many places after it, for some numbers of places: all of it is read in the
+    order in which it stands in memory.
+    """
+    xp, n, rng = namespace_of(points.rows), points.n, np.random.default_rng(seed)
+    order = rng.permutation(n)
+    around = replace(points, rows=take_rows(points.rows, np.concatenate([order, order[: n // 2]])))
+    steps = [int(step) + 1 for step in rng.permutation((n - 1) // 2)[: -(-pairs // n)]]
+    shares = [(part, step) for part in cuts(n, max(1, 2**18 // points.p)) for step in steps]
+
+    def squares(share: Iterator[tuple[slice, int]]) -> list[Array]:
+        found, last, left = [], None, around.rows
+        for part, step in share:
+            if part != last:
+                last, left = part, around.left(part)
+            found.append(vecdot(left, around.rows[part.start + step : part.stop + step, :], xp))
+        return found
+
+    found = xp.concat([part for share in in_threads(squares, shares, points.rows) for part in share])
+    return xp.clip(found, min=0.0)
 
 
 def middle_distance(squares: Array) -> Array:
-    """The median distance of sorted squared distances, a 0-d array."""
+    """The median distance from squared distances (m,), a 0-d array."""
     xp, size = namespace_of(squares), squares.shape[0]
-    return (xp.sqrt(squares[(size - 1) // 2]) + xp.sqrt(squares[size // 2])) / 2
+    first, last = neighbours_at(squares, (size - 1) // 2, size // 2, xp)
+    return (xp.sqrt(first) + xp.sqrt(last)) / 2
 
 
 def random_pairs(n: int, m: int | None, size: int, seed: int | Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
@@ -135,7 +195,10 @@ def squares_between(x: Array, y: Array, i: np.ndarray, j: np.ndarray) -> Array:
 
 def first_sample(everything: int) -> int:
     """How many pairs are to suggest the first bracket; 0 where all distances are as soon collected."""
-    return 0 if everything <= _MOST else min(_MOST, max(_FEWEST, int(4 * _SIGMAS * everything / _COLLECTED) ** 2))
+    if everything <= _ALL:
+        return 0
+    fewest = min(_FEWEST, everything // 32)  # else the sample takes longer than it saves
+    return min(_MOST, max(fewest, int(4 * _SIGMAS * everything / _COLLECTED) ** 2))
 
 
 # --- counting -------------------------------------------------------------------------------------------------------------
@@ -170,31 +233,34 @@ class Counts(NamedTuple):
         )
 
 
-def counts_over(blocks: Iterable[tuple[slice, slice]], x: Array, y: Array | None, search: Search) -> Counts:
-    """Of the squared distances between rows of `x` (r, p) and `y` (c, p), or of distinct rows of `x`, in some blocks.
-
-    The blocks are as those of `simkit.statistics.kernel_sums.sums_over`.
-    """
-    other = x if y is None else y
-    return Counts.merged([_counts(x[a, :], None if y is None and a == b else other[b, :], search) for a, b in blocks])
+def counts_over(blocks: Iterable[Block], squares: BlockMaker, search: Search, *, itself: bool = True) -> Counts:
+    """Of the squared distances in some blocks; of distances of rows from `itself`, the same, those of distinct pairs."""
+    return Counts.merged([_counts(squares(a, b), search, on_diagonal=itself and a == b) for a, b in blocks])
 
 
-def _counts(x: Array, y: Array | None, search: Search) -> Counts:
-    xp = namespace_of(x)
-    d = squared_distances(x, x if y is None else y, xp)
-    if y is None:
-        i = xp.arange(x.shape[0], **placement(x))
-        d = xp.where(i[:, None] < i[None, :], d, float("nan"))  # which is neither below nor inside nor above
-    below = int(xp.count_nonzero(d < search.low))
-    within = xp.logical_and(d >= search.low, d <= search.high)
+def _pairs_of(d: Array, *, on_diagonal: bool) -> Array:
+    """The values of a block for different pairs in one dimension, and perhaps nan for the others."""
+    if on_diagonal and isinstance(d, np.ndarray):
+        return d[np.tri(d.shape[0], k=-1, dtype=bool).T]
+    xp = namespace_of(d)
+    if on_diagonal:
+        i = xp.arange(d.shape[0], **placement(d))
+        d = xp.where(i[:, None] < i[None, :], d, float("nan"))  # which is neither below nor inside nor above a bracket
+    return xp.reshape(d, (-1,))
+
+
+def _counts(block: Array, search: Search, *, on_diagonal: bool) -> Counts:
+    xp, d = namespace_of(block), _pairs_of(block, on_diagonal=on_diagonal)
+    below = d < search.low
     if search.low == search.high:
-        above = float(xp.min(xp.where(d > search.high, d, float("inf"))))
-        return Counts(below, int(xp.count_nonzero(within)), [], above)
+        above = float(xp.min(xp.where(d > search.high, d, float("inf")))) if 0 not in d.shape else math.inf
+        return Counts(int(xp.count_nonzero(below)), int(xp.count_nonzero(d == search.low)), [], above)
+    within = xp.logical_xor(d <= search.high, below)
     if isinstance(d, np.ndarray):
         inside = d[within]
     else:  # whose libraries would compile a selection anew for each number of values
-        inside = xp.sort(xp.reshape(xp.where(within, d, float("inf")), (-1,)))[: int(xp.count_nonzero(within))]
-    return Counts(below, inside.shape[0], [inside[:: search.stride]], math.inf)
+        inside = xp.sort(xp.where(within, d, float("inf")))[: int(xp.count_nonzero(within))]
+    return Counts(int(xp.count_nonzero(below)), inside.shape[0], [inside[:: search.stride]], math.inf)
 
 
 @dataclass(frozen=True)
@@ -267,13 +333,13 @@ class Search:
     def _among(self, counts: Counts, rank: int, last: int) -> Search:
         """The search when the bracket holds the lower of the two."""
         xp = namespace_of(counts.kept[0])
-        ordered = xp.sort(xp.concat(counts.kept))
+        inside = xp.concat(counts.kept)
         if self.stride > 1:
-            return self.narrowed(ordered, counts.below, counts.inside)
-        value = float(ordered[rank])
+            return self.narrowed(xp.sort(inside), counts.below, counts.inside)
+        first, second = neighbours_at(inside, rank, min(last, counts.inside - 1), xp)
         if last < counts.inside:
-            return replace(self, found=(value, float(ordered[last])))
-        return replace(self, low=value, high=value)
+            return replace(self, found=(float(first), float(second)))
+        return replace(self, low=float(first), high=float(first))
 
     def median(self, like: Array) -> Array:
         """The mean of the two middle distances, a 0-d array like another one, once they are found."""

@@ -11,10 +11,11 @@ from __future__ import annotations
 from simkit.arrays import Array, Namespace, accumulation_dtype, detach, is_lazy, warn_caller
 from simkit.errors import AccuracyWarning
 from simkit.kernel import Kernel
-from simkit.linalg import double_centre, power_of_two, squared_norm, total, widen
+from simkit.linalg import double_centre, power_of_two, squared_norm, widen
+from simkit.linalg.distances import squared_lengths
 from simkit.linalg.selection import few_of
 
-__all__ = ["resolves_distances", "resolving_distances", "squared_lengths", "warn_if_kernel_unresolved", "warn_if_unresolved"]
+__all__ = ["resolves_distances", "resolving_distances", "warn_if_kernel_unresolved", "warn_if_unresolved"]
 
 _DOUBLE = 1e-10  # above eps of float64, below that of float32
 _ROUNDING = 1e-3  # as a share of the root mean square of HKH
@@ -91,7 +92,7 @@ def resolving_distances(x: Array, name: str, xp: Namespace) -> Array:
     """
     if is_lazy(x) or float(xp.finfo(x.dtype).eps) < _DOUBLE:
         return x
-    squares = squared_lengths(x, xp)
+    squares = squared_lengths(detach(x), xp)
     largest, typical = float(xp.max(squares)), float(xp.sort(squares)[squares.shape[0] // 2])
     if resolves_distances(largest, typical):
         return x
@@ -103,12 +104,6 @@ def resolving_distances(x: Array, name: str, xp: Namespace) -> Array:
             AccuracyWarning,
         )
     return wide
-
-
-def squared_lengths(x: Array, xp: Namespace) -> Array:
-    """|x_i|^2 of the rows, shape (n,), summed in float64 where the device has it."""
-    x = widen(detach(x), xp)
-    return total(x * x, xp, axis=1)
 
 
 def resolves_distances(largest: float, typical: float) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from simkit.arrays import Array, is_constant, namespace_of, placement, to_numpy
+from simkit.arrays import Array, count_nonfinite, dtype_name, namespace_of, placement, to_numpy, varies
 from simkit.errors import InvalidArrayError
 from simkit.fields import Fields, text_array
 
@@ -55,7 +55,12 @@ class ValueCheck:
 
     @classmethod
     def of(
-        cls, layers: Mapping[str, Array], *, rounding: Mapping[str, float] | None = None, finite: bool = False
+        cls,
+        layers: Mapping[str, Array],
+        *,
+        rounding: Mapping[str, float] | None = None,
+        finite: bool = False,
+        kept: bool = False,
     ) -> tuple[ValueCheck, dict[str, Array]]:
         """What is known of one batch; and the batch, with zeros for the layers that are not finite.
 
@@ -69,18 +74,20 @@ class ValueCheck:
             The eps of the precision that the values were given in. Default: that of the arrays.
         finite : bool
             The values are known to be finite.
+        kept : bool
+            The layers will be there as long as this, so that nothing of them need be copied.
         """
         whole = {str(name): x for name, x in layers.items()}
-        counts = [0 if finite else _nonfinite_in(x) for x in whole.values()]
+        counts = [0 if finite else count_nonfinite(x) for x in whole.values()]
         known = rounding or {}
         check = cls(
             tuple(whole),
             tuple(x.shape[1] for x in whole.values()),
-            tuple(_dtype_name(x) for x in whole.values()),
+            tuple(dtype_name(x) for x in whole.values()),
             tuple(known.get(name, 0.0) or _eps(x) for name, x in whole.items()),
             next(iter(whole.values())).shape[0],
-            tuple(_rows(x, 1) + 0 for x in whole.values()),  # a copy: a view would keep the batch in memory
-            tuple(not (bool(is_constant(_rows(x, 2))) and bool(is_constant(x))) for x in whole.values()),
+            tuple(_first(x) if kept else _first(x) + 0 for x in whole.values()),  # a view keeps the batch in memory
+            tuple(varies(x) for x in whole.values()),
             tuple(counts),
         )
         if any(counts):
@@ -94,10 +101,10 @@ class ValueCheck:
         return cls(
             tuple(layers),
             tuple(x.shape[1] for x in layers.values()),
-            tuple(_dtype_name(x) for x in layers.values()),
+            tuple(dtype_name(x) for x in layers.values()),
             tuple(rounding[name] or _eps(x) for name, x in layers.items()),
             next(iter(layers.values())).shape[0],
-            tuple(_rows(x, 1) for x in layers.values()),
+            tuple(_first(x) for x in layers.values()),
             (True,) * len(layers),
             (0,) * len(layers),
         )
@@ -253,12 +260,8 @@ class ValueCheck:
         return ValueCheck.from_arrays(Fields(self.to_arrays()), like)
 
 
-def _rows(x: Array, most: int) -> Array:
-    return x[: min(most, x.shape[0]), :]
-
-
-def _dtype_name(x: Array) -> str:
-    return "float32" if "float32" in str(x.dtype) else "float64"
+def _first(x: Array) -> Array:
+    return x[: min(1, x.shape[0]), :]
 
 
 def _eps(x: Array) -> float:
@@ -267,14 +270,6 @@ def _eps(x: Array) -> float:
 
 def _by_layer(function: Callable[[Iterable[Any]], Any], parts: Sequence[tuple[Any, ...]]) -> tuple[Any, ...]:
     return tuple(function(column) for column in zip(*parts, strict=True))
-
-
-def _nonfinite_in(x: Array) -> int:
-    xp = namespace_of(x)
-    with np.errstate(all="ignore"):
-        if bool(xp.isfinite(xp.sum(x))):  # a sum that is finite has finite terms
-            return 0
-    return int(xp.count_nonzero(xp.logical_not(xp.isfinite(x))))
 
 
 def _placed(values: np.ndarray, dtype: str, like: Array | None) -> Array:

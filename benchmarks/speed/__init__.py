@@ -1,0 +1,1 @@
+"""Speed against rivals: cases, the ways to solve them, and how they are measured."""
