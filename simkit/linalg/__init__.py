@@ -2,8 +2,8 @@
 
 Every function takes the namespace `xp` of its arrays. Nothing here reads a value of an array: ranks and thresholds are masks
 of zeros and ones, so the same code runs under ``jax.jit``, keeps gradients and never synchronises a GPU. The exceptions are
-those of `simkit.linalg.on_host` and `simkit.linalg.transport`, and short cuts where values may be read, of NumPy for instance,
-which are not tried under a transformation.
+those of `simkit.linalg.on_host` and `simkit.linalg.transport`, and short cuts where values may be read, such as those of
+NumPy, which are not tried under a transformation.
 """
 
 from simkit.linalg.bases import Basis, cosines, orthonormal_basis, principal_basis, ridge_root, squared_cosines
