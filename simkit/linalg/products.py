@@ -17,6 +17,7 @@ from simkit.linalg.safe import in_one
 from simkit.memory import is_on_host
 
 __all__ = [
+    "column_squares",
     "cross",
     "identity",
     "inner",
@@ -127,6 +128,13 @@ def _by_pairs(xs: Sequence[np.ndarray], ys: Sequence[np.ndarray], *, symmetric: 
 def squared_norm(a: Array, xp: Namespace) -> Array:
     """Squared Frobenius norm."""
     return inner(a, a, xp)
+
+
+def column_squares(x: Array, xp: Namespace) -> Array:
+    """Sums of squares of the columns of a matrix in the accumulation precision."""
+    if array_api_compat.is_numpy_namespace(xp):  # no second matrix for the squares
+        return np.einsum("ij,ij->j", x, x)
+    return xp.sum(x * x, axis=0)
 
 
 def cross(a: Array, b: Array) -> Array:

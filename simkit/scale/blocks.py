@@ -79,7 +79,7 @@ def kernel_sums(
         return KernelSums.empty(values)
     if _is_better_numpy(kernel, first):
         on_host = {name: to_numpy(x) for name, x in layers.items()}
-        return kernel_sums(kernel, on_host, values, bandwidth=bandwidth, advance=advance).placed(first)
+        return kernel_sums(kernel, on_host, values, bandwidth=bandwidth, advance=advance)
     blocks = block_pairs(first.shape[0], None, _SIDE if is_on_host(first) else _SIDE_ON_ACCELERATOR)
     keeps = is_of_distances(kernel) and kernel.fit_needs == "median distance" and _size(blocks, defined.values()) <= KEPT
     with in_silence(first):
