@@ -325,9 +325,8 @@ def _scores(
     with track(steps, index, False if question.lazy else progress) as advance:
         if chosen.in_numpy:
             views = {name: to_numpy(x) for name, x in whole.items()}
-            values, _ = ValueCheck.of(
-                views, rounding=rounding, finite=True, kept=True
-            )  # what is not finite shows in the sums
+            # What is not finite shows in the sums.
+            values, _ = ValueCheck.of(views, rounding=rounding, finite=True, kept=True)
             statistic = _linear(chosen, views, values, sides, advance)
             if statistic is not None:
                 found, like = scores(index, statistic, sides), next(iter(whole.values()))
