@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import warnings
 
@@ -18,6 +19,7 @@ from simkit.linalg import pair_vectors
 from simkit.linalg.ranks import ranks
 from simkit.representation import Representation
 
+ranking = importlib.import_module("simkit.linalg.ranks")  # simkit.linalg has a function of that name
 N = 14  # in all tests on JAX, which compiles for each number of examples
 SHAPES = [(N, 6, 9), (N, 20, 4)]
 DISSIMILARITIES = ("correlation", "euclidean", "squared_euclidean", "cosine", "mahalanobis")
@@ -227,7 +229,7 @@ def hard_vectors():
 
 
 @pytest.mark.parametrize("kind", hard_vectors())
-def test_ranks(backend, kind):
+def test_ranks(monkeypatch, backend, kind):
     values = hard_vectors()[kind]
     if backend.name == "jax":
         values = values[(values == 0) | (abs(values) > 1e-307)]  # which it takes for zero
@@ -235,10 +237,15 @@ def test_ranks(backend, kind):
     found = backend.to_numpy(ranks(backend.asarray(values), backend.xp))
     np.testing.assert_array_equal(found, scipy.stats.rankdata(values))
     np.testing.assert_array_equal(values, before)
+    monkeypatch.setattr(ranking, "is_on_host", lambda x: False)  # as on an accelerator
+    found = backend.to_numpy(ranks(backend.asarray(values), backend.xp))
+    np.testing.assert_array_equal(found, scipy.stats.rankdata(values))
 
 
-def test_ranks_of_a_chain_are_cut(backend):
+@pytest.mark.parametrize("host", [True, False])
+def test_ranks_of_a_chain_are_cut(monkeypatch, backend, host):
     """Entries of which each is near the next, over a long way: not all are equal, but those near each other may be."""
+    monkeypatch.setattr(ranking, "is_on_host", lambda x: host)
     values = np.random.default_rng(0).permutation(np.arange(100) * 0.5)
     near = backend.to_numpy(ranks(backend.asarray(values), backend.xp, backend.xp.ones_like))
     np.testing.assert_array_equal(near, scipy.stats.rankdata(np.round(values)))

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import array_api_compat
 import numpy as np
 
-from simkit.arrays import Array, Namespace, detach
+from simkit.arrays import Array, Namespace, constant_of, detach, is_lazy, to_numpy, wants_gradients
+from simkit.memory import is_on_host
 
 __all__ = ["ranks"]
 
@@ -32,6 +33,13 @@ def ranks(values: Array, xp: Namespace, rounding: Callable[[Array], Array] | Non
     values = detach(values)
     if array_api_compat.is_numpy_namespace(xp):
         return _ranks_in_numpy(values, rounding)
+    if not (is_lazy(values) or wants_gradients(values)) and is_on_host(values):
+
+        def near_of(ordered: np.ndarray) -> np.ndarray:
+            assert rounding is not None
+            return to_numpy(rounding(constant_of(ordered, values, xp)))
+
+        return constant_of(_ranks_in_numpy(to_numpy(values), near_of if rounding else None), values, xp)
     order = xp.argsort(values)
     ordered = xp.take(values, order)
     if rounding is not None:
