@@ -32,15 +32,27 @@ from simkit.arrays import (
 )
 from simkit.caching import cached_property
 from simkit.errors import AccuracyWarning
-from simkit.linalg import Basis, orthonormal_basis, power_of_two, powers_of_two, principal_basis, total, widen
+from simkit.linalg import (
+    Basis,
+    Factored,
+    column_squares,
+    is_ordinary,
+    orthonormal_basis,
+    power_of_two,
+    powers_of_two,
+    principal_basis,
+    squared_norm,
+    total,
+    widen,
+)
 from simkit.linalg.safe import in_one, power_at_hand
 
 __all__ = ["Representation"]
 
+_UNSEEN = 1e-9  # of a standard deviation: its square is less than an eps
 # Layers whose largest values are of this size need not be divided, where a look at it costs nothing.
 _AS_THEY_ARE = (2.0**-4, 2.0**10)
 _SMALL = 2**14  # values of which a copy takes less time than PyTorch takes to begin a few operations
-
 _SUMMED = 4.0  # roundings of a sum of products, as activations are; in float32 or more also where they are stored in less
 # Singular values between these multiples of the noise may be noise or not; storing alone makes less than a third of it.
 _DOUBTFUL = (1 / 3, 4.0)
@@ -170,12 +182,56 @@ class Representation:
     @cached_property
     def precise(self) -> Array:
         """`unit`, centred and scaled in the accumulation precision (float64 where the device has it)."""
-        x = widen(self.features, self.xp)
-        if self.is_centred or x.dtype == self.dtype:
+        if self.is_centred or self.dtype == accumulation_dtype(self.features, self.xp):
             return widen(self.unit, self.xp)
-        y = self._centred(x)
+        y = self._centred(widen(self.features, self.xp))
         y /= widen(self.scale, self.xp)  # an intermediate of our own: no second copy of the layer
         return y
+
+    @property
+    def _wide(self) -> Array:
+        """The centred features in the accumulation precision, in units that have no effect on their range."""
+        return self._wide_with_squares[0]
+
+    @cached_property
+    def _wide_with_squares(self) -> tuple[Array, Array | None]:
+        """`_wide`; and the sums of squares of its columns, if they are found on the way."""
+        if self.is_centred:
+            return widen(self.features, self.xp), None
+        if isinstance(self.features, np.ndarray):
+            return _deviations(self.features, self._means)
+        return self._centred(widen(self.features, self.xp)), None
+
+    @cached_property
+    def _squares(self) -> Array | None:
+        """Sums of squares of the columns of `_wide`; None unless they are seen to be in range, those of constants zero."""
+        xp = self.xp
+        if is_lazy(self.features) or self.column_unit is not None:
+            return None
+        x, squares = self._wide_with_squares
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            squares = detach(column_squares(x, xp)) if squares is None else squares
+            zero = squares == 0
+            if not bool(xp.all(xp.logical_or(zero, is_ordinary(squares, xp)))):
+                return None
+        return None if bool(xp.any(zero)) and bool(xp.any((x != 0) & zero)) else squares
+
+    @property
+    def columns(self) -> Factored:
+        """The centred features for products, in the accumulation precision, divided by `columns_scale`."""
+        return Factored(self.precise if self._squares is None else self._wide)
+
+    @property
+    def squared_norm(self) -> Array:
+        """The sum of squares of `columns`, a 0-d array."""
+        if not isinstance(self._squares, np.ndarray):
+            return squared_norm(self.columns.full, self.xp)
+        return self.xp.sum(self._squares)  # they are known
+
+    @property
+    def columns_scale(self) -> Array:
+        """A power of two in the accumulation precision, a 0-d array; 1 where products of centred features are in range."""
+        return widen(self.scale, self.xp) if self._squares is None else constant_of(1.0, self._squares, self.xp)
 
     @cached_property
     def _means(self) -> Array:
@@ -208,17 +264,30 @@ class Representation:
         Each column is brought to one size first, since its square alone may be out of range.
         """
         xp = self.xp
-        x = widen(self.features, xp) if self.is_centred else self._centred(widen(self.features, xp))
+        x = self._wide
         unit = powers_of_two(detach(xp.maximum(xp.max(x, axis=0), -xp.min(x, axis=0))), xp)
         x = x / unit
-        constant, mean = detach(x), detach(self._means) / unit
-        variance = total(constant * constant, xp, axis=0) / self.n
+        unit_squares = column_squares(detach(x), xp)
+        sizes = self._noise_of(detach(self._means) / unit, unit_squares)
+        return x / self._power_above(sizes), xp.where(unit_squares > 0, sizes * unit, 1.0)
+
+    def _noise_of(self, mean: Array, squares: Array) -> Array:
+        """The noise of each feature over eps, from its mean and its sum of squared deviations; 1 if there are none."""
+        xp, variance = self.xp, squares / self.n
         double, single = (float(np.finfo(dtype).eps) for dtype in (np.float64, np.float32))
         summed = _SUMMED * (double if self.rounding <= double else single) / self.rounding
+        mean = xp.where(variance > 0, mean, 0.0)
         stored, computed = xp.sqrt(mean * mean + variance), summed * xp.sqrt(variance)
-        sizes = xp.where(variance > 0, xp.maximum(stored, computed), 1.0)
-        x = x / xp.pow(constant_of(2.0, sizes, xp), xp.ceil(xp.log2(sizes)))
-        return x, xp.where(variance > 0, sizes * unit, 1.0)
+        return xp.where(variance > 0, xp.maximum(stored, computed), 1.0)
+
+    def _power_above(self, sizes: Array) -> Array:
+        """Powers of two at or just above positive numbers."""
+        return self.xp.pow(constant_of(2.0, sizes, self.xp), self.xp.ceil(self.xp.log2(sizes)))
+
+    @property
+    def _noise_sizes(self) -> Array:
+        """The noise of each feature over eps in the units of `features`, 1 if it does not vary."""
+        return self._equilibrated[1] if self._squares is None else self._noise_of(detach(self._means), self._squares)
 
     @property
     def noise_level(self) -> float:
@@ -243,7 +312,12 @@ class Representation:
             Some directions are of the size of the rounding of the values, so that their number is uncertain.
         """
         noise = self.noise_level
-        basis = orthonormal_basis(self.equilibrated, self.rank_tolerance, self.xp, noise=noise)
+        centred = not self.is_centred
+        if self._squares is None:
+            x, scales = self.equilibrated, None
+        else:  # what `equilibrated` is, without another matrix of that size
+            x, scales = self._wide, self._power_above(self._noise_sizes)
+        basis = orthonormal_basis(x, self.rank_tolerance, self.xp, noise=noise, scales=scales, is_centred=centred)
         squares = basis.squares
         if squares is not None and self.rounding > float(self.xp.finfo(squares.dtype).eps) and not is_lazy(squares):
             low, high = (factor * noise for factor in _DOUBTFUL)
@@ -258,15 +332,20 @@ class Representation:
                 )
         return basis
 
+    @cached_property
+    def coordinates(self) -> Array:
+        """Q'X: the centred features in the coordinates of `basis`, divided by `columns_scale`, shape (k, p)."""
+        return self.basis.columns.cross(self.columns)
+
     def principal_basis(self, threshold: float) -> Basis:
         """Leading left singular vectors of the centred features that reach `threshold` of their variance, in (0, 1]."""
         if threshold == 1:
             return self.basis
         xp = self.xp
-        sizes = self._equilibrated[1] / widen(self.scale, xp) * (1.0 if self.column_unit is None else self.column_unit)
+        sizes = self._noise_sizes / self.columns_scale * (1.0 if self.column_unit is None else self.column_unit)
         # The noise of all features is at most that of one with the largest values, and at most that of all together.
         noise = self.rounding * (math.sqrt(self.n) * xp.max(sizes) + xp.sqrt(xp.sum(sizes * sizes)))
-        return principal_basis(self.precise, threshold, self.rank_tolerance, xp, noise=noise)
+        return principal_basis(self.columns.x, threshold, self.rank_tolerance, xp, noise=noise)
 
 
 def _less(x: Array, mean: Array) -> Array:
@@ -287,3 +366,29 @@ def _less(x: Array, mean: Array) -> Array:
     y = x - near
     y += xp.sum(y, axis=0) / -x.shape[0]  # so that what is negated in the gradient is the mean, and not the layer
     return y
+
+
+def _deviations(x: np.ndarray, mean: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    """`_less` in the precision of the mean; and sums of squares of the columns, if they are found on the way."""
+    first = x[0, :].astype(mean.dtype)
+    near = np.where(np.abs(first - mean) <= np.finfo(mean.dtype).eps ** (1 / 3) * np.abs(mean), first, mean)
+    y = x - near
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        squares = column_squares(y, np)
+        if _is_mean(near, mean, squares, x.shape[0]):
+            return y, squares
+    y -= np.sum(y, axis=0) / x.shape[0]
+    return y, None
+
+
+def _is_mean(near: np.ndarray, mean: np.ndarray, squares: np.ndarray, n: int) -> bool:
+    """Whether rounding of the mean is too small to be seen in sums of squares of the deviations from it.
+
+    A sum of n numbers in any order is wrong by at most n eps of the sum of their sizes.
+    """
+    info = np.finfo(squares.dtype)
+    if not (squares > info.tiny / info.eps).all():
+        return False
+    variance = squares / n
+    wrong = np.abs(mean - near) + n * info.eps * np.sqrt(mean * mean + variance)
+    return bool((wrong <= _UNSEEN * np.sqrt(variance)).all())

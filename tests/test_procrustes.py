@@ -89,7 +89,7 @@ def test_wide_layers_are_turned_not_cut(rng):
     x = rng.standard_normal((8, 100))
     state = Procrustes().prepare(Representation(x))
     assert state.x.shape == (8, 8)
-    np.testing.assert_allclose(state.x @ state.x.T * float(state.scale) ** 2, centred(x) @ centred(x).T, atol=1e-9)
+    np.testing.assert_allclose(state.x.full @ state.x.full.T * float(state.scale) ** 2, centred(x) @ centred(x).T, atol=1e-9)
 
 
 def correlations(x, y):

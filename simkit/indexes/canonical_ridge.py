@@ -7,7 +7,7 @@ from typing import ClassVar, Literal, NamedTuple, TypeAlias, get_args
 
 from simkit.arrays import Array, Namespace, placement
 from simkit.index import Index
-from simkit.linalg import compact, cross, ratio, ridge_root, root, squared_norm, total
+from simkit.linalg import Factored, cross, ratio, ridge_root, root, squared_norm, total
 from simkit.properties import Facts, Invariance, Invariances, implied
 from simkit.representation import Representation
 from simkit.spec import check_choice, check_number
@@ -18,7 +18,7 @@ Normalization: TypeAlias = Literal["trace", "cauchy_schwarz", "cka"]
 
 
 class _State(NamedTuple):
-    q: Array  # the partially orthogonalised basis, times sqrt(shrinkage)
+    q: Factored  # the partially orthogonalised basis, times sqrt(shrinkage)
     squares: Array  # eigenvalues of q'q, descending, zero beyond the rank
     rank: Array
     norm: Array  # |q'q|
@@ -99,22 +99,26 @@ class CanonicalRidge(Index[tuple[_State, _State]]):
 
     def _partly_orthogonal(self, layer: Representation, kappa: float) -> _State:
         """Q~_X, up to a rotation that no score notices."""
-        xp, q, x = layer.xp, layer.basis.q, layer.precise
-        if kappa > 0:
-            penalty = self._penalty(compact(x, xp), kappa, layer)
-            # Without the factor a large kappa would leave nothing but underflow; every normalisation divides by it.
-            q = ridge_root(q, x, penalty, xp) * xp.sqrt(1 + ratio(penalty, squared_norm(x, xp), xp))
-        squares = xp.flip(xp.linalg.eigvalsh(cross(q, q)))
-        counted = xp.arange(squares.shape[0], **placement(squares)) < layer.basis.rank
-        squares = xp.where(counted, xp.clip(squares, min=0.0), 0.0)
-        return _State(q, squares, layer.basis.rank, root(squared_norm(cross(q, q), xp), xp), xp)
+        xp, basis, columns = layer.xp, layer.basis, layer.basis.columns
+        counted = xp.arange(columns.shape[1], **placement(columns.x)) < basis.rank
+        if kappa == 0:
+            ones = xp.astype(counted, columns.x.dtype)
+            return _State(columns, ones, basis.rank, root(xp.sum(ones), xp), xp)
+        penalty = self._penalty(kappa, layer)
+        # Without the factor a large kappa would leave nothing but underflow; every normalisation divides by it.
+        factor = xp.sqrt(1 + ratio(penalty, layer.squared_norm, xp))
+        orthogonalised = ridge_root(layer.coordinates, penalty, xp) * factor
+        gram = cross(orthogonalised, orthogonalised)
+        squares = xp.flip(xp.linalg.eigvalsh(gram))[: counted.shape[0]]
+        squares = xp.where(counted[: squares.shape[0]], xp.clip(squares, min=0.0), 0.0)
+        return _State(columns.times(orthogonalised), squares, basis.rank, root(squared_norm(gram, xp), xp), xp)
 
-    def _penalty(self, x: Array, kappa: float, layer: Representation) -> Array:
-        """Kappa in the units of `x`, which is `layer.scale` times smaller than the features."""
-        xp = layer.xp
+    def _penalty(self, kappa: float, layer: Representation) -> Array:
+        """Kappa in the units of `layer.columns`, which is `layer.columns_scale` times smaller than the features."""
+        xp, scale = layer.xp, layer.columns_scale
         if self.relative:
+            x = layer.columns.full
             return kappa * xp.max(xp.linalg.eigvalsh(cross(x, x) if x.shape[1] <= x.shape[0] else x @ x.mT))
-        scale = total(layer.scale, xp)
         # Beyond the root of the largest number a penalty is as good as infinite.
         return xp.clip(kappa / scale / scale, max=float(xp.finfo(scale.dtype).max) ** 0.5)
 
@@ -122,7 +126,7 @@ class CanonicalRidge(Index[tuple[_State, _State]]):
         """Squared canonical ridge correlations, normalised."""
         (a, _), (_, b) = x, y
         xp = a.xp
-        overlap = squared_norm(cross(b.q, a.q), xp)
+        overlap = squared_norm(b.q.cross(a.q), xp)
         if self.normalization == "cka":
             return ratio(overlap, a.norm * b.norm, xp)
         k = min(a.squares.shape[0], b.squares.shape[0])

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple, TypeAlias, get_args
 
 from simkit.arrays import Array, Namespace, namespace_of, placement
 from simkit.index import Index
-from simkit.indexes._basis_index import BasisIndex
-from simkit.linalg import Basis, cross, ratio, singular_values, squared_norm, total
+from simkit.indexes._basis_index import BasisIndex, formed
+from simkit.linalg import Basis, cosines, cross, ratio, squared_cosines, squared_norm, total
 from simkit.properties import Facts, Invariances
 from simkit.representation import Representation
 from simkit.spec import check_choice, check_number
@@ -36,15 +37,12 @@ class _CorrelationIndex(BasisIndex):
 
     def score(self, x: Basis, y: Basis) -> Array:
         """Summary of the canonical correlations."""
-        xp = namespace_of(x.q, y.q)
-        overlap = cross(y.q, x.q)
+        xp = namespace_of(x.columns.x, y.columns.x)
         rank = smaller_rank(x, y, xp)
-        if self.summary == "rho":
-            return ratio(total(xp.clip(singular_values(overlap, xp), max=1.0), xp), xp.astype(rank, overlap.dtype), xp)
-        trace = squared_norm(overlap, xp)
-        if self.summary == "r2":
-            return ratio(trace, xp.astype(rank, overlap.dtype), xp)
-        return xp.where(rank == 0, float("nan"), trace)
+        found = total(xp.clip(cosines(y, x, xp), max=1.0), xp) if self.summary == "rho" else squared_cosines(y, x, xp)
+        if self.summary == "pillai":
+            return xp.where(rank == 0, float("nan"), found)
+        return ratio(found, xp.astype(rank, found.dtype), xp)
 
     def _facts(self, invariances: Invariances, generic: str = "") -> Facts:
         bounded = self.summary != "pillai"
@@ -203,14 +201,14 @@ class PWCCA(Index[_Weighted]):
     def prepare(self, representation: Representation) -> _Weighted:
         """Orthonormal basis, and the neurons in its coordinates."""
         layer = representation
-        return _Weighted(layer.basis, cross(layer.basis.q, layer.precise), layer.xp)
+        return _Weighted(layer.basis, layer.coordinates, layer.xp)
 
     def score(self, x: _Weighted, y: _Weighted) -> Array:
         """Weighted mean of the canonical correlations."""
         xp = x.xp
         if self.weights == "y":
             x, y = y, x
-        overlap = cross(x.basis.q, y.basis.q)
+        overlap = x.basis.columns.cross(y.basis.columns)
         if self.squared:
             score = ratio(squared_norm(cross(overlap, x.coordinates), xp), squared_norm(x.coordinates, xp), xp)
         else:
@@ -220,6 +218,10 @@ class PWCCA(Index[_Weighted]):
             alpha = xp.where(exists, total(xp.abs(cross(u, x.coordinates)), xp, axis=1), 0.0)
             score = ratio(xp.sum(alpha * xp.clip(rho, max=1.0)), xp.sum(alpha), xp)
         return xp.where(y.basis.rank == 0, float("nan"), score)  # x is constant where the ratio is 0/0
+
+    def scores(self, xs: Sequence[_Weighted], ys: Sequence[_Weighted], advance: Callable[[], None] = lambda: None) -> Array:
+        """Scores of all pairs; with many partners a basis is formed once."""
+        return super().scores(*formed(xs, ys, lambda x, count: x._replace(basis=x.basis.for_products(count))), advance)
 
     def permuted(self, state: _Weighted, order: Array) -> _Weighted:
         """The same space, the examples in another order; the neurons keep their coordinates."""

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from simkit.arrays import Array, namespace_of
 from simkit.indexes._basis_index import BasisIndex
-from simkit.linalg import Basis, cross, ratio, squared_norm
+from simkit.linalg import Basis, ratio, squared_cosines
 from simkit.properties import Facts, Invariance, Invariances
 from simkit.representation import Representation
 from simkit.spec import check_choice
@@ -61,9 +61,9 @@ class EigenspaceOverlap(BasisIndex):
 
     def score(self, x: Basis, y: Basis) -> Array:
         """Sum of the squared cosines of the principal angles over the larger rank."""
-        xp = namespace_of(x.q, y.q)
-        overlap = cross(x.q, y.q)
+        xp = namespace_of(x.columns.x, y.columns.x)
+        overlap = squared_cosines(x, y, xp)
         larger = xp.where(x.rank > y.rank, x.rank, y.rank)
         smaller = xp.where(x.rank > y.rank, y.rank, x.rank)
-        score = ratio(squared_norm(overlap, xp), xp.astype(larger, overlap.dtype), xp)
+        score = ratio(overlap, xp.astype(larger, overlap.dtype), xp)
         return xp.where(smaller == 0, float("nan"), score)

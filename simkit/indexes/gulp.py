@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 from simkit.arrays import Array, Namespace
 from simkit.index import Index
-from simkit.linalg import cross, ridge_root, root, squared_norm
+from simkit.indexes._basis_index import formed
+from simkit.linalg import Factored, cross, ridge_root, root, squared_norm
 from simkit.properties import Facts, Invariances
 from simkit.representation import Representation
 from simkit.spec import check_number
@@ -17,7 +19,7 @@ __all__ = ["GULP"]
 
 
 class _State(NamedTuple):
-    z: Array  # zz' is the hat matrix of ridge regression on the layer
+    z: Factored  # zz' is the hat matrix of ridge regression on the layer
     own: Array  # |zz'|^2
     xp: Namespace
 
@@ -73,19 +75,25 @@ class GULP(Index[_State]):
     def prepare(self, representation: Representation) -> _State:
         """A root of the hat matrix, without forming it."""
         layer = representation
-        xp, q, x = layer.xp, layer.basis.q, layer.precise
-        if self.lam > 0:
-            q = ridge_root(q, x, self.lam * squared_norm(x, xp), xp)  # E |x|^2 = 1 makes n lam into lam |X|^2
-        return _State(q, squared_norm(cross(q, q), xp), xp)
+        xp, basis = layer.xp, layer.basis
+        if self.lam == 0:
+            return _State(basis.columns, xp.astype(basis.rank, basis.columns.x.dtype), xp)
+        penalty = self.lam * layer.squared_norm  # E |x|^2 = 1 makes n lam into lam |X|^2
+        root_of_hat = ridge_root(layer.coordinates, penalty, xp)
+        return _State(basis.columns.times(root_of_hat), squared_norm(cross(root_of_hat, root_of_hat), xp), xp)
+
+    def scores(self, xs: Sequence[_State], ys: Sequence[_State], advance: Callable[[], None] = lambda: None) -> Array:
+        """Scores of all pairs; with many partners a root is formed once."""
+        return super().scores(*formed(xs, ys, lambda x, count: x._replace(z=x.z.for_products(count))), advance)
 
     def permuted(self, state: _State, order: Array) -> _State:
         """The rows of z in another order."""
-        return state._replace(z=state.xp.take(state.z, order, axis=0))
+        return state._replace(z=state.z.permuted(order))
 
     def score(self, x: _State, y: _State) -> Array:
         """The Frobenius norm of the difference of the hat matrices."""
         xp = x.xp
         traces = x.own + y.own
-        square = traces - 2 * squared_norm(cross(x.z, y.z), xp)
+        square = traces - 2 * squared_norm(x.z.cross(y.z), xp)
         distance = root(xp.where(square > 1e-14 * traces, square, 0.0), xp)
         return xp.where(xp.logical_or(x.own == 0, y.own == 0), float("nan"), distance)

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from simkit.arrays import Array, namespace_of
 from simkit.indexes._basis_index import BasisIndex
-from simkit.linalg import Basis, cross, singular_values, total
+from simkit.linalg import Basis, cosines, total
 from simkit.properties import Facts, Invariances
 
 __all__ = ["MutualInformation"]
@@ -51,8 +51,8 @@ class MutualInformation(BasisIndex):
 
     def score(self, x: Basis, y: Basis) -> Array:
         """Minus half the sum of log(1 - rho^2)."""
-        xp = namespace_of(x.q, y.q)
-        unexplained = 1 - singular_values(cross(y.q, x.q), xp) ** 2
+        xp = namespace_of(x.columns.x, y.columns.x)
+        unexplained = 1 - cosines(y, x, xp) ** 2
         # 1 - rho^2 of a correlation of 1 is rounding of either sign
         certain = unexplained <= 1e-13
         information = -total(xp.log(xp.where(certain, 1.0, unexplained)), xp) / 2

@@ -9,15 +9,14 @@ from typing import ClassVar, Literal, NamedTuple, TypeAlias, get_args
 from simkit.arrays import Array, Namespace, detach
 from simkit.index import Index
 from simkit.linalg import (
+    Factored,
     compact,
-    cross,
     identity,
+    nuclear_norm,
     ratio,
     root,
-    singular_values,
     squared_norm,
     symmetric_root,
-    total,
 )
 from simkit.properties import Facts, Invariance, Invariances
 from simkit.representation import Representation
@@ -25,13 +24,15 @@ from simkit.spec import check_choice, check_number
 
 __all__ = ["Procrustes"]
 
+
 Summary: TypeAlias = Literal["similarity", "distance", "angular"]
 
 
 class _State(NamedTuple):
-    x: Array  # centred, scaled to about 1, of width at most n
+    x: Factored  # centred, of width at most n, divided by `scale`
     squares: Array  # |x|^2
     scale: Array
+    precision: float  # how precisely the score can be given
     xp: Namespace
 
 
@@ -99,35 +100,38 @@ class Procrustes(Index[_State]):
     def prepare(self, representation: Representation) -> _State:
         """Centred features, turned into the space of the examples where that is narrower, and whitened by 1 - alpha."""
         layer = representation
-        xp, scale = layer.xp, total(layer.scale, layer.xp)
+        xp, precision = layer.xp, float(layer.xp.finfo(layer.dtype).eps) / 8
         if self.alpha == 1:
-            x = compact(layer.precise, xp)  # close layers differ where float32 has no digits
-        else:
-            x, scale = self._whitened(layer, scale)
-        return _State(x, squared_norm(x, xp), scale, xp)
+            x = Factored(compact(layer.columns.full, xp))  # close layers differ where float32 has no digits
+            return _State(x, layer.squared_norm, layer.columns_scale, precision, xp)
+        x, scale = self._whitened(layer)
+        return _State(x, squared_norm(x.full, xp), scale, precision, xp)
 
-    def _whitened(self, layer: Representation, scale: Array) -> tuple[Array, Array]:
+    def _whitened(self, layer: Representation) -> tuple[Factored, Array]:
         """Partly whitened features and their scale: singular values s become alpha s + 1 - alpha."""
-        xp, q = layer.xp, layer.basis.q
+        xp, q, scale = layer.xp, layer.basis.columns, layer.columns_scale
         if self.alpha == 0:  # any orthonormal basis, up to a rotation
             return q, xp.ones_like(scale)
-        root_of_gram = symmetric_root(cross(q, layer.precise), xp)  # X = Q (Q'XX'Q)^1/2, up to a rotation
-        sizes = self.alpha * scale * root_of_gram + (1 - self.alpha) * identity(q.shape[1], q, xp)
+        root_of_gram = symmetric_root(layer.coordinates, xp)  # X = Q (Q'XX'Q)^1/2, up to a rotation
+        sizes = self.alpha * scale * root_of_gram + (1 - self.alpha) * identity(q.shape[1], root_of_gram, xp)
         largest = detach(xp.max(xp.abs(sizes)))
-        return q @ (sizes / largest), largest
+        return q.times(sizes / largest), largest
 
     def score(self, x: _State, y: _State) -> Array:
         """One of the three functions of the nuclear norm of X'Y."""
         xp = x.xp
-        nuclear = total(singular_values(cross(x.x, y.x), xp), xp)
+        most = root(x.squares, xp) * root(y.squares, xp)
+        # What the others measure is how much less than the most it is.
+        below = None if self.summary == "similarity" else detach(most)
+        nuclear = nuclear_norm(x.x.cross(y.x), xp, precision=max(x.precision, y.precision), below=below)
         if self.summary == "distance":
             largest = xp.where(x.scale < y.scale, y.scale, x.scale)
             a, b = x.scale / largest, y.scale / largest
             difference = a**2 * x.squares + b**2 * y.squares - 2 * a * b * nuclear
             return xp.clip(difference, min=0.0) * largest * largest
-        similarity = ratio(nuclear, root(x.squares, xp) * root(y.squares, xp), xp)
+        similarity = ratio(nuclear, most, xp)
         return similarity if self.summary == "similarity" else xp.acos(xp.clip(similarity, max=1.0))
 
     def permuted(self, state: _State, order: Array) -> _State:
         """The rows of the features in another order, which does not change their norm."""
-        return state._replace(x=state.xp.take(state.x, order, axis=0))
+        return state._replace(x=state.x.permuted(order))

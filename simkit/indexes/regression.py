@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from simkit.arrays import Array
 from simkit.index import Index
-from simkit.linalg import cross, ratio, squared_norm
+from simkit.linalg import ratio, squared_norm
 from simkit.properties import Facts, Invariances, implied
 from simkit.representation import Representation
 
@@ -52,5 +52,5 @@ class LinearRegression(Index[Representation]):
     def score(self, x: Representation, y: Representation) -> Array:
         """R^2 of X from Y."""
         xp = x.xp
-        explained = squared_norm(cross(y.basis.q, x.precise), xp)
-        return xp.where(y.basis.rank == 0, float("nan"), ratio(explained, squared_norm(x.precise, xp), xp))
+        explained = squared_norm(y.basis.columns.cross(x.columns), xp)
+        return xp.where(y.basis.rank == 0, float("nan"), ratio(explained, x.squared_norm, xp))

@@ -20,7 +20,7 @@ import numpy as np
 from simkit.arrays import Array
 from simkit.indexes._basis_index import BasisIndex
 from simkit.inference.scorer import Layer, Scorer
-from simkit.linalg import Basis
+from simkit.linalg import Basis, Factored
 from simkit.threads import each_in_threads
 
 __all__ = ["scores_of"]
@@ -80,7 +80,7 @@ def _of_bases(scorer: Scorer) -> Callable[[np.ndarray], Array | None] | None:
             a, b = id(x), id(y)
             turned = np.linalg.solve(factors[a], scatter[place[a], place[b]])
             other = np.linalg.solve(factors[b], turned.T).T
-            return Basis(np.eye(other.shape[0]), x.rank), Basis(other, y.rank)
+            return Basis(Factored(np.eye(other.shape[0])), x.rank), Basis(Factored(other), y.rank)
 
         return scorer.xp.stack([scorer.xp.stack([index.score(*pair(x, y)) for y in columns]) for x in rows])
 

@@ -2,36 +2,66 @@
 
 Every function takes the namespace `xp` of its arrays. Nothing here reads a value of an array: ranks and thresholds are masks
 of zeros and ones, so the same code runs under ``jax.jit``, keeps gradients and never synchronises a GPU. The exceptions are
-those of `simkit.linalg.on_host`, and arrays of NumPy, whose values cost nothing to read.
+those of `simkit.linalg.on_host` and `simkit.linalg.transport`, and short cuts where values may be read, such as those of
+NumPy, which are not tried under a transformation.
 """
 
-from simkit.linalg.bases import Basis, orthonormal_basis, principal_basis, ridge_root
-from simkit.linalg.decompositions import compact, singular_values, symmetric_root, triangle
+from simkit.linalg.bases import Basis, cosines, orthonormal_basis, principal_basis, ridge_root, squared_cosines
+from simkit.linalg.decompositions import (
+    compact,
+    nuclear_norm,
+    singular_values,
+    symmetric_root,
+    triangle,
+)
 from simkit.linalg.distances import distances, median_of_squares, robust_origin, scaled_squares, squared_distances
-from simkit.linalg.on_host import assignment, concordance, transport
+from simkit.linalg.factored import Factored
+from simkit.linalg.on_host import assignment, concordance
+from simkit.linalg.pair_vectors import from_pairs, over_pairs, pairs_reordered
 from simkit.linalg.pairs import double_centre, reordered, reordered_products, u_centre, without_diagonal
-from simkit.linalg.products import cross, identity, inner, side_by_side, squared_norm, tall_cross, total, vecdot, widen
+from simkit.linalg.products import (
+    column_squares,
+    cross,
+    identity,
+    inner,
+    side_by_side,
+    squared_norm,
+    tall_cross,
+    total,
+    vecdot,
+    widen,
+)
+from simkit.linalg.ranks import ranks
 from simkit.linalg.safe import is_ordinary, power_of_two, powers_of_two, ratio, root
 from simkit.linalg.selection import kth_largest, median_of_pairs
+from simkit.linalg.transport import transport
 
 __all__ = [
     "Basis",
+    "Factored",
     "assignment",
+    "column_squares",
     "compact",
     "concordance",
+    "cosines",
     "cross",
     "distances",
     "double_centre",
+    "from_pairs",
     "identity",
     "inner",
     "is_ordinary",
     "kth_largest",
     "median_of_pairs",
     "median_of_squares",
+    "nuclear_norm",
     "orthonormal_basis",
+    "over_pairs",
+    "pairs_reordered",
     "power_of_two",
     "powers_of_two",
     "principal_basis",
+    "ranks",
     "ratio",
     "reordered",
     "reordered_products",
@@ -41,6 +71,7 @@ __all__ = [
     "scaled_squares",
     "side_by_side",
     "singular_values",
+    "squared_cosines",
     "squared_distances",
     "squared_norm",
     "symmetric_root",

@@ -7,19 +7,8 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple, TypeAlias, get_args
 
 import simkit
-from simkit.arrays import Array, Namespace
-from simkit.linalg import (
-    compact,
-    cross,
-    identity,
-    ratio,
-    root,
-    singular_values,
-    squared_norm,
-    symmetric_root,
-    total,
-    widen,
-)
+from simkit.arrays import Array, Namespace, detach
+from simkit.linalg import Factored, compact, identity, nuclear_norm, ratio, root, squared_norm, symmetric_root
 from simkit.properties import Facts, Invariances
 from simkit.representation import Representation
 from simkit.spec import check_choice, check_number
@@ -31,8 +20,10 @@ Form: TypeAlias = Literal["normalised", "netrep"]
 
 
 class _Shape(NamedTuple):
-    x: Array  # partly whitened, of norm 1
+    x: Factored  # partly whitened
+    size: Array  # its norm
     norm: Array  # of the centred layer as it was given
+    precision: float  # how precisely the score can be given
     xp: Namespace
 
 
@@ -114,25 +105,28 @@ class ShapeMetric(simkit.Index[_Shape]):
         )
 
     def prepare(self, representation: Representation) -> _Shape:
-        """The partly whitened layer, of norm 1, in at most n columns."""
+        """The partly whitened layer, in at most n columns."""
         layer = representation
         xp = layer.xp
-        size, scale = root(squared_norm(layer.precise, xp), xp), widen(layer.scale, xp)
+        size, scale = root(layer.squared_norm, xp), layer.columns_scale
         if self.alpha == 1:
-            x = compact(layer.precise, xp)
+            x = Factored(compact(layer.columns.full, xp))
         elif self.alpha == 0:
-            x = layer.basis.q
+            x = layer.basis.columns
         else:
-            q = layer.basis.q
+            q = layer.basis.columns
             unit = size if self.form == "normalised" else 1.0 / scale
-            sizes = ratio(symmetric_root(cross(q, layer.precise), xp), unit, xp)  # X = Q (Q'XX'Q)^1/2, up to a rotation
-            x = q @ (self.alpha * sizes + (1 - self.alpha) * identity(q.shape[1], q, xp))
-        return _Shape(ratio(x, root(squared_norm(x, xp), xp), xp), size * scale, xp)
+            sizes = ratio(symmetric_root(layer.coordinates, xp), unit, xp)  # X = Q (Q'XX'Q)^1/2, up to a rotation
+            x = q.times(self.alpha * sizes + (1 - self.alpha) * identity(q.shape[1], sizes, xp))
+        precision = float(xp.finfo(layer.dtype).eps) / 8
+        return _Shape(x, root(squared_norm(x.full, xp), xp), size * scale, precision, xp)
 
     def score(self, x: _Shape, y: _Shape) -> Array:
         """The angle or the distance."""
         xp = x.xp
-        cosine = xp.clip(total(singular_values(cross(x.x, y.x), xp), xp), max=1.0)
+        most = x.size * y.size
+        nuclear = nuclear_norm(x.x.cross(y.x), xp, precision=max(x.precision, y.precision), below=detach(most))
+        cosine = xp.clip(ratio(nuclear, most, xp), max=1.0)
         if self.angular:
             return angle_of(cosine, xp)
         apart = xp.where(differs(cosine), 2 - 2 * cosine, 0.0)
