@@ -21,6 +21,7 @@ from simkit.arrays import Array
 from simkit.indexes._basis_index import BasisIndex
 from simkit.inference.scorer import Layer, Scorer
 from simkit.linalg import Basis, Factored
+from simkit.linalg.decompositions import cholesky, inverse_of_triangle
 from simkit.threads import each_in_threads
 
 __all__ = ["scores_of"]
@@ -68,18 +69,17 @@ def _of_bases(scorer: Scorer) -> Callable[[np.ndarray], Array | None] | None:
             z *= roots
             scatter, total = z.T @ z, z.T @ roots[:, 0]
         scatter -= total[:, None] * (total / counts.sum())
-        try:
-            factors = {name: np.linalg.cholesky(scatter[s, s]) for name, s in place.items()}
-        except np.linalg.LinAlgError:
-            return None
-        if any(np.min(np.diagonal(factor)) < _PIVOT for factor in factors.values()):
-            return None
+        inverses = {}
+        for name, s in place.items():
+            lower = cholesky(scatter[s, s], scorer.xp)
+            if lower is None or np.min(np.diagonal(lower)) < _PIVOT:
+                return None
+            inverses[name] = inverse_of_triangle(lower, scorer.xp)
 
         def pair(x: Basis, y: Basis) -> tuple[Basis, Basis]:
             """Bases that have the products of those of these examples, in the coordinates of the first."""
             a, b = id(x), id(y)
-            turned = np.linalg.solve(factors[a], scatter[place[a], place[b]])
-            other = np.linalg.solve(factors[b], turned.T).T
+            other = inverses[a] @ scatter[place[a], place[b]] @ inverses[b].T
             return Basis(Factored(np.eye(other.shape[0])), x.rank), Basis(Factored(other), y.rank)
 
         return scorer.xp.stack([scorer.xp.stack([index.score(*pair(x, y)) for y in columns]) for x in rows])

@@ -13,7 +13,7 @@ from simkit.linalg.products import inner_products, total
 __all__ = ["diagonal", "double_centre", "reordered", "reordered_products", "u_centre", "without_diagonal"]
 
 _FLAT = 16  # roundings of the largest entry of a matrix that centring may leave
-_ENTRIES = 2**17  # of a matrix that are put in order together: they stay in the cache
+_ENTRIES = 2**16  # of a matrix that are put in order together: they stay in the cache
 
 
 def diagonal(square: Array, xp: Namespace) -> Array:

@@ -340,7 +340,7 @@ def are_many(a: Array, xp: Namespace) -> bool:
 
 def _are_around_mean(x: Array, xp: Namespace) -> bool:
     """Whether centred examples (n, p) are seen to lie around their mean, which a few may move far away from all others."""
-    if is_lazy(x):
+    if not is_at_hand(x):
         return False
     a = detach(vecdot(x, x, xp))
     return float(xp.sum(a)) ** 2 > _AROUND * float(xp.sum(a * a))
