@@ -24,6 +24,7 @@ __all__ = [
     "inner_products",
     "side_by_side",
     "squared_norm",
+    "sums_itself",
     "tall_cross",
     "total",
     "vecdot",
@@ -32,6 +33,7 @@ __all__ = [
 
 _ROWS = 8192  # of a float32 product
 _FEW = 64  # pairs of matrices
+_SMALL = 2**14  # values of which a copy takes less time than PyTorch takes to begin a few operations
 _ENTRIES = 2**16  # of a matrix at a time: short enough for float32 sums, long enough for a matrix product
 _AT_ONCE = 2**27  # of all matrices, in one call
 
@@ -39,6 +41,14 @@ _AT_ONCE = 2**27  # of all matrices, in one call
 def total(x: Array, xp: Namespace, axis: int | None = None) -> Array:
     """Sum of entries, accumulated in float64 where the device has it."""
     return xp.sum(x, axis=axis, dtype=accumulation_dtype(x, xp))
+
+
+def sums_itself(x: Array, xp: Namespace) -> bool:
+    """Whether sums of `x` are better left to its own precision: of a large float32 tensor of PyTorch.
+
+    PyTorch sums in pairs, and for sums in another precision it makes a copy of the whole, for those of gradients too.
+    """
+    return library_of(x) == "torch" and x.shape[0] * x.shape[1] > _SMALL and x.dtype != accumulation_dtype(x, xp)
 
 
 def widen(x: Array, xp: Namespace) -> Array:
