@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import array_api_compat
 import numpy as np
 
-from simkit.arrays import Array, Namespace, accumulation_dtype, dtype_name, is_lazy, placement
+from simkit.arrays import Array, Namespace, accumulation_dtype, dtype_name, is_lazy, library_of, placement
 from simkit.linalg.safe import in_one
 from simkit.memory import is_on_host
 
