@@ -44,7 +44,7 @@ from simkit.linalg import (
     total,
     widen,
 )
-from simkit.linalg.products import sums_itself
+from simkit.linalg.products import sums_as_given
 from simkit.linalg.safe import in_one, power_at_hand
 
 __all__ = ["Representation"]
@@ -241,7 +241,7 @@ class Representation:
 
     def _centred(self, x: Array) -> Array:
         """`x`, the features in some precision, without their column means."""
-        if sums_itself(x, self.xp):
+        if x.dtype != accumulation_dtype(x, self.xp) and sums_as_given(x):
             return _less(x, self.xp.sum(detach(x), axis=0) / x.shape[0])
         return in_one(_less, x, self._means)
 

@@ -219,7 +219,7 @@ def test_gradients_and_precision_ask_for_the_library(tall, small):
     score = simkit.compare(X, Y)
     score.backward()
     assert bool(torch.any(X.grad != 0))
-    assert float(score) == pytest.approx(expected, rel=1e-5)
+    assert float(score.detach()) == pytest.approx(expected, rel=1e-5)
     assert float(simkit.compare(X.detach(), Y, precision="bf16")) == pytest.approx(expected, abs=0.02)
 
 
@@ -235,13 +235,8 @@ def test_memory_is_that_of_blocks():
         _, high = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         assert high < 1.1 * simkit.explain(dict(enumerate(rows)), dict(enumerate(columns))).bytes
-    assert simkit.explain(tall, tall).bytes < 2 * tall.nbytes
     many = Question(simkit.get_index("cka"), "memory", 10**6, (1024,) * 20, (1024,) * 20, itemsize=4)
-    assert plan(many).bytes < 1e8 * planner_threads()  # the joint scatter would take 13 GB
-
-
-def planner_threads():
-    return by_features.most_threads()
+    assert plan(many).bytes < 1e8 * by_features.most_threads()  # the joint scatter would take 13 GB
 
 
 def test_the_better_form_is_chosen():

@@ -103,6 +103,7 @@ def norms_by_features(
                 for (s, t), product in zip(job.products, sums.products, strict=True):
                     _add_norms(own, job, s, t, product)
                 pieces += sums.lengths
+                del sums, product  # before those of the next job are there
             return own, pieces
 
         for own, pieces in in_threads(work, jobs, first):
@@ -121,15 +122,18 @@ def norms_by_features(
 
 
 def bytes_by_features(n: int, widths: Sequence[int], split: int | None, itemsize: int) -> int:
-    """Bytes that `norms_by_features` takes at one time, but for the lengths: blocks of rows and products, in each thread."""
+    """Bytes that `norms_by_features` takes at one time, but for the lengths: blocks of rows and products, in each thread.
+
+    What jobs take on average, since not all threads have the largest at one time.
+    """
     jobs = _jobs(widths, split)
     few = len(jobs) <= _FEW
-    each = 0
+    taken = 0
     for job in jobs:
         rows = max(block.stop - block.start for block in _blocks(n, job.width, _SHARES if few else 1))
         sizes = [(s.stop - s.start) * (t.stop - t.start) for s, t in job.products]
-        each = max(each, itemsize * (rows * job.width + max(sizes)) + 8 * sum(sizes))
-    return each * min(most_threads(), len(_blocks(n, jobs[0].width, _SHARES)) if few else len(jobs))
+        taken += itemsize * (rows * job.width + max(sizes)) + 8 * sum(sizes)
+    return taken // len(jobs) * min(most_threads(), len(_blocks(n, jobs[0].width, _SHARES)) if few else len(jobs))
 
 
 # --- what is to be done ---------------------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ __all__ = [
     "inner_products",
     "side_by_side",
     "squared_norm",
-    "sums_itself",
+    "sums_as_given",
     "tall_cross",
     "total",
     "vecdot",
@@ -33,8 +33,8 @@ __all__ = [
 
 _ROWS = 8192  # of a float32 product
 _FEW = 64  # pairs of matrices
-_SMALL = 2**14  # values of which a copy takes less time than PyTorch takes to begin a few operations
 _ENTRIES = 2**16  # of a matrix at a time: short enough for float32 sums, long enough for a matrix product
+_COPIED = 2**14  # values of which a copy takes less time than PyTorch takes to begin a few operations
 _AT_ONCE = 2**27  # of all matrices, in one call
 
 
@@ -43,12 +43,12 @@ def total(x: Array, xp: Namespace, axis: int | None = None) -> Array:
     return xp.sum(x, axis=axis, dtype=accumulation_dtype(x, xp))
 
 
-def sums_itself(x: Array, xp: Namespace) -> bool:
-    """Whether sums of `x` are better left to its own precision: of a large float32 tensor of PyTorch.
+def sums_as_given(x: Array) -> bool:
+    """Whether sums over the rows of `x` are as accurate in its own precision, and those in another cost a copy of it.
 
-    PyTorch sums in pairs, and for sums in another precision it makes a copy of the whole, for those of gradients too.
+    Those of PyTorch, which copies for gradients as well; for few values it takes longer to begin the operations.
     """
-    return library_of(x) == "torch" and x.shape[0] * x.shape[1] > _SMALL and x.dtype != accumulation_dtype(x, xp)
+    return library_of(x) == "torch" and x.shape[0] * x.shape[1] > _COPIED
 
 
 def widen(x: Array, xp: Namespace) -> Array:
