@@ -8,6 +8,8 @@ from contextlib import AbstractContextManager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from simkit.arrays import (
     Array,
     as_matrix,
@@ -15,11 +17,15 @@ from simkit.arrays import (
     check_matrix,
     check_same_examples,
     check_same_framework,
+    constant_of,
     dtype_name,
     in_one_precision,
     is_dask,
     is_lazy,
+    is_viewable,
+    namespace_of,
     rounding_of,
+    to_numpy,
     wants_gradients,
 )
 from simkit.arrays.modes import Precision, check_precision, own_modes
@@ -31,6 +37,7 @@ from simkit.planner import Plan, Question, Source, plan
 from simkit.progress import track
 from simkit.registry import get_index
 from simkit.scale import blocks
+from simkit.scale.linear import linear_sums
 from simkit.scoring import scores
 from simkit.sides import Sides, are_layers
 from simkit.spec import check_choice
@@ -131,7 +138,9 @@ def compare(
     sides, given = Sides.of_pair(X, Y)
     layers = matrices_of(given, flatten)
     with _modes(layers, precision):
-        return _scores(chosen, sides, given, layers, check_finite=check_finite, tiles=tiles, ids=ids)
+        return _scores(
+            chosen, sides, given, layers, check_finite=check_finite, tiles=tiles, ids=ids, numpy=precision is None
+        )
 
 
 def pairwise(
@@ -189,7 +198,17 @@ def pairwise(
     sides, given = Sides.of_layers(A, B)
     layers = matrices_of(given, flatten)
     with _modes(layers, precision):
-        values = _scores(chosen, sides, given, layers, check_finite=check_finite, tiles=tiles, ids=ids, progress=progress)
+        values = _scores(
+            chosen,
+            sides,
+            given,
+            layers,
+            check_finite=check_finite,
+            tiles=tiles,
+            ids=ids,
+            numpy=precision is None,
+            progress=progress,
+        )
     return SimilarityMatrix(values, sides.rows, sides.columns, str(chosen), next(iter(layers.values())).shape[0])
 
 
@@ -229,13 +248,13 @@ def explain(
     Examples
     --------
     >>> import numpy as np, simkit
-    >>> X, Y = np.zeros((10_000, 64)), np.zeros((10_000, 128))
+    >>> X, Y = np.zeros((1_000, 64)), np.zeros((1_000, 128))
     >>> print(simkit.explain(X, Y))
     cka
       route       products of features, from arrays in memory (Layers)
-      because     for the linear kernel they cost less than Gram matrices at this n
-      memory      15.4 MB besides the layers
-      operations  1.8e+08 multiply-adds
+      because     for the linear kernel they take less time than Gram matrices at this n
+      memory      1.5 MB besides the layers
+      operations  1.8e+07 multiply-adds
     """
     chosen = get_index(index, **parameters)
     sides, given = Sides.of_layers(X, Y) if are_layers(X) else Sides.of_pair(X, Y)
@@ -280,11 +299,12 @@ def _scores(
     check_finite: bool,
     tiles: Bandwidth | None,
     ids: Any,
+    numpy: bool = True,
     progress: bool | None = False,
 ) -> Array:
     """Check, plan, produce the statistic, score."""
     rounding = {name: rounding_of(x) for name, x in given.items()}
-    check_examples(sides, given, layers, index.facts.min_examples, check_finite=check_finite, ids=ids)
+    check_examples(sides, given, layers, index.facts.min_examples, check_finite=False, ids=ids)
     first = next(iter(layers.values()))
     if tiles is not None:
         check_choice("compare", "tiles", tiles, ("exact", "sample"))
@@ -293,22 +313,31 @@ def _scores(
                 f"tiles={tiles!r} is for arrays in memory whose values are known; Dask arrays are taken tile by tile anyway."
             )
     source: Source = "chunks" if is_dask(first) else "memory"
-    question = question_of(index, sides, layers, source, blocks=tiles is not None)
+    question = question_of(index, sides, layers, source, blocks=tiles is not None, numpy=numpy)
     chosen = plan(question)
     if source == "chunks":
         from simkit.scale import dask
 
         return dask.scores(index, question, chosen, sides, layers, rounding=rounding, check_finite=check_finite)
     check_fits(question, chosen, partial(available_to, first))
-    layers = dict(zip(layers, in_one_precision(*layers.values()), strict=True))
-    if question.lazy:
-        values = ValueCheck.assumed(layers, rounding)
-    else:
-        values, _ = ValueCheck.of(layers, rounding=rounding, finite=check_finite, kept=True)
+    whole = dict(zip(layers, in_one_precision(*layers.values()), strict=True))
     steps = 2 * len(layers) if chosen.statistic is KernelSums else len(layers) + len(sides.rows)
     with track(steps, index, False if question.lazy else progress) as advance:
-        statistic = _statistic(chosen, layers, values, tiles or "exact", advance)
-        return scores(index, statistic, sides)
+        if chosen.in_numpy:
+            views = {name: to_numpy(x) for name, x in whole.items()}
+            # What is not finite shows in the sums.
+            values, _ = ValueCheck.of(views, rounding=rounding, finite=True, kept=True)
+            statistic = _linear(chosen, views, values, sides, advance)
+            if statistic is not None:
+                found, like = scores(index, statistic, sides), next(iter(whole.values()))
+                return found if isinstance(like, np.ndarray) else constant_of(found, like, namespace_of(like))
+        for name, x in layers.items():
+            check_matrix(x, name, check_finite=check_finite)
+        if question.lazy:
+            values = ValueCheck.assumed(whole, rounding)
+        else:
+            values, _ = ValueCheck.of(whole, rounding=rounding, finite=check_finite, kept=True)
+        return scores(index, _statistic(chosen, whole, values, tiles or "exact", advance), sides)
 
 
 def check_examples(
@@ -342,8 +371,12 @@ def question_of(
     *,
     blocks: bool = False,
     whole: bool = False,
+    numpy: bool = True,
 ) -> Question:
-    """What the planner is asked of these layers; gradients ask for `whole` layers by themselves."""
+    """What the planner is asked of these layers; gradients ask for `whole` layers by themselves.
+
+    Without `numpy` products are those of the library of the arrays.
+    """
     one, lazy = next(iter(layers.values())), any(is_lazy(x) for x in layers.values())
     rows, *others = (tuple(x.shape[1] for x in side.values()) for side in sides.by_side(layers))
     columns = others[0] if others else None
@@ -362,7 +395,16 @@ def question_of(
         whole=whole or (not lazy and any(wants_gradients(x) for x in layers.values())),
         blocks=blocks,
         accelerator=not (lazy or is_on_host(one)),
+        numpy=numpy and not lazy and all(is_viewable(x) for x in layers.values()),
     )
+
+
+def _linear(
+    chosen: Plan, layers: Mapping[str, np.ndarray], values: ValueCheck, sides: Sides, advance: Callable[[], None]
+) -> Statistic | None:
+    """What the plan says of a linear kernel in the memory of the host; None if the values ask for more care."""
+    estimator = kernel_estimator_of(chosen.index).estimator
+    return linear_sums(layers, values, sides, estimator=estimator, advance=advance, **chosen.options)
 
 
 def _statistic(
@@ -372,8 +414,8 @@ def _statistic(
     bandwidth: Bandwidth,
     advance: Callable[[], None],
 ) -> Statistic:
-    """What the plan says, of arrays in memory."""
-    if chosen.statistic is not KernelSums:
+    """What the plan says, of arrays in memory of any library and any values."""
+    if chosen.statistic is not KernelSums or chosen.options.get("tall"):
         return Layers(values, layers, advance=advance, **chosen.options)
     kernel = kernel_estimator_of(chosen.index).kernel
     return blocks.kernel_sums(kernel, layers, values, bandwidth=bandwidth, advance=advance)

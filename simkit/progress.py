@@ -6,10 +6,11 @@ import importlib.util
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from threading import Lock
 
 from simkit.text import printable, shortened
 
-__all__ = ["track"]
+__all__ = ["Steps", "track"]
 
 
 @contextmanager
@@ -38,3 +39,19 @@ def track(steps: int, what: object, show: bool | None = None) -> Iterator[Callab
             bar.update(task, advance=1, visible=time.monotonic() - begin > 1)
 
         yield advance
+
+
+class Steps:
+    """Tells so many `steps` of progress in the course of `count` calls, from any thread."""
+
+    def __init__(self, count: int, steps: int, advance: Callable[[], None]) -> None:
+        self._count, self._steps, self._advance = count, steps, advance
+        self._calls, self._lock = 0, Lock()
+
+    def __call__(self) -> None:
+        """Count a call, and tell of the steps that it completes."""
+        with self._lock:
+            before = self._calls * self._steps // self._count
+            self._calls += 1
+            for _ in range(before, self._calls * self._steps // self._count):
+                self._advance()

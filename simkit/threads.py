@@ -16,7 +16,7 @@ import numpy as np
 
 from simkit.arrays import Array
 
-__all__ = ["each_in_threads", "in_threads"]
+__all__ = ["each_in_threads", "in_threads", "most_threads"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -53,6 +53,11 @@ def in_threads(work: Callable[[Iterator[Item]], Result], items: Sequence[Item], 
                 stopped.set()
                 raise
             return [future.result() for future in futures]
+
+
+def most_threads() -> int:
+    """The number of threads that `in_threads` takes at most."""
+    return _cores() if importlib.util.find_spec("threadpoolctl") is not None else 1
 
 
 def each_in_threads(work: Callable[[Item], Result], items: Sequence[Item], like: Array) -> list[Result]:

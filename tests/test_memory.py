@@ -40,7 +40,7 @@ def little(monkeypatch):
 
 QUADRATIC = [
     *("cka(kernel=rbf)", "cka(kernel=laplacian, estimator=unbiased)", "hsic(kernel=rbf)", "mmd(kernel=rbf)"),
-    *("distance_correlation", "rsa", "rsa(comparison=whitened_cosine)", "rsm_norm", "mutual_knn", "jaccard", "cknna"),
+    *("distance_correlation", "rsa", "rsa(comparison=whitened_cosine)", "rsm_norm"),
 ]
 
 
@@ -89,7 +89,7 @@ def test_layers_that_fit_only_a_few_at_a_time(spec, other, little):
         assert np.isfinite(simkit.pairwise(few, None if other is None else few, spec).to_numpy()).all()
 
 
-@pytest.mark.parametrize("spec", [*QUADRATIC, "cka", "cka(estimator=unbiased)"])
+@pytest.mark.parametrize("spec", [*QUADRATIC, "cka", "cka(estimator=unbiased)", "mutual_knn", "jaccard", "cknna"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_no_more_is_asked_for_than_is_taken(spec, dtype):
     """So that nothing is refused that would have fitted."""
@@ -102,6 +102,19 @@ def test_no_more_is_asked_for_than_is_taken(spec, dtype):
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         assert 0 < simkit.explain(rows, columns, index).bytes <= 1.02 * peak
+
+
+@pytest.mark.parametrize("spec", ["mutual_knn", "jaccard(metric=euclidean)", "cknna", "cknna(metric=inner)"])
+def test_neighbours_take_no_matrix_over_all_pairs(spec):
+    """k numbers an example, and the similarities of some examples at a time."""
+    rng, n = np.random.default_rng(0), 5000
+    x, y = (rng.standard_normal((n, 4)).astype(np.float32) for _ in range(2))
+    simkit.compare(x[:30], y[:30], spec)
+    tracemalloc.start()
+    simkit.compare(x, y, spec)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < n * n  # bytes: less than a mask
 
 
 def test_memory_of_the_host_counts_for_arrays_of_the_host(backend):

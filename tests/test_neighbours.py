@@ -13,9 +13,10 @@ from data import pair
 import simkit
 from simkit.errors import AccuracyWarning, InvalidArrayError, SpecError
 from simkit.indexes import CKNNA, Jaccard, MutualKNN
+from simkit.linalg import nearest as blocks
 from simkit.representation import Representation
 from simkit.statistics import neighbours as module
-from simkit.statistics.neighbours import neighbours
+from simkit.statistics.neighbours import Points, neighbours
 
 SHAPES = [(30, 6, 9), (12, 20, 2)]
 
@@ -39,6 +40,15 @@ def shares(X, k, metric):
         nearer, tied = [j for j in others if S[i, j] > last], [j for j in others if S[i, j] == last]
         A[i, nearer], A[i, tied] = 1, (k - len(nearer)) / len(tied)
     return A
+
+
+def chosen(backend, X, k, metric):
+    """What the library has for `shares`."""
+    points = Points.of(Representation(backend.asarray(X)), metric)
+    near = neighbours(points, k, points.x)
+    share = np.zeros(len(X) ** 2)
+    share[slice(None) if near.pairs.numbers is None else near.pairs.numbers] = near.share
+    return share.reshape(len(X), len(X))
 
 
 def mutual_knn(X, Y, k, metric):
@@ -149,16 +159,15 @@ def test_shares_add_up(backend):
     """Examples on a grid: many are equally far, and each still has exactly k neighbours."""
     X = np.array([[i, j] for i in range(5) for j in range(5)], dtype=float)
     for metric in ("euclidean", "inner"):
-        chosen = backend.to_numpy(neighbours(Representation(backend.asarray(X)), 3, metric).chosen)
-        np.testing.assert_allclose(chosen, shares(X, 3, metric), rtol=1e-15)
-        np.testing.assert_allclose(chosen.sum(axis=1), 3, rtol=1e-15)
+        found = chosen(backend, X, 3, metric)
+        np.testing.assert_allclose(found, shares(X, 3, metric), rtol=1e-15)
+        np.testing.assert_allclose(found.sum(axis=1), 3, rtol=1e-15)
 
 
-def test_all_neighbours_alike():
+def test_all_neighbours_alike(backend):
     """One feature of one sign: all cosines are 1, and each example is as much of a neighbour as any other."""
     X = 1 + np.random.default_rng(0).random((20, 1))
-    near = neighbours(Representation(X), 5, "cosine").chosen
-    np.testing.assert_allclose(near, (1 - np.eye(20)) * 5 / 19, rtol=1e-12)
+    np.testing.assert_allclose(chosen(backend, X, 5, "cosine"), (1 - np.eye(20)) * 5 / 19, rtol=1e-12)
 
 
 @pytest.mark.parametrize("index", [MutualKNN(metric="euclidean"), Jaccard(metric="euclidean")], ids=str)
@@ -171,11 +180,109 @@ def test_an_outlier_may_be_anywhere(backend, index):
         assert float(index(backend.asarray(X[order]), backend.asarray(Y[order]))) == pytest.approx(expected, rel=1e-10)
 
 
-def test_tiles_change_nothing(monkeypatch, backend):
-    X = backend.asarray(pair(33, 5, 1)[0])
-    whole = backend.to_numpy(neighbours(Representation(X), 4, "cosine").chosen)
+def test_blocks_change_nothing(monkeypatch, backend):
+    X = pair(33, 5, 1)[0]
+    whole = chosen(backend, X, 4, "cosine")
+    monkeypatch.setattr(blocks, "_ROWS", 7)
+    monkeypatch.setattr(blocks, "_COLUMNS", 5)
+    np.testing.assert_array_equal(chosen(backend, X, 4, "cosine"), whole)
+    monkeypatch.setattr(module, "is_on_host", lambda x: False)
     monkeypatch.setattr(module, "_TILE", 33 * 7)
-    np.testing.assert_array_equal(backend.to_numpy(neighbours(Representation(X), 4, "cosine").chosen), whole)
+    if "strict" not in backend.name:  # as tests set it up, it has no shapes that depend on data
+        np.testing.assert_array_equal(chosen(backend, X, 4, "cosine"), whole)
+
+
+def directions_to_many_digits(X):
+    """-|u_i - u_j|^2 of directions u, their differences in long double: the order of the cosines."""
+    X = np.asarray(X, dtype=np.longdouble)
+    U = X / np.sqrt(np.sum(X * X, axis=1, keepdims=True))
+    U = U - U[0]
+    return -np.array([np.sum((U - u) ** 2, axis=1) for u in U])
+
+
+@pytest.mark.skipif(np.finfo(np.longdouble).eps > 1e-18, reason="long double is float64 here")
+@pytest.mark.parametrize("offset", [1e4, 1e6, 1e8])
+def test_cosines_of_features_with_a_large_offset(backend, offset):
+    """They differ in their last digits, or not at all; who is near is in the values all the same."""
+    X, Y = (layer + offset for layer in pair(80, 8, 7))
+    near = []
+    for layer in (X, Y):
+        S = directions_to_many_digits(layer)
+        np.fill_diagonal(S, -np.inf)
+        near.append([set(row[:10]) for row in np.argsort(-S, axis=1)])
+    expected = np.mean([len(a & b) / 10 for a, b in zip(*near, strict=True)])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert float(MutualKNN()(backend.asarray(X), backend.asarray(Y))) == pytest.approx(expected, rel=1e-12)
+        assert float(CKNNA()(backend.asarray(X), backend.asarray(Y))) == pytest.approx(float(CKNNA()(X, Y)), rel=1e-6)
+    with pytest.warns(AccuracyWarning, match="large offset"):
+        MutualKNN()(backend.asarray(X + 1e12), backend.asarray(Y))
+
+
+@pytest.mark.parametrize("metric", ["cosine", "inner", "euclidean"])
+@pytest.mark.parametrize("kind", ["ordinary", "one direction", "offset", "outliers", "ties", "zeros", "wide", "small"])
+def test_screened_in_float32_settled_in_float64(monkeypatch, kind, metric):
+    """Whatever float32 can tell: the neighbours are those that float64 has, found for one example after the other."""
+    monkeypatch.setattr(blocks, "_COLUMNS", 150)
+    rng = np.random.default_rng(3)
+    X = rng.standard_normal((400, 12))
+    k = 7
+    if kind == "one direction":
+        X = X * 1e-3 + rng.standard_normal(12)
+    elif kind == "offset":
+        X = X + 1e4
+    elif kind == "outliers":
+        X[::40] *= 1e6
+    elif kind == "ties":
+        X = rng.integers(-1, 2, (400, 5)).astype(float)
+        X[:, 0] = 2
+    elif kind == "zeros":
+        X[::3] = 0
+    elif kind == "wide":
+        X = rng.standard_normal((150, 900))
+    elif kind == "small":
+        X, k = X[:9] * 1e-30, 8
+    points = Points.of(Representation(X), metric)
+    near = neighbours(points, k, points.x)
+    tile = points.tile(slice(0, len(X)))
+    errors = points.errors((slice(None), None), (None, slice(None)), tile)
+    np.fill_diagonal(tile, -np.inf)
+    expected = blocks.nearest(tile, errors, k, points.xp)
+    found = np.zeros(expected.size)
+    found[near.pairs.numbers] = near.share
+    np.testing.assert_allclose(found.reshape(expected.shape), expected, rtol=1e-12)
+    assert (np.diff(near.pairs.numbers) > 0).all()
+
+
+@pytest.mark.parametrize("spec", ["mutual_knn", "jaccard", "cknna", "cknna(form=code)"])
+def test_another_order_of_the_examples(backend, spec):
+    """As permutation tests take it: the state moves along, and is what the layer would have in that order."""
+    rng = np.random.default_rng(0)
+    X, Y = pair(40, 5, 4)
+    X[3:9] = X[2]
+    index, order = simkit.get_index(spec, k=4), rng.permutation(40)
+    x, y, moved = (index.prepare(Representation(backend.asarray(layer))) for layer in (X, Y, X[order]))
+    expected = float(index.score(moved, y))
+    assert float(index.score(index.permuted(x, backend.asarray(order)), y)) == pytest.approx(expected, rel=1e-12)
+    back = index.permuted(index.permuted(x, backend.asarray(order)), backend.asarray(np.argsort(order)))
+    assert float(index.score(back, x)) == pytest.approx(1, rel=1e-12)
+
+
+@pytest.mark.parametrize("spec", ["mutual_knn", "jaccard", "cknna", "cknna(form=code)"])
+def test_on_an_accelerator_and_traced(monkeypatch, spec):
+    """By tiles on the device; and by masks over all pairs where nothing may depend on values. Both meet the other ways."""
+    torch = pytest.importorskip("torch")
+    X, Y = (torch.asarray(layer) for layer in pair(50, 5, 4))
+    X[10:16] = X[9]
+    index = simkit.get_index(spec, k=5)
+    expected = float(index(X, Y))
+    many = torch.func.vmap(lambda a: simkit.compare(a, Y, index))(X[None])
+    assert float(many[0]) == pytest.approx(expected, rel=1e-12)
+    monkeypatch.setattr(module, "is_on_host", lambda x: False)
+    monkeypatch.setattr(module, "_TILE", 50 * 11)
+    assert float(index(X, Y)) == pytest.approx(expected, rel=1e-12)
+    many = torch.func.vmap(lambda a: simkit.compare(a, Y, index))(X[None])
+    assert float(many[0]) == pytest.approx(expected, rel=1e-12)
 
 
 def test_all_neighbours_leave_cka_without_the_diagonal():

@@ -14,6 +14,8 @@ from scipy.spatial.distance import pdist
 import simkit
 from simkit.errors import AccuracyWarning, ConstantInputWarning, SpecError
 from simkit.indexes import RSA
+from simkit.linalg import pair_vectors
+from simkit.linalg.ranks import ranks
 from simkit.representation import Representation
 
 N = 14  # in all tests on JAX, which compiles for each number of examples
@@ -208,6 +210,67 @@ def test_under_jit(comparison):
     X, Y = pair(8, 5, 4)
     index = RSA(comparison=comparison)
     assert float(jax.jit(index)(jax.numpy.asarray(X), jax.numpy.asarray(Y))) == pytest.approx(float(index(X, Y)))
+
+
+def hard_vectors():
+    rng = np.random.default_rng(0)
+    return {
+        "ordinary": rng.standard_normal(3000),
+        "whole": rng.integers(-5, 6, 3000).astype(float),
+        "one value": np.full(50, 7.0),
+        "close": 1 + 2.0**-50 * rng.integers(0, 500, 3000),  # more digits than there is room for beside their places
+        "far apart": np.concatenate([[0.0, -0.0, 1e300, -1e300, 5e-324, -5e-324], rng.standard_normal(99) * 1e-200]),
+        "descending": np.arange(300.0)[::-1],
+        "two": np.array([2.0, 1.0]),
+        "one": np.array([3.0]),
+    }
+
+
+@pytest.mark.parametrize("kind", hard_vectors())
+def test_ranks(backend, kind):
+    values = hard_vectors()[kind]
+    if backend.name == "jax":
+        values = values[(values == 0) | (abs(values) > 1e-307)]  # which it takes for zero
+    before = values.copy()
+    found = backend.to_numpy(ranks(backend.asarray(values), backend.xp))
+    np.testing.assert_array_equal(found, scipy.stats.rankdata(values))
+    np.testing.assert_array_equal(values, before)
+
+
+def test_ranks_of_a_chain_are_cut(backend):
+    """Entries of which each is near the next, over a long way: not all are equal, but those near each other may be."""
+    values = np.random.default_rng(0).permutation(np.arange(100) * 0.5)
+    near = backend.to_numpy(ranks(backend.asarray(values), backend.xp, backend.xp.ones_like))
+    np.testing.assert_array_equal(near, scipy.stats.rankdata(np.round(values)))
+    short = np.array([5.0, 1.0, 1.5, 2.5, 9.0, 9.9])
+    found = backend.to_numpy(ranks(backend.asarray(short), backend.xp, backend.xp.ones_like))
+    np.testing.assert_array_equal(found, [4, 2, 2, 2, 5.5, 5.5])
+
+
+@pytest.mark.parametrize("comparison", COMPARISONS)
+def test_all_pairs_and_other_orders(backend, comparison):
+    """Many RDMs at once have the scores of each pair; a state in another order is that of the layer in it."""
+    layers = [layer for seed in (1, 2) for layer in pair(N, 6, 9, seed=seed)]
+    index = RSA(comparison=comparison)
+    states = [index.prepare(Representation(backend.asarray(layer))) for layer in layers]
+    for columns in (states, states[1:3]):
+        expected = [[float(index.score(x, y)) for y in columns] for x in states]
+        np.testing.assert_allclose(backend.to_numpy(index.scores(states, columns)), expected, rtol=1e-12, atol=1e-14)
+    order = np.random.default_rng(0).permutation(N)
+    moved = index.permuted(states[0], backend.asarray(order))
+    again = index.prepare(Representation(backend.asarray(layers[0][order])))
+    assert float(index.score(moved, states[1])) == pytest.approx(float(index.score(again, states[1])), rel=1e-10)
+
+
+def test_blocks_of_the_upper_half_are_the_whole(monkeypatch):
+    """In NumPy no matrix over all pairs is made, in blocks of however many rows."""
+    X, Y = pair(150, 6, 7)
+    for dissimilarity in DISSIMILARITIES:
+        index = RSA(dissimilarity, "pearson")
+        expected = COMPARE["pearson"](rdm(X, dissimilarity), rdm(Y, dissimilarity))
+        for size in (1, 150 * 40, 10**9):
+            monkeypatch.setattr(pair_vectors, "_BLOCK", size)
+            assert index(X, Y) == pytest.approx(expected, rel=1e-10)
 
 
 def test_wrong_parameters():

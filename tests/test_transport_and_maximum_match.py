@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 
 import numpy as np
@@ -11,7 +12,10 @@ from scipy.optimize import linprog
 
 import simkit
 from simkit.errors import SpecError
-from simkit.linalg import on_host
+
+# simkit.linalg has a function of that name
+transport = importlib.import_module("simkit.linalg.transport")
+HAS_POT = importlib.util.find_spec("ot") is not None
 
 
 def centred(x):
@@ -47,11 +51,46 @@ def test_soft_match_by_its_linear_program(backend, shape):
     close(backend, "soft_match(summary=distance)", x, y, np.sqrt(2 - 2 * expected))
 
 
-def test_both_ways_to_the_plan_agree(monkeypatch):
-    x, y = pair(30, 6, 4)
-    by_assignment = simkit.compare(x, y, "soft_match")
-    monkeypatch.setattr(on_host, "_COPIES", 0)
-    assert simkit.compare(x, y, "soft_match") == pytest.approx(by_assignment, rel=1e-10)
+def agreeing(monkeypatch, ways, x, y):
+    """Scores by each way to the plan: `_COPIES` that allow an assignment, and whether POT seems to be installed."""
+    found = {}
+    for way in ways:
+        with monkeypatch.context() as patch:
+            patch.setattr(transport, "_COPIES", 100 if way == "assignment" else 0)
+            patch.setattr(transport.importlib.util, "find_spec", lambda name, way=way: way == "simplex" or None)
+            found[way] = simkit.compare(x, y, "soft_match")
+    return found
+
+
+@pytest.mark.parametrize("shape", [(30, 6, 4), (30, 4, 6), (40, 5, 5), (20, 9, 12), (300, 35, 50)], ids=str)
+def test_all_ways_to_the_plan_agree(monkeypatch, shape):
+    x, y = pair(*shape)
+    ways = ["assignment", "paths", *(["simplex"] if HAS_POT else [])]
+    scores = agreeing(monkeypatch, ways, x, y)
+    assert list(scores.values()) == pytest.approx([scores["assignment"]] * len(ways), rel=1e-12)
+
+
+def test_plans_where_many_are_as_good(monkeypatch):
+    """Copies of neurons, and neurons that differ in sign alone: ties everywhere, and no way goes round in circles."""
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 2, (12, 3)).astype(float), rng.integers(0, 2, (12, 4)).astype(float)
+    x, y = np.concatenate([x, -x, x], axis=1), np.concatenate([y, y, -y], axis=1)
+    ways = ["assignment", "paths", *(["simplex"] if HAS_POT else [])]
+    scores = agreeing(monkeypatch, ways, x, y)
+    assert list(scores.values()) == pytest.approx([transported(x, y)] * len(ways), rel=1e-9)
+
+
+@pytest.mark.parametrize("shape", [(7, 11), (11, 7), (6, 15)], ids=str)
+def test_a_plan_has_its_margins(monkeypatch, shape):
+    p, q = shape
+    monkeypatch.setattr(transport.importlib.util, "find_spec", lambda name: None)
+    some = np.ones(p + 2)
+    some[[1, 4]] = 0
+    gains = np.random.default_rng(0).standard_normal((p + 2, q))
+    plan = transport.transport(gains, some, np.ones(q))
+    np.testing.assert_allclose(plan.sum(axis=0), 1 / q, rtol=1e-12)
+    np.testing.assert_allclose(plan.sum(axis=1), some / p, rtol=1e-12)
+    assert plan.min() >= 0
 
 
 def test_soft_match_of_equal_widths_is_a_permutation():

@@ -31,7 +31,17 @@ from simkit.arrays.libraries import (
 )
 from simkit.arrays.matrices import as_matrix, check_axes
 from simkit.arrays.pairs import as_pair, check_same_examples, check_same_framework
-from simkit.arrays.placement import constant_of, detach, number_of, on_host, placement, take_rows, to_numpy, unwritable
+from simkit.arrays.placement import (
+    constant_of,
+    detach,
+    is_viewable,
+    number_of,
+    on_host,
+    placement,
+    take_rows,
+    to_numpy,
+    unwritable,
+)
 from simkit.arrays.precision import accumulation_dtype, as_floating, in_one_precision, in_precision_of, rounding_of
 from simkit.arrays.values import check_matrix, check_values, count_nonfinite, is_constant, is_undefined, varies
 from simkit.warn import warn_caller
@@ -64,6 +74,7 @@ __all__ = [
     "is_lazy",
     "is_traced",
     "is_undefined",
+    "is_viewable",
     "library_of",
     "namespace_of",
     "number_of",

@@ -23,7 +23,17 @@ from simkit.arrays.libraries import (
 )
 from simkit.errors import UnsupportedError
 
-__all__ = ["constant_of", "detach", "number_of", "on_host", "placement", "take_rows", "to_numpy", "unwritable"]
+__all__ = [
+    "constant_of",
+    "detach",
+    "is_viewable",
+    "number_of",
+    "on_host",
+    "placement",
+    "take_rows",
+    "to_numpy",
+    "unwritable",
+]
 
 _FEW = 2**14  # values that NumPy looks through in the time that PyTorch takes to begin
 
@@ -69,12 +79,19 @@ def to_numpy(x: Array) -> np.ndarray:
         )
     library = library_of(x)
     if library == "torch":
-        return x.detach().cpu().numpy()
+        return x.detach().cpu().resolve_neg().numpy()
     if library == "cupy":
         return x.get()
     if hasattr(x, "__dlpack__") and not hasattr(x, "__array__"):
         return np.from_dlpack(x)
     return np.asarray(x)
+
+
+def is_viewable(x: Array) -> bool:
+    """Whether `to_numpy` of an array on the host, whose values are known, gives a view and not a copy."""
+    if library_of(x) == "torch":
+        return is_plain(x) and not x.is_neg()
+    return isinstance(x, np.ndarray) or hasattr(x, "__dlpack__")
 
 
 def number_of(x: Array) -> Any:
@@ -89,7 +106,7 @@ def on_host(x: Array) -> Array:
     library = library_of(x)
     if library == "jax" and is_at_hand(x):
         return np.asarray(x)
-    if library == "torch" and x.numel() <= _FEW and is_plain(x):
+    if library == "torch" and x.numel() <= _FEW and is_viewable(x):
         return x.detach().numpy()
     return x
 

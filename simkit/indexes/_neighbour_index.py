@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from simkit.arrays import Array
+from simkit.arrays import Array, detach
 from simkit.index import Index
+from simkit.linalg import widen
 from simkit.properties import Facts
 from simkit.representation import Representation
 from simkit.spec import check_choice, check_whole
-from simkit.statistics.neighbours import INVARIANCES, METRICS, Metric, Neighbours, neighbours
+from simkit.statistics.neighbours import INVARIANCES, METRICS, Metric, Neighbours, Points, bytes_of_neighbours, neighbours
 
 __all__ = ["NeighbourIndex"]
 
@@ -49,13 +50,14 @@ class NeighbourIndex(Index[Neighbours]):
         )
 
     def bytes_needed(self, n: int, rows: Sequence[int], columns: Sequence[int] | None, itemsize: int) -> int:
-        """Shares of all pairs of examples for each layer, and what is common to two."""
-        return (len(rows) + len(columns or ()) + 1) * n * n * 8
+        """The neighbours in each layer."""
+        return bytes_of_neighbours(n, int(self.k), len(rows) + len(columns or ()))
 
     def prepare(self, representation: Representation) -> Neighbours:
         """The neighbours of each example."""
-        return neighbours(representation, int(self.k), self.metric)
+        layer = representation
+        return neighbours(Points.of(layer, self.metric), int(self.k), detach(widen(layer.features[:1, :1], layer.xp)))
 
     def permuted(self, state: Neighbours, order: Array) -> Neighbours:
         """The same neighbours, the examples in another order."""
-        return state.permuted(order)
+        return state.permuted(order)[0]

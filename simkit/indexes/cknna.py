@@ -7,14 +7,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple, TypeAlias, get_args
 
-from simkit.arrays import Array, Namespace
+from simkit.arrays import Array, constant_of, detach, to_numpy, wants_gradients
 from simkit.index import Index
-from simkit.linalg import ratio, reordered, root, total, widen
+from simkit.linalg import ratio, root, total, widen
 from simkit.properties import Facts
 from simkit.representation import Representation
 from simkit.spec import check_choice, check_whole
 from simkit.statistics.hsic_sums import HSICSums, estimate
-from simkit.statistics.neighbours import INVARIANCES, Neighbours, neighbours, similarities
+from simkit.statistics.neighbours import (
+    INVARIANCES,
+    Common,
+    Neighbours,
+    Points,
+    bytes_of_neighbours,
+    in_one_library,
+    neighbours,
+    similarities,
+)
+from simkit.statistics.pair_sets import PairSet
 
 __all__ = ["CKNNA"]
 
@@ -22,10 +32,15 @@ Form: TypeAlias = Literal["paper", "code"]
 
 
 class _State(NamedTuple):
-    k: Array  # similarities of all pairs; for the paper's form less their mean over each row
     near: Neighbours
+    k: Array  # similarities of their pairs; for the paper's form less the mean of those of the first example to all
     own: Array  # alignment of the layer with itself
-    xp: Namespace
+
+    def moved(self, near: Neighbours) -> _State:
+        """The state in the library of `near`."""
+        if near.xp is self.near.xp:
+            return self
+        return _State(near, *(constant_of(to_numpy(values), near.share, near.xp) for values in self[1:]))
 
 
 @dataclass(frozen=True)
@@ -83,36 +98,59 @@ class CKNNA(Index[_State]):
         )
 
     def bytes_needed(self, n: int, rows: Sequence[int], columns: Sequence[int] | None, itemsize: int) -> int:
-        """Similarities and shares of all pairs of examples for each layer, and those of one pair of layers."""
-        return 2 * (len(rows) + len(columns or ()) + 1) * n * n * 8
+        """The neighbours in each layer, and their similarities."""
+        return 2 * bytes_of_neighbours(n, int(self.k), len(rows) + len(columns or ()))
 
     def prepare(self, representation: Representation) -> _State:
-        """Similarities of all pairs, and the neighbours of each example."""
+        """The neighbours of each example, and their similarities."""
         layer = representation
+        xp, points = layer.xp, Points.of(layer, self.metric)
+        near = neighbours(points, int(self.k), detach(widen(layer.features[:1, :1], xp)))
+        if near.pairs.numbers is None or wants_gradients(layer.features):
+            near = near.to(xp, near.like)
+            k = near.pairs.places_in(PairSet(None, layer.n, xp)).take(xp.reshape(self._similarities(layer), (-1,)))
+        else:
+            k = self._of_pairs(points if near.xp is points.xp else points.on_host(), near.pairs)
+        itself = near.common(near)
+        return _State(near, k, self._aligned(k, k, itself))
+
+    def _similarities(self, layer: Representation) -> Array:
+        """Those of all pairs of examples, which gradients flow through."""
         xp = layer.xp
         x = widen(layer.features, xp)
         if self.metric == "inner":
             x = x / widen(layer.scale, xp)  # a power of two
         k = similarities(x, x, self.metric, xp)
+        return k - total(k, xp, axis=1)[:, None] / layer.n if self.form == "paper" else k
+
+    def _of_pairs(self, points: Points, pairs: PairSet) -> Array:
+        """Those of neighbours alone."""
+        xp, i, j = points.xp, pairs.numbers // pairs.n, pairs.numbers % pairs.n
+        k = points.similarities(i, j)
         if self.form == "paper":
-            k = k - total(k, xp, axis=1)[:, None] / layer.n
-        near = neighbours(layer, int(self.k), self.metric)
-        return _State(k, near, self._aligned(k, k, near.chosen, xp), xp)
+            return k - xp.take(points.mean_similarities(), i)
+        return k + 1 if self.metric == "cosine" else k
 
     def score(self, x: _State, y: _State) -> Array:
         """Alignment over that of each layer with itself."""
-        aligned = self._aligned(x.k, y.k, x.near.common(y.near), x.xp)
-        return ratio(aligned, root(x.own, x.xp) * root(y.own, x.xp), x.xp)
+        here, there = in_one_library(x.near, y.near)
+        x, y = x.moved(here), y.moved(there)
+        xp, common = here.xp, here.common(there)
+        aligned = self._aligned(common.mine.take(x.k), common.theirs.take(y.k), common)
+        return here.returned(ratio(aligned, root(x.own, xp) * root(y.own, xp), xp))
 
     def permuted(self, state: _State, order: Array) -> _State:
         """Similarities and neighbours in another order, which does not change the alignment of a layer with itself."""
-        return state._replace(k=reordered(state.k, order, state.xp), near=state.near.permuted(order))
+        near, places = state.near.permuted(order)
+        return state._replace(near=near, k=near.xp.take(state.k, places))
 
-    def _aligned(self, k: Array, other: Array, both: Array, xp: Namespace) -> Array:
-        """Alignment of two layers over the pairs that are neighbours in both."""
+    def _aligned(self, k: Array, other: Array, common: Common) -> Array:
+        """Alignment of two layers over the pairs that are neighbours in both, from the similarities of these pairs."""
+        pairs, both = common.pairs, common.share
+        xp = pairs.xp
         if self.form == "paper":
             return total(both * k * other, xp)
-        n, a, b = k.shape[0], both * k, both * other
-        inner = total(a * b.mT, xp)
-        rows = total(total(a, xp, axis=0) * total(b, xp, axis=1), xp)
-        return estimate(HSICSums(inner, rows, total(a, xp) * total(b, xp), n), "unbiased")
+        a, b = both * k, both * other
+        inner = total(a * pairs.transposed(b), xp)
+        rows = total(pairs.sums(a, axis=0) * pairs.sums(b, axis=1), xp)
+        return estimate(HSICSums(inner, rows, total(a, xp) * total(b, xp), pairs.n), "unbiased")

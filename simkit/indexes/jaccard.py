@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from simkit.arrays import Array
+from simkit.arrays import Array, namespace_of
 from simkit.indexes._neighbour_index import NeighbourIndex
 from simkit.statistics.neighbours import Neighbours
 
@@ -42,4 +42,4 @@ class Jaccard(NeighbourIndex):
     def score(self, x: Neighbours, y: Neighbours) -> Array:
         """Mean overlap of the neighbourhoods."""
         shared = x.shared(y)
-        return x.xp.mean(shared / (2 * x.k - shared))
+        return x.returned(namespace_of(shared).mean(shared / (2 * x.k - shared)))

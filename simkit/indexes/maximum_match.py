@@ -79,7 +79,7 @@ class MaximumMatch(Index[_State]):
     def score(self, x: _State, y: _State) -> Array:
         """Share of neurons in the maximum match."""
         a, b = to_numpy(x.x), to_numpy(y.x)
-        if len(a) > a.shape[1] + b.shape[1]:  # the root of the joint scatter has the same inner products
+        if len(a) > 4 * (a.shape[1] + b.shape[1]):  # the root of the joint scatter has the same inner products
             a, b = np.split(np.linalg.qr(np.concatenate([a, b], axis=1), mode="r"), [a.shape[1]], axis=1)
         share = _matched((a, b), self.epsilon, max(x.tolerance, y.tolerance), (x.noise, y.noise))
         return constant_of(share, total(x.x, x.xp), x.xp)
@@ -107,6 +107,9 @@ def _distance_to_span(vectors: np.ndarray, spanning: np.ndarray, tolerance: floa
     """Distance of each column of `vectors` to the span of the columns of `spanning`."""
     if spanning.shape[1] == 0:
         return np.linalg.norm(vectors, axis=0)
-    u, s, _ = np.linalg.svd(spanning, full_matrices=False)
-    u = u[:, s > max(tolerance * s[0], noise)]
+    u, triangle = np.linalg.qr(spanning)
+    s = np.linalg.svd(triangle, compute_uv=False)
+    kept = s > max(tolerance * s[0], noise)
+    if not kept.all():  # vectors cost ten times what values do
+        u = u @ np.linalg.svd(triangle, full_matrices=False)[0][:, kept]
     return np.asarray(np.linalg.norm(vectors - u @ (u.T @ vectors), axis=0))

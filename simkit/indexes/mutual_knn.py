@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from simkit.arrays import Array
+from simkit.arrays import Array, namespace_of
 from simkit.indexes._neighbour_index import NeighbourIndex
 from simkit.statistics.neighbours import Neighbours
 
@@ -39,4 +39,5 @@ class MutualKNN(NeighbourIndex):
 
     def score(self, x: Neighbours, y: Neighbours) -> Array:
         """Mean share of common neighbours."""
-        return x.xp.mean(x.shared(y)) / x.k
+        shared = x.shared(y)
+        return x.returned(namespace_of(shared).mean(shared) / x.k)

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple, TypeAlias, get_args
 
-import numpy as np
-
-from simkit.arrays import Array, Namespace, constant_of, detach, placement
+from simkit.arrays import Array, Namespace, constant_of
 from simkit.index import Index
-from simkit.kernels.cosine import Cosine
+from simkit.kernels.cosine import directions
 from simkit.linalg import (
     concordance,
     double_centre,
+    from_pairs,
+    over_pairs,
+    pairs_reordered,
+    powers_of_two,
+    ranks,
     ratio,
     reordered,
     robust_origin,
@@ -25,6 +28,8 @@ from simkit.linalg import (
     widen,
     without_diagonal,
 )
+from simkit.linalg.products import inner_products
+from simkit.linalg.selection import few_of
 from simkit.properties import Facts, Invariances
 from simkit.representation import Representation
 from simkit.spec import check_choice
@@ -35,6 +40,8 @@ __all__ = ["RSA"]
 
 Dissimilarity: TypeAlias = Literal["correlation", "euclidean", "squared_euclidean", "cosine", "mahalanobis"]
 Comparison: TypeAlias = Literal["pearson", "spearman", "kendall", "cosine", "whitened_cosine"]
+
+_Entries: TypeAlias = Callable[[slice, slice], Array]  # of a matrix over all pairs of examples
 
 _DIGITS = 10 / 13  # distances that agree in so many of their binary digits are tied: 40 in float64
 
@@ -48,7 +55,7 @@ _INVARIANCES: dict[str, Invariances] = {
 
 
 class _State(NamedTuple):
-    rdm: Array  # dissimilarities of the pairs i < j, shape (n (n - 1) / 2,)
+    rdm: Array  # of the pairs i < j, shape (n (n - 1) / 2,): dissimilarities, or their ranks where ranks are compared
     vector: Array  # what is compared: of length 1, unless the comparison is by Kendall's tau
     n: int
     xp: Namespace
@@ -128,22 +135,36 @@ class RSA(Index[_State]):
         AccuracyWarning
             The precision does not resolve the differences, and float64 is not available or does not either.
         """
-        layer = representation
+        entries, n = self._entries(representation), representation.n
+        return without_diagonal(entries(slice(0, n), slice(0, n)), representation.xp)
+
+    def _entries(self, layer: Representation) -> _Entries:
+        """The dissimilarities of some examples to some others, anything for that of an example to itself."""
         xp = layer.xp
         if self.dissimilarity == "mahalanobis":
-            return root(_squares(layer.basis.q, xp), xp) * math.sqrt(layer.n - 1)
+            q = layer.basis.q
+            return lambda rows, columns: root(_squares(q[rows, :], q[columns, :], xp), xp) * math.sqrt(layer.n - 1)
         x = widen(layer.features, xp)
         if self.dissimilarity in ("euclidean", "squared_euclidean"):
             # An offset and a power of two, so that the distances of whole numbers are exact and their ties stay ties.
             scale = widen(layer.scale, xp)
             x = resolving_distances((x - robust_origin(x, xp)) / scale, layer.name, xp)
-            squares = _squares(x, xp)
-            return squares * scale**2 if self.dissimilarity == "squared_euclidean" else root(squares, xp) * scale
+            if self.dissimilarity == "squared_euclidean":
+                return lambda rows, columns: _squares(x[rows, :], x[columns, :], xp) * scale**2
+            return lambda rows, columns: root(_squares(x[rows, :], x[columns, :], xp), xp) * scale
         if self.dissimilarity == "correlation":
             x = centred_rows(x, xp)
-        cosines = Cosine()(x, x)
-        warn_if_unresolved(cosines, layer.name, xp)
-        return without_diagonal(xp.where(1.0 - cosines > rounding_noise(x, xp), 1.0 - cosines, 0.0), xp)
+        a, noise = directions(x, xp), rounding_noise(x, xp)
+        few = few_of(a)
+        warn_if_unresolved(few @ few.mT, layer.name, xp)
+
+        def from_cosines(rows: slice, columns: slice) -> Array:
+            d = a[rows, :] @ a[columns, :].mT
+            d *= -1.0
+            d += 1.0
+            return xp.where(d > noise, d, 0.0)
+
+        return from_cosines
 
     def bytes_needed(self, n: int, rows: Sequence[int], columns: Sequence[int] | None, itemsize: int) -> int:
         """Dissimilarities and what is compared of them, in float64."""
@@ -152,11 +173,10 @@ class RSA(Index[_State]):
     def prepare(self, representation: Representation) -> _State:
         """The RDM over the pairs i < j, normalised for the comparison."""
         n, xp = representation.n, representation.xp
-        rdm = _pairs(self.dissimilarities(representation), xp)
+        rdm = over_pairs(self._entries(representation), n, xp)
         if self.comparison in ("spearman", "kendall"):
-            ordered = xp.sort(detach(rdm))
-            rdm = _tied(rdm, ordered, self._rounding(ordered, representation), xp)
-        elif self.comparison == "pearson":
+            return self._compared(ranks(rdm, xp, lambda ordered: self._rounding(ordered, representation)), n, xp)
+        if self.comparison == "pearson":
             low, high = xp.min(rdm), xp.max(rdm)
             rdm = xp.where(high - low > self._rounding(high, representation), rdm, rdm[:1])
         largest = xp.max(rdm)
@@ -166,12 +186,11 @@ class RSA(Index[_State]):
         """Dissimilarities that differ from those given by no more count as equal."""
         xp = layer.xp
         if self.dissimilarity in ("correlation", "cosine"):
-            return xp.full_like(d, rounding_noise(widen(layer.features[:1, :], xp), xp))
-        magnitude = xp.floor(xp.log2(xp.where(d > 0, d, 1.0)))
+            noise = rounding_noise(widen(layer.features[:1, :], xp), xp)
+            return xp.broadcast_to(constant_of(noise, d, xp), d.shape)
         info = xp.finfo(d.dtype)
         digits = round(_DIGITS * math.log2(float(info.eps)))
-        rounding = 2.0**digits * xp.pow(constant_of(2.0, d, xp), magnitude)
-        return xp.clip(rounding, min=float(info.smallest_normal))
+        return xp.clip(2.0**digits * powers_of_two(d, xp), min=float(info.smallest_normal))
 
     def score(self, x: _State, y: _State) -> Array:
         """Correlation of the two RDMs."""
@@ -179,27 +198,36 @@ class RSA(Index[_State]):
             return constant_of(concordance(x.rdm, y.rdm), x.rdm, x.xp)
         return total(x.vector * y.vector, x.xp)
 
+    def scores(self, xs: Sequence[_State], ys: Sequence[_State], advance: Callable[[], None] = lambda: None) -> Array:
+        """Correlations of all pairs of RDMs, each of which is read once."""
+        if self.comparison == "kendall":
+            return super().scores(xs, ys, advance)
+        left = [x.vector for x in xs]
+        found = inner_products(left, left if ys is xs else [y.vector for y in ys], xs[0].xp)
+        for _ in xs:
+            advance()
+        return found
+
     def permuted(self, state: _State, order: Array) -> _State:
         """The dissimilarities of the pairs, and what is compared of them, in another order."""
         xp, n = state.xp, state.n
-        rdm = _pairs(reordered(_square(state.rdm, n, xp), order, xp), xp)
-        if state.vector is state.rdm:
-            return state._replace(rdm=rdm, vector=rdm)
-        if state.vector.shape == state.rdm.shape:
-            return state._replace(rdm=rdm, vector=_pairs(reordered(_square(state.vector, n, xp), order, xp), xp))
-        whole = reordered(xp.reshape(state.vector, (n, n)), order, xp)
-        return state._replace(rdm=rdm, vector=xp.reshape(whole, (-1,)))
+        if self.comparison == "whitened_cosine":
+            whole = reordered(xp.reshape(state.vector, (n, n)), order, xp)
+            return state._replace(rdm=pairs_reordered(state.rdm, n, order, xp), vector=xp.reshape(whole, (-1,)))
+        both = pairs_reordered(xp.stack([state.rdm, state.vector]), n, order, xp)
+        return state._replace(rdm=both[0, :], vector=both[1, :])
 
     def pool(self, states: Sequence[_State]) -> _State:
         """The layer whose RDM is the mean of those of `states`: of their ranks, or scaled as the comparison scales them."""
         xp, n = states[0].xp, states[0].n
         if self.comparison in ("spearman", "kendall"):
-            scaled = [_ranks(state.rdm, xp) for state in states]
+            scaled = [state.rdm for state in states]
         elif self.comparison == "pearson":
             scaled = [state.vector for state in states]
         else:
             scaled = [_normalised(state.rdm, xp) for state in states]
-        return self._compared(xp.sum(xp.stack(scaled), axis=0) / len(states), n, xp)
+        pooled = xp.sum(xp.stack(scaled), axis=0) / len(states)
+        return self._compared(ranks(pooled, xp) if self.comparison in ("spearman", "kendall") else pooled, n, xp)
 
     def _compared(self, rdm: Array, n: int, xp: Namespace) -> _State:
         if self.comparison == "kendall":
@@ -209,64 +237,19 @@ class RSA(Index[_State]):
         if self.comparison == "whitened_cosine":
             # V is proportional to (CC')^2, entry by entry, C the contrasts of all pairs. It is the covariance that double
             # centring of the matrix removes: d'V^-1 e is, up to a constant, <HDH, HEH>.
-            vector = xp.reshape(double_centre(_square(rdm, n, xp), xp), (-1,))
+            vector = xp.reshape(double_centre(from_pairs(rdm, n, xp), xp), (-1,))
             return _State(rdm, _normalised(vector, xp), n, xp)
-        vector = _ranks(rdm, xp) if self.comparison == "spearman" else rdm - rdm[:1]
+        vector = rdm - rdm[:1]
         return _State(rdm, _normalised(vector - total(vector, xp) / vector.shape[0], xp), n, xp)
 
 
-def _squares(x: Array, xp: Namespace) -> Array:
-    """Squared distances of all pairs of rows, exactly zero for equal rows: the root of their rounding would be 1e-8."""
-    norms = vecdot(x, x, xp)
+def _squares(x: Array, y: Array, xp: Namespace) -> Array:
+    """Squared distances of rows, exactly zero for equal rows: the root of their rounding would be 1e-8."""
     noise = 8 * math.sqrt(x.shape[1]) * float(xp.finfo(x.dtype).eps)
-    squares = squared_distances(x, x, xp)
-    return xp.where(squares > noise * (norms[:, None] + norms[None, :]), squares, 0.0)
+    squares = squared_distances(x, y, xp)
+    return xp.where(squares > noise * (vecdot(x, x, xp)[:, None] + vecdot(y, y, xp)[None, :]), squares, 0.0)
 
 
 def _normalised(vector: Array, xp: Namespace) -> Array:
     """The vector divided by its length; nan if it is zero."""
-    return ratio(vector, root(total(vector * vector, xp), xp), xp)
-
-
-def _tied(vector: Array, ordered: Array, near: Array, xp: Namespace) -> Array:
-    """Entries that differ by no more than rounding made equal, to the least of them.
-
-    A chain of entries of which each is near the next is cut at multiples of `near` if it is long: in low precision, or of
-    very many entries, all might hang together.
-
-    Parameters
-    ----------
-    vector, ordered : array, shape (m,)
-        The entries, and the same sorted.
-    near : array, shape (m,)
-        How far each of `ordered` may be from the one before to be tied with it.
-    """
-    positions = xp.searchsorted(ordered, vector, side="left")
-    group = xp.cumulative_sum(xp.astype(ordered[1:] - ordered[:-1] > near[1:], xp.int32), include_initial=True)
-    first = xp.take(ordered, xp.searchsorted(group, group, side="left"))
-    last = xp.take(ordered, xp.searchsorted(group, group, side="right") - 1)
-    cut = xp.round(ordered / near) * near
-    return xp.take(xp.where(last - first <= 4 * near, first, cut), positions)
-
-
-def _ranks(vector: Array, xp: Namespace) -> Array:
-    """Ranks from 1, those of equal entries averaged."""
-    ordered = xp.sort(vector)
-    below = xp.searchsorted(ordered, vector, side="left")
-    through = xp.searchsorted(ordered, vector, side="right")
-    return xp.astype(below + through + 1, vector.dtype) / 2
-
-
-def _pairs(square: Array, xp: Namespace) -> Array:
-    """The entries i < j of a symmetric matrix as a vector."""
-    n = square.shape[0]
-    rows, columns = np.triu_indices(n, 1)
-    return xp.take(xp.reshape(square, (-1,)), xp.asarray(rows * n + columns, **placement(square)), axis=0)
-
-
-def _square(vector: Array, n: int, xp: Namespace) -> Array:
-    """The symmetric matrix with zeros on its diagonal of a vector over the pairs i < j."""
-    k = xp.arange(n, **placement(vector))
-    i, j = xp.minimum(k[:, None], k[None, :]), xp.maximum(k[:, None], k[None, :])
-    positions = xp.clip(i * (2 * n - i - 1) // 2 + j - i - 1, min=0)
-    return without_diagonal(xp.reshape(xp.take(vector, xp.reshape(positions, (-1,)), axis=0), (n, n)), xp)
+    return vector * ratio(1.0, root(total(vector * vector, xp), xp), xp)

@@ -30,9 +30,10 @@ class SoftMatch(NeuronIndex):
     only between layers of one width.
 
     For layers of equal width P is a permutation, and s is that of `BipartiteMatch`. Correlations are signed. Neurons that do
-    not vary take no part and are not counted. The transport plan is SciPy's, on the host: by assignment where copies of the
-    neurons make the widths equal, else by a linear program of p1 p2 variables, which takes minutes from some hundred
-    neurons a side.
+    not vary take no part and are not counted. The transport plan is found on the host: for equal widths by SciPy's
+    assignment; else by the network simplex of POT where that is installed, ``pip install "simkit-similarity[transport]"``,
+    and by shortest paths in NumPy where it is not, which gives the same score in some 30 times the time, seconds for a
+    thousand neurons.
 
     Parameters
     ----------

@@ -37,7 +37,7 @@ class Cosine(Kernel):
 
 def directions(x: Array, xp: Namespace) -> Array:
     """Rows of length 1, or 0; scaled by their largest entry first so that squares neither overflow nor vanish."""
-    largest = detach(xp.max(xp.abs(x), axis=1, keepdims=True))
+    largest = detach(xp.maximum(xp.max(x, axis=1, keepdims=True), -xp.min(x, axis=1, keepdims=True)))
     x = x / xp.where(largest > 0, largest, 1.0)
     squares = vecdot(x, x, xp)[:, None]
     return x / xp.sqrt(xp.where(squares > 0, squares, 1.0))

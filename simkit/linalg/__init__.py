@@ -2,7 +2,8 @@
 
 Every function takes the namespace `xp` of its arrays. Nothing here reads a value of an array: ranks and thresholds are masks
 of zeros and ones, so the same code runs under ``jax.jit``, keeps gradients and never synchronises a GPU. The exceptions are
-those of `simkit.linalg.on_host`, and short cuts where values may be read, which are not tried under a transformation.
+those of `simkit.linalg.on_host` and `simkit.linalg.transport`, and short cuts where values may be read, such as those of
+NumPy, which are not tried under a transformation.
 """
 
 from simkit.linalg.bases import Basis, cosines, orthonormal_basis, principal_basis, ridge_root, squared_cosines
@@ -15,7 +16,8 @@ from simkit.linalg.decompositions import (
 )
 from simkit.linalg.distances import distances, median_of_squares, robust_origin, scaled_squares, squared_distances
 from simkit.linalg.factored import Factored
-from simkit.linalg.on_host import assignment, concordance, transport
+from simkit.linalg.on_host import assignment, concordance
+from simkit.linalg.pair_vectors import from_pairs, over_pairs, pairs_reordered
 from simkit.linalg.pairs import double_centre, reordered, reordered_products, u_centre, without_diagonal
 from simkit.linalg.products import (
     column_squares,
@@ -29,8 +31,10 @@ from simkit.linalg.products import (
     vecdot,
     widen,
 )
+from simkit.linalg.ranks import ranks
 from simkit.linalg.safe import is_ordinary, power_of_two, powers_of_two, ratio, root
 from simkit.linalg.selection import kth_largest, median_of_pairs
+from simkit.linalg.transport import transport
 
 __all__ = [
     "Basis",
@@ -43,6 +47,7 @@ __all__ = [
     "cross",
     "distances",
     "double_centre",
+    "from_pairs",
     "identity",
     "inner",
     "is_ordinary",
@@ -51,9 +56,12 @@ __all__ = [
     "median_of_squares",
     "nuclear_norm",
     "orthonormal_basis",
+    "over_pairs",
+    "pairs_reordered",
     "power_of_two",
     "powers_of_two",
     "principal_basis",
+    "ranks",
     "ratio",
     "reordered",
     "reordered_products",

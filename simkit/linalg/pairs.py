@@ -13,7 +13,7 @@ from simkit.linalg.products import inner_products, total
 __all__ = ["diagonal", "double_centre", "reordered", "reordered_products", "u_centre", "without_diagonal"]
 
 _FLAT = 16  # roundings of the largest entry of a matrix that centring may leave
-_ROWS = 64  # of a matrix that are put in order together: they stay in the cache
+_ENTRIES = 2**17  # of a matrix that are put in order together: they stay in the cache
 
 
 def diagonal(square: Array, xp: Namespace) -> Array:
@@ -44,10 +44,11 @@ def reordered_products(squares: Sequence[Array], order: Array, others: Sequence[
     if not array_api_compat.is_numpy_namespace(xp) or len({a.dtype for a in (*squares, *others)}) > 1:
         return inner_products([reordered(a, order, xp) for a in squares], others, xp)
     n, dtype = order.shape[0], squares[0].dtype
+    side = max(16, _ENTRIES // n)
     found = np.zeros((len(squares), len(others)))
-    whole, upper = np.empty((_ROWS, n), dtype), np.empty(_ROWS * n, dtype)
-    for start in range(0, n, _ROWS):
-        stop = min(start + _ROWS, n)
+    whole, upper = np.empty((side, n), dtype), np.empty(side * n, dtype)
+    for start in range(0, n, side):
+        stop = min(start + side, n)
         some, ordered = whole[: stop - start], upper[: (stop - start) * (n - start)].reshape(stop - start, n - start)
         for i, a in enumerate(squares):  # "clip" does without a copy of `out`; there is nothing to be clipped
             np.take(a, order[start:stop], axis=0, out=some, mode="clip")

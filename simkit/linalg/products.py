@@ -12,8 +12,9 @@ from collections.abc import Sequence
 import array_api_compat
 import numpy as np
 
-from simkit.arrays import Array, Namespace, accumulation_dtype, dtype_name, placement
+from simkit.arrays import Array, Namespace, accumulation_dtype, dtype_name, is_lazy, placement
 from simkit.linalg.safe import in_one
+from simkit.memory import is_on_host
 
 __all__ = [
     "column_squares",
@@ -32,6 +33,7 @@ __all__ = [
 _ROWS = 8192  # of a float32 product
 _FEW = 64  # pairs of matrices
 _ENTRIES = 2**16  # of a matrix at a time: short enough for float32 sums, long enough for a matrix product
+_AT_ONCE = 2**27  # of all matrices, in one call
 
 
 def total(x: Array, xp: Namespace, axis: int | None = None) -> Array:
@@ -84,18 +86,30 @@ def inner_products(xs: Sequence[Array], ys: Sequence[Array], xp: Namespace) -> A
     left = [xp.reshape(x, (-1,)) for x in xs]
     right = left if ys is xs else [xp.reshape(y, (-1,)) for y in ys]
 
-    def stacked(vectors: Sequence[Array], part: slice) -> Array:
-        return xp.stack([xp.astype(v[part], common, copy=False) for v in vectors])
+    def stacked(vectors: Sequence[Array], part: slice, pieces: int) -> Array:
+        rows = xp.stack([xp.astype(v[part], common, copy=False) for v in vectors])
+        if pieces == 1:
+            return rows
+        return xp.permute_dims(xp.reshape(rows, (len(vectors), pieces, -1)), (1, 0, 2))
 
-    size, products = left[0].shape[0], []
     if array_api_compat.is_numpy_namespace(xp) and len(left) * len(right) <= _FEW:
         a, b = ([v.astype(common, copy=False) for v in vectors] for vectors in (left, right))
         return _by_pairs(a, b, symmetric=right is left)
-    for start in range(0, size, _ENTRIES):
-        part = slice(start, min(start + _ENTRIES, size))
-        a = stacked(left, part)
-        products.append(a @ (a if right is left else stacked(right, part)).mT)
-    return total(xp.stack(products), xp, axis=0)
+    # On an accelerator, and where operations are traced, a call costs more than what it does: many products are one call.
+    at_once = max(1, _AT_ONCE // (_ENTRIES * (len(left) + len(right)))) if _in_few_calls(left[0]) else 1
+    size, start, products = left[0].shape[0], 0, []
+    while start < size:
+        pieces = min(at_once, (size - start) // _ENTRIES) or 1
+        part = slice(start, min(start + pieces * _ENTRIES, size))
+        a = stacked(left, part, pieces)
+        product = a @ (a if right is left else stacked(right, part, pieces)).mT
+        products.append(product if pieces == 1 else total(product, xp, axis=0))
+        start = part.stop
+    return total(xp.stack([widen(product, xp) for product in products]), xp, axis=0)
+
+
+def _in_few_calls(x: Array) -> bool:
+    return is_lazy(x) or not is_on_host(x)
 
 
 def _by_pairs(xs: Sequence[np.ndarray], ys: Sequence[np.ndarray], *, symmetric: bool) -> np.ndarray:

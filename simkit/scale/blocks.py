@@ -10,7 +10,6 @@ Kernels are called from several threads, as they are by Dask.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from threading import Lock
 
 import numpy as np
 
@@ -24,6 +23,7 @@ from simkit.linalg import robust_origin, total, vecdot, widen
 from simkit.linalg.points import Block, KeptSquares, Points, unit_of
 from simkit.linalg.selection import few_of
 from simkit.memory import is_on_host
+from simkit.progress import Steps
 from simkit.representation import Representation
 from simkit.scoring import in_silence
 from simkit.statistics.hsic_sums import are_many, features_for
@@ -79,7 +79,7 @@ def kernel_sums(
         return KernelSums.empty(values)
     if _is_better_numpy(kernel, first):
         on_host = {name: to_numpy(x) for name, x in layers.items()}
-        return kernel_sums(kernel, on_host, values, bandwidth=bandwidth, advance=advance).placed(first)
+        return kernel_sums(kernel, on_host, values, bandwidth=bandwidth, advance=advance)
     blocks = block_pairs(first.shape[0], None, _SIDE if is_on_host(first) else _SIDE_ON_ACCELERATOR)
     keeps = is_of_distances(kernel) and kernel.fit_needs == "median distance" and _size(blocks, defined.values()) <= KEPT
     with in_silence(first):
@@ -91,7 +91,7 @@ def kernel_sums(
             offsets.append(g)
             del x
             advance()
-        done = _Steps(len(blocks), len(defined), advance)
+        done = Steps(len(blocks), len(defined), advance)
 
         def work(share: Iterator[Block]) -> BlockSums:
             makers = [each.blocks(x) for each, x in zip(own, made_of, strict=True)]
@@ -152,18 +152,3 @@ def _features(kernel: Kernel, layer: Representation) -> tuple[Array, Array]:
         return x, total(layer.scale, xp)
     x = features_for(kernel, layer)
     return x, widen(xp.ones_like(x[0, 0]), xp)
-
-
-class _Steps:
-    """Tells so many `steps` of progress in the course of `count` calls."""
-
-    def __init__(self, count: int, steps: int, advance: Callable[[], None]) -> None:
-        self._count, self._steps, self._advance = count, steps, advance
-        self._calls, self._lock = 0, Lock()
-
-    def __call__(self) -> None:
-        with self._lock:
-            before = self._calls * self._steps // self._count
-            self._calls += 1
-            for _ in range(before, self._calls * self._steps // self._count):
-                self._advance()

@@ -29,6 +29,7 @@ from simkit.arrays import (
     is_at_hand,
     is_lazy,
     number_of,
+    placement,
     wants_gradients,
     warn_caller,
 )
@@ -75,6 +76,7 @@ __all__ = [
     "estimate",
     "features_for",
     "gather",
+    "is_lost",
     "kernel_estimator_of",
     "own_sums",
     "scale_of",
@@ -84,6 +86,7 @@ __all__ = [
 
 Estimator: TypeAlias = Literal["biased", "unbiased", "lange", "minibatch"]
 _MANY = 100  # examples that a sum of squared lengths is spread over, at least, for float32 to tell the others from them
+_TOGETHER = 1024  # features of layers in one product: more are enough work for a device by themselves
 _AROUND = 10  # examples that a sum of squared lengths is spread over, at least, for none to have moved the mean away
 _DIGITS = 1e4  # rounding errors of its terms that an estimate must be larger than
 
@@ -350,15 +353,20 @@ def warn_if_lost(own: HSICSums, name: str, xp: Namespace) -> None:
     -----
     AccuracyWarning
     """
-    own = HSICSums(detach(own.inner), detach(own.rows), detach(own.totals), own.n)
-    terms = abs(float(own.inner)) + 2 * abs(float(own.rows)) + abs(float(own.totals)) / (own.n - 1) ** 2
-    value = abs(float(estimate(own, "unbiased"))) * own.n * (own.n - 3)
-    if value < _DIGITS * float(xp.finfo(own.inner.dtype).eps) * terms:
+    if is_lost(own, xp):
         warn_caller(
             f"An example of {name} is so much larger than the others that an unbiased estimator loses most digits to it. "
             "Leave the outlier out, or take an index that it does not rule, such as rsa.",
             AccuracyWarning,
         )
+
+
+def is_lost(own: HSICSums, xp: Namespace) -> bool:
+    """Whether the unbiased HSIC of a layer with itself is of the size of the rounding of its terms."""
+    own, n = HSICSums(detach(own.inner), detach(own.rows), detach(own.totals), own.n), int(own.n)
+    terms = abs(float(own.inner)) + 2 * abs(float(own.rows)) + abs(float(own.totals)) / (n - 1) ** 2
+    value = abs(float(estimate(own, "unbiased"))) * n * (n - 3)
+    return value < _DIGITS * float(xp.finfo(own.inner.dtype).eps) * terms
 
 
 def _gram(k: Array, estimator: Estimator, scale: Array, xp: Namespace, *, is_centred: bool = False) -> Gram:
@@ -402,13 +410,56 @@ def all_sums(xs: Sequence[Prepared], ys: Sequence[Prepared], advance: Callable[[
         for _ in xs:
             advance()
         return HSICSums(inner, rows @ others.mT, xp.sum(rows, axis=1)[:, None] * xp.sum(others, axis=1)[None, :], n)
-    pairs: list[list[HSICSums]] = []
-    for i, x in enumerate(xs):
-        pairs.append([pairs[j][i] if xs is ys and j < i else x.sums(y) for j, y in enumerate(ys)])
+    norms = _norms(xs, ys)
+    for _ in xs:
         advance()
-    flat = [pair for line in pairs for pair in line]
-    inner, by_row, totals = (xp.reshape(stacked([pair[k] for pair in flat], xp), (len(xs), len(ys))) for k in range(3))
-    return HSICSums(inner, by_row, totals, n)
+    if any(layer.diagonal is None for layer in (*xs, *ys)):
+        return HSICSums(norms, xp.zeros_like(norms), xp.zeros_like(norms), n)
+    lengths, others = (xp.stack([layer.diagonal for layer in side]) for side in (xs, ys))
+    shared, totals = lengths @ others.mT, xp.sum(lengths, axis=1)[:, None] * xp.sum(others, axis=1)[None, :]
+    return HSICSums(norms - shared, shared, totals, n)
+
+
+def _norms(xs: Sequence[Features], ys: Sequence[Features]) -> Array:
+    """|X_i'Y_j|^2 of all pairs, shape (len(xs), len(ys)); narrow layers of one width go into one product."""
+    xp, same = xs[0].xp, xs is ys
+    left, right = _of_one_width(xs), _of_one_width(ys)
+    sides = [
+        [batch[0][1].x if len(batch) == 1 else xp.concat([z.x for _, z in batch], axis=1) for batch in batches]
+        for batches in (left, right)
+    ]
+    blocks: list[list[Array]] = []
+    for i, a in enumerate(left):
+        line: list[Array] = []
+        for j, b in enumerate(right):
+            if same and j < i:
+                line.append(blocks[j][i].mT)
+                continue
+            product = tall_cross(sides[0][i], sides[0 if same else 1][j], xp)
+            parts = xp.reshape(product * product, (len(a), a[0][1].x.shape[1], len(b), b[0][1].x.shape[1]))
+            line.append(xp.sum(parts, axis=(1, 3)))
+        blocks.append(line)
+    norms = xp.concat([xp.concat(line, axis=1) for line in blocks])
+    for axis, batches in enumerate((left, right)):
+        places = [place for batch in batches for place, _ in batch]
+        order = sorted(range(len(places)), key=places.__getitem__)
+        if places != sorted(places):
+            norms = xp.take(norms, xp.asarray(order, **placement(norms)), axis=axis)
+    return norms
+
+
+def _of_one_width(layers: Sequence[Features]) -> list[list[tuple[int, Features]]]:
+    """Layers and their places, in batches of one width and precision that have few features together."""
+    open_batches: dict[Any, list[tuple[int, Features]]] = {}
+    batches = []
+    for place, layer in enumerate(layers):
+        p = layer.x.shape[1]
+        batch = open_batches.get((p, layer.x.dtype))
+        if batch is None or (len(batch) + 1) * p > _TOGETHER:
+            batch = open_batches[p, layer.x.dtype] = []
+            batches.append(batch)
+        batch.append((place, layer))
+    return batches
 
 
 def _inner_of_grams(xs: Sequence[Gram | Reordered], ys: Sequence[Gram | Reordered]) -> Array:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from simkit.arrays import Array, Namespace, constant_of, namespace_of, placement
+from simkit.arrays import Array, Namespace, accumulation_dtype, constant_of, namespace_of, placement
 from simkit.caching import cached_property
 from simkit.errors import NeedsAllExamplesError
 from simkit.fields import Fields
@@ -245,18 +245,23 @@ class KernelSums(Statistic):
     noise : tuple of L floats
         `FittedKernel.noise` of each.
     inner : array, shape (L, L)
-        <K, L> without the diagonals.
-    rows, diagonal : array, shape (L, n)
-        Row sums without the diagonal; and the diagonal.
+        <K, L> without the diagonals. It may be nan for pairs that are not compared.
+    rows, diagonal : array, shape (L, n), optional
+        Row sums without the diagonal; and the diagonal. Without them, `inner` is with the diagonals of centred K and L,
+        which is all that the biased estimator needs.
     scales : array, shape (L,)
         The Gram matrices are the squares of these times as large.
+
+    Notes
+    -----
+    The arrays may be of NumPy where the layers are of another library, which the scores are of.
     """
 
     defined: tuple[str, ...]
     noise: tuple[float, ...]
     inner: Array
-    rows: Array
-    diagonal: Array
+    rows: Array | None
+    diagonal: Array | None
     scales: Array
 
     arrays_named: ClassVar[tuple[str, ...]] = ("inner", "rows", "diagonal", "scales")
@@ -300,8 +305,9 @@ class KernelSums(Statistic):
 
     def out_of_range(self, dtype: Any) -> Collection[str]:
         """The layers with values so large, or so small, that products of them leave the range of `dtype`."""
-        xp = namespace_of(self.scales)
-        ordinary = is_ordinary(xp.astype(self.scales, dtype), xp)
+        scales = self._as_layers(self.scales)
+        xp = namespace_of(scales)
+        ordinary = is_ordinary(xp.astype(scales, dtype), xp)
         return [name for k, name in enumerate(self.defined) if not bool(ordinary[k])]
 
     def about(self) -> dict[str, np.ndarray]:
@@ -313,20 +319,60 @@ class KernelSums(Statistic):
         defined = fields.texts("defined", distinct=True)
         count = len(defined)
         shapes = {"inner": (count, count), "rows": (count, values.n), "diagonal": (count, values.n), "scales": (count,)}
+        kept = [name for name in shapes if name in fields or name in {"inner", "scales"}]
         noise = tuple(float(eps) for eps in fields.reals("noise", (count,)))
-        return cls(values, defined, noise, **{name: fields.reals(name, shape) for name, shape in shapes.items()})
+        arrays = dict.fromkeys(shapes) | {name: fields.reals(name, shapes[name]) for name in kept}
+        return cls(values, defined, noise, **arrays)
 
     def scores(self, index: Index[Any], rows: Sequence[str], columns: Sequence[str]) -> Array:
         """Scores of layers by name, shape (rows, columns), in the accumulation precision, for an index of HSIC sums."""
-        score = index.from_sums(*self.sums(rows, columns, kernel_estimator_of(index).estimator))
         xp = namespace_of(self.inner)
-        across, down = (xp.take(self.scales, self._places(side), axis=0) for side in (rows, columns))
-        return index.rescaled(score, across[:, None] * down[None, :])
+        with np.errstate(all="ignore"):  # whoever asks looks at the scores
+            score = index.from_sums(*self.sums(rows, columns, kernel_estimator_of(index).estimator))
+            across, down = (xp.take(self.scales, self._places(side), axis=0) for side in (rows, columns))
+            return self._as_layers(index.rescaled(score, across[:, None] * down[None, :]))
+
+    def _as_layers(self, x: Array) -> Array:
+        """An array in the library of the layers, for which NumPy may have computed the sums."""
+        first = self.values.first[0]
+        xp = namespace_of(first)
+        if namespace_of(x) is xp:
+            return x
+        with np.errstate(over="ignore"):
+            return xp.asarray(x, dtype=accumulation_dtype(first, xp), **placement(first))
 
     def sums(self, rows: Sequence[str], columns: Sequence[str], estimator: Estimator) -> tuple[HSICSums, HSICSums, HSICSums]:
-        """The sums of (X, Y), (X, X), (Y, Y) for layers by name, of shapes (rows, columns), (rows, 1), (1, columns)."""
+        """The sums of (X, Y), (X, X), (Y, Y) for layers by name, of shapes (rows, columns), (rows, 1), (1, columns).
+
+        Raises
+        ------
+        NeedsAllExamplesError
+            Another estimator than the biased one is asked for, and the diagonals were not kept.
+        """
+        xp = namespace_of(self.inner)
+        across, down = self._places(rows), self._places(columns)
+        sums = self._of_all_pairs(estimator)
+
+        def of(part: Callable[[Array], Array]) -> HSICSums:
+            inner, by_row, products = map(part, sums)
+            return HSICSums(inner, by_row, products, self.n)
+
+        return (
+            of(lambda matrix: xp.take(xp.take(matrix, across, axis=0), down, axis=1)),
+            of(lambda matrix: xp.take(xp.linalg.diagonal(matrix), across, axis=0)[:, None]),
+            of(lambda matrix: xp.take(xp.linalg.diagonal(matrix), down, axis=0)[None, :]),
+        )
+
+    def _of_all_pairs(self, estimator: Estimator) -> tuple[Array, Array, Array]:
+        """The three sums, each of shape (L, L)."""
         xp, n = namespace_of(self.inner), self.n
         inner, along = self.inner, self.rows
+        if along is None or self.diagonal is None:
+            if estimator != "biased":
+                raise NeedsAllExamplesError(
+                    f"These sums were made for the biased estimator, without what {estimator} needs."
+                )
+            return inner, xp.zeros_like(inner), xp.zeros_like(inner)
         if estimator in ("unbiased", "minibatch"):  # which see nothing where all pairs of examples are alike
             own = xp.linalg.diagonal(inner)
             varies = constant_of([float(own[k]) > (n * eps) ** 2 for k, eps in enumerate(self.noise)], inner, xp)
@@ -339,16 +385,7 @@ class KernelSums(Statistic):
             centred = self.diagonal - 2 * along / n + totals[:, None] / n**2
             inner = inner - 2 * by_row / n + products / n**2 - centred @ centred.mT
             by_row, products = xp.zeros_like(inner), xp.zeros_like(inner)
-        across, down = self._places(rows), self._places(columns)
-
-        def of(part: Callable[[Array], Array]) -> HSICSums:
-            return HSICSums(part(inner), part(by_row), part(products), n)
-
-        return (
-            of(lambda matrix: xp.take(xp.take(matrix, across, axis=0), down, axis=1)),
-            of(lambda matrix: xp.take(xp.linalg.diagonal(matrix), across, axis=0)[:, None]),
-            of(lambda matrix: xp.take(xp.linalg.diagonal(matrix), down, axis=0)[None, :]),
-        )
+        return inner, by_row, products
 
     def _places(self, names: Sequence[str]) -> Array:
         where = {name: k for k, name in enumerate(self.defined)}

@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from simkit.arrays import Array
-from simkit.linalg import tall_cross, total, widen
+from simkit.linalg import tall_cross, total, vecdot, widen
 from simkit.statistics.hsic_sums import Gram, HSICSums, Prepared
 
 __all__ = ["without_each"]
@@ -46,8 +46,8 @@ def _products(x: Prepared, y: Prepared) -> Array:
     """(K o L) 1."""
     xp = x.xp
     if isinstance(x, Gram):
-        return total(x.k * y.k, xp, axis=1)
-    both = total((widen(x.x, xp) @ tall_cross(x.x, y.x, xp)) * y.x, xp, axis=1)
+        return vecdot(x.k, y.k, xp)
+    both = vecdot(widen(x.x, xp) @ tall_cross(x.x, y.x, xp), widen(y.x, xp), xp)
     return both if x.diagonal is None else both - x.diagonal * y.diagonal
 
 

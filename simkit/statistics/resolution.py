@@ -15,10 +15,17 @@ from simkit.linalg import double_centre, power_of_two, squared_norm, widen
 from simkit.linalg.distances import squared_lengths
 from simkit.linalg.selection import few_of
 
-__all__ = ["resolves_distances", "resolving_distances", "warn_if_kernel_unresolved", "warn_if_unresolved"]
+__all__ = [
+    "resolves_distances",
+    "resolving_distances",
+    "warn_if_directions_unresolved",
+    "warn_if_kernel_unresolved",
+    "warn_if_unresolved",
+]
 
 _DOUBLE = 1e-10  # above eps of float64, below that of float32
 _ROUNDING = 1e-3  # as a share of the root mean square of HKH
+_BLURRED = 1e-4  # as a share of the differences of directions, of which many may be near the k-th
 _FAR = 64.0  # times the typical squared distance from the origin: float32 is then right to about 1e-5 of it
 _RANGE = 1e30  # squares beyond this, or below its inverse, are near the end of float32
 
@@ -52,14 +59,46 @@ def warn_if_unresolved(k: Array, name: str, xp: Namespace) -> bool:
     spread = float(xp.sqrt(squared_norm(double_centre(k / largest, xp), xp))) / k.shape[0]
     if not eps > _ROUNDING * spread:
         return False
+    _say_unresolved(k, name, xp)
+    return True
+
+
+def warn_if_directions_unresolved(u: Array, noise: float, name: str, xp: Namespace) -> None:
+    """Warn if the rounding of the directions of examples is no longer small next to the differences between them.
+
+    Parameters
+    ----------
+    u : array, shape (n, p)
+        Directions, not centred: in float64 distances between them, from a point amid them, say what their products do not.
+    noise : float
+        What rounding may have added to a direction.
+
+    Warns
+    -----
+    AccuracyWarning
+        The noise exceeds a ten-thousandth of the typical distance of a direction from their mean; in lower precision,
+        products of directions do not resolve their cosines.
+    """
+    if is_lazy(u):
+        return
+    few = few_of(u)
+    if float(xp.finfo(u.dtype).eps) > _DOUBLE:
+        warn_if_unresolved(few @ few.mT, name, xp)
+        return
+    away = few - xp.mean(few, axis=0)
+    spread = float(xp.sqrt(squared_norm(away, xp) / few.shape[0]))
+    if noise > _BLURRED * spread and float(xp.max(xp.abs(few - few[:1, :]))) > 0:
+        _say_unresolved(u, name, xp)
+
+
+def _say_unresolved(k: Array, name: str, xp: Namespace) -> None:
     warn_caller(
         f"The kernel of {name} has large values with small differences, of which the score is made and which this precision "
-        f"(eps = {eps:.0e}) does not resolve: the features have a large offset, or point in one direction, and the kernel "
-        f"depends on the origin. {_remedy(k, xp)}If the offset means nothing, take it off first: {name} - "
-        f"{name}.mean(axis=0).",
+        f"(eps = {float(xp.finfo(k.dtype).eps):.0e}) does not resolve: the features have a large offset, or point in one "
+        f"direction, and the kernel depends on the origin. {_remedy(k, xp)}If the offset means nothing, take it off first: "
+        f"{name} - {name}.mean(axis=0).",
         AccuracyWarning,
     )
-    return True
 
 
 def warn_if_kernel_unresolved(kernel: Kernel, x: Array, name: str, xp: Namespace) -> None:

@@ -170,16 +170,12 @@ class Statistic(ABC):
         """
         fields = Fields.of(arrays)
         read = cls._read(fields, ValueCheck.from_arrays(fields, like))
-        return read if like is None else read.placed(like)
+        return read if like is None else replace(read, **{name: _placed(x, like) for name, x in read.arrays.items()})
 
     @classmethod
     @abstractmethod
     def _read(cls, fields: Fields, values: ValueCheck) -> Self:
         """The statistic of fields that `to_arrays` wrote, in NumPy."""
-
-    def placed(self, like: Array) -> Self:
-        """With its arrays, which are of NumPy, in the namespace and on the device of `like`."""
-        return replace(self, **{name: _placed(x, like) for name, x in self.arrays.items()})
 
     def to(self, like: Array) -> Self:
         """The same statistic in the namespace and on the device of `like`."""
