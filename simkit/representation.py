@@ -26,7 +26,6 @@ from simkit.arrays import (
     constant_of,
     detach,
     is_lazy,
-    library_of,
     namespace_of,
     warn_caller,
 )
@@ -45,6 +44,7 @@ from simkit.linalg import (
     total,
     widen,
 )
+from simkit.linalg.products import sums_as_given
 from simkit.linalg.safe import in_one, power_at_hand
 
 __all__ = ["Representation"]
@@ -52,7 +52,6 @@ __all__ = ["Representation"]
 _UNSEEN = 1e-9  # of a standard deviation: its square is less than an eps
 # Layers whose largest values are of this size need not be divided, where a look at it costs nothing.
 _AS_THEY_ARE = (2.0**-4, 2.0**10)
-_SMALL = 2**14  # values of which a copy takes less time than PyTorch takes to begin a few operations
 _SUMMED = 4.0  # roundings of a sum of products, as activations are; in float32 or more also where they are stored in less
 # Singular values between these multiples of the noise may be noise or not; storing alone makes less than a third of it.
 _DOUBTFUL = (1 / 3, 4.0)
@@ -242,8 +241,7 @@ class Representation:
 
     def _centred(self, x: Array) -> Array:
         """`x`, the features in some precision, without their column means."""
-        if library_of(x) == "torch" and x.dtype != accumulation_dtype(x, self.xp) and x.shape[0] * x.shape[1] > _SMALL:
-            # Its sums are accurate in their own precision, and those in another take a copy of the layer, also of gradients.
+        if x.dtype != accumulation_dtype(x, self.xp) and sums_as_given(x):
             return _less(x, self.xp.sum(detach(x), axis=0) / x.shape[0])
         return in_one(_less, x, self._means)
 

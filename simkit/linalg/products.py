@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import array_api_compat
 import numpy as np
 
-from simkit.arrays import Array, Namespace, accumulation_dtype, dtype_name, is_lazy, placement
+from simkit.arrays import Array, Namespace, accumulation_dtype, dtype_name, is_lazy, library_of, placement
 from simkit.linalg.safe import in_one
 from simkit.memory import is_on_host
 
@@ -24,6 +24,7 @@ __all__ = [
     "inner_products",
     "side_by_side",
     "squared_norm",
+    "sums_as_given",
     "tall_cross",
     "total",
     "vecdot",
@@ -33,12 +34,21 @@ __all__ = [
 _ROWS = 8192  # of a float32 product
 _FEW = 64  # pairs of matrices
 _ENTRIES = 2**16  # of a matrix at a time: short enough for float32 sums, long enough for a matrix product
+_COPIED = 2**14  # values of which a copy takes less time than PyTorch takes to begin a few operations
 _AT_ONCE = 2**27  # of all matrices, in one call
 
 
 def total(x: Array, xp: Namespace, axis: int | None = None) -> Array:
     """Sum of entries, accumulated in float64 where the device has it."""
     return xp.sum(x, axis=axis, dtype=accumulation_dtype(x, xp))
+
+
+def sums_as_given(x: Array) -> bool:
+    """Whether sums over the rows of `x` are as accurate in its own precision, and those in another cost a copy of it.
+
+    Those of PyTorch, which copies for gradients as well; for few values it takes longer to begin the operations.
+    """
+    return library_of(x) == "torch" and x.shape[0] * x.shape[1] > _COPIED
 
 
 def widen(x: Array, xp: Namespace) -> Array:

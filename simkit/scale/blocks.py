@@ -35,7 +35,7 @@ from simkit.threads import in_threads
 
 __all__ = ["kernel_sums"]
 
-_SIDE = 320  # of blocks that stay in the cache of a core
+_SIDE = 288  # of blocks that stay in the cache of a core
 _SIDE_ON_ACCELERATOR = 4096
 
 

@@ -51,7 +51,7 @@ _ALL = 2**16  # distances that are as soon collected
 _FEWEST, _MOST = 2**16, 2**18  # pairs that suggest the first bracket where there are more
 _COLLECTED = 2**21  # distances that are held at most to select the median among them
 _SIGMAS = 5.0  # from the ends of a bracket to the rank that it should hold
-SIDE = 320  # of a block
+SIDE = 288  # of a block
 KEPT = 72 * 2**20  # bytes of squared distances of all layers that are rather kept for their kernels than computed again
 
 
