@@ -5,7 +5,7 @@ from __future__ import annotations
 import array_api_compat
 import numpy as np
 
-from simkit.arrays import Array, Namespace, detach, is_lazy
+from simkit.arrays import Array, Namespace, detach, is_lazy, library_of
 from simkit.linalg.products import column_squares, widen
 
 _WORTH = 1e3  # how many eps of the computation must be allowed as an error, that it is worth while to try a form with more
@@ -66,7 +66,7 @@ def _by_eigenvalues(a: Array, xp: Namespace) -> tuple[Array, Array]:
 
 def cholesky(a: Array, xp: Namespace) -> Array | None:
     """The lower Cholesky factor of a symmetric matrix, or None if it is not positive definite; its values are looked at."""
-    if array_api_compat.is_torch_namespace(xp):
+    if library_of(a) == "torch":
         lower, info = xp.linalg.cholesky_ex(a)
         return lower if int(info) == 0 and bool(xp.isfinite(detach(lower)[-1, -1])) else None
     try:
@@ -78,10 +78,10 @@ def cholesky(a: Array, xp: Namespace) -> Array | None:
 
 def inverse_of_triangle(lower: Array, xp: Namespace) -> Array:
     """The inverse of a lower triangular matrix."""
-    if array_api_compat.is_torch_namespace(xp):
+    if library_of(lower) == "torch":
         return xp.linalg.solve_triangular(lower, xp.eye(lower.shape[0], dtype=lower.dtype, device=lower.device), upper=False)
     p = lower.shape[0]
-    if p <= _SMALL or not array_api_compat.is_numpy_namespace(xp):
+    if p <= _SMALL or library_of(lower) != "numpy":
         return xp.linalg.inv(lower)
     half = p // 2  # by blocks: a sixth of the operations of a general inverse, most of them in products
     first, last = (inverse_of_triangle(part, xp) for part in (lower[:half, :half], lower[half:, half:]))
