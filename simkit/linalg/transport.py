@@ -21,8 +21,8 @@ def transport(gains: Array, rows: Array, columns: Array) -> np.ndarray:
     """Optimal transport plan with the largest sum of plan * gains, on the host.
 
     By SciPy's assignment where the numbers are equal, or copies of the one make them so. Else by the network simplex of POT
-    where that is installed (``pip install "simkit-similarity[transport]"``), and as a linear program by SciPy where it is not:
-    the same sum in a hundred times the time.
+    where that is installed (``pip install "simkit-similarity[transport]"``), and as a linear program by SciPy where it is
+    not, which takes a hundred times as long for the same sum.
 
     Parameters
     ----------
