@@ -77,8 +77,8 @@ class KernelIndex(Index[Prepared]):
         return 2 if self.estimator == "biased" else 4
 
     def bytes_needed(self, n: int, rows: Sequence[int], columns: Sequence[int] | None, itemsize: int) -> int:
-        """One Gram matrix for each layer and two more while they are made; where these are not made, the planner knows."""
-        return (len(rows) + len(columns or ()) + 2) * n * n * itemsize
+        """One Gram matrix for each layer and one more while they are made; where these are not made, the planner knows."""
+        return (len(rows) + len(columns or ()) + 1) * n * n * itemsize
 
     def prepare(self, representation: Representation) -> Prepared:
         """The Gram matrix, or the features where the kernel is linear and they are smaller."""

@@ -97,9 +97,12 @@ def _sums(x: np.ndarray, rows: slice) -> np.ndarray:
 
 def _centred(x: np.ndarray, total: np.ndarray) -> Centred:
     mean = total / x.shape[0]
-    if x.dtype != np.float32:
-        mean += x[0]
-    near = mean.astype(x.dtype)
+    if x.dtype == np.float32:
+        near = mean.astype(x.dtype)
+        missing = mean - near
+    else:
+        near = mean + x[0]  # rounded, perhaps by more than a deviation where the offset is large
+        missing = mean - (near - x[0])
     few = x[:: max(1, x.shape[0] // _FEW)] - near
-    is_far = bool(np.vdot(mean, mean) > np.median(np.vecdot(few, few)))
-    return Centred(x, near, (mean - near).astype(x.dtype), is_far)
+    is_far = bool(np.vdot(near, near) > np.median(np.vecdot(few, few)))
+    return Centred(x, near, missing.astype(x.dtype), is_far)
