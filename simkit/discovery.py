@@ -70,8 +70,11 @@ def installed(kind: Kind) -> Mapping[str, tuple[Entry, ...]]:
     """All installed entries by name, simkit's own first, those that may not load last; several where names collide."""
     allowed = _allowed_distributions()
     found: dict[str, list[Entry]] = {}
+    known: dict[int, tuple[str, str]] = {}  # a distribution reads its file each time that it is asked
     for point in importlib.metadata.entry_points(group=GROUPS[kind]):
-        where, version = (normalised(point.dist.name), point.dist.version) if point.dist else ("unknown", "")
+        if id(point.dist) not in known:
+            known[id(point.dist)] = (normalised(point.dist.name), point.dist.version) if point.dist else ("unknown", "")
+        where, version = known[id(point.dist)]
         same = found.setdefault(point.name, [])
         if all((other.distribution, other.value) != (where, point.value) for other in same):  # seen twice on sys.path
             same.append(Entry(kind, point.name, point, where, version, _why_blocked(where, point.dist, allowed)))

@@ -16,7 +16,7 @@ from benchmarks.speed.case import Case, Problem, Way, ratio
 __all__ = ["is_noisy", "memory_of", "times_of"]
 
 _SPREAD, _OTHERS = 0.2, 0.1  # of the fixed product; of the cores, taken by other processes: from there wall times say little
-_PAUSE = 0.1  # seconds, in which the threads of one library's pool fall asleep before another's begin
+_PAUSE = 0.25  # seconds, in which the threads of one library's pool fall asleep before another's begin
 _SECONDS = 6.0  # of the rounds of one case, more or less
 _FEWEST, _FEWEST_QUICK = 3, 2
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -313,7 +314,9 @@ def _fresh(statements: dict[str, tuple[str, str]]) -> Callable[[bool], Problem]:
     def seconds(before: str, statement: str) -> tuple[float, float]:
         clocks = "time.perf_counter(), time.process_time()"
         code = f"import time; {before}; a, b = {clocks}; {statement}; c, d = {clocks}; print(c - a, d - b)"
-        done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+        # With what is compiled kept from one interpreter to the next, as an installation keeps it.
+        variables = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, env=variables)
         wall, cpu = map(float, done.stdout.split())
         return wall, cpu
 
