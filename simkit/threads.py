@@ -12,9 +12,7 @@ from contextvars import copy_context
 from functools import cache
 from typing import Any, TypeVar
 
-import numpy as np
-
-from simkit.arrays import Array
+from simkit.arrays import Array, library_of
 
 __all__ = ["each_in_threads", "in_threads", "most_threads"]
 
@@ -33,7 +31,7 @@ def in_threads(work: Callable[[Iterator[Item]], Result], items: Sequence[Item], 
     Which items are in a share depends on the number of threads alone, so results are the same from one call to the next.
     An error in one of the threads, or in this one (Ctrl-C), ends the others before their next item, and is raised.
     """
-    with _single_blas_threads(len(items) if isinstance(like, np.ndarray) else 1) as count:
+    with _single_blas_threads(len(items) if library_of(like) == "numpy" else 1) as count:
         if count == 1:
             return [work(iter(items))]
         stopped = threading.Event()

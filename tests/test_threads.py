@@ -15,6 +15,7 @@ import simkit
 from simkit import threads
 from simkit.inference import permutation_test
 from simkit.scale import blocks
+from simkit.statistics import median_distance
 from simkit.statistics.values import ValueCheck
 from simkit.threads import in_threads
 
@@ -45,6 +46,24 @@ def test_the_items_are_shared_out_in_the_same_way_each_time(two):
         assert [items for items, _, _ in found] == [[0, 2, 4, 6], [1, 3, 5]]
         assert [inside for _, inside, _ in found] == [{1}, {1}]
         assert limits() == {2}
+
+
+def test_the_search_for_the_median_is_shared_out(two, monkeypatch):
+    """Squared distances, kept or not, are known there by one of them, a number of NumPy."""
+    shares = []
+
+    def recorded(*given):
+        found = in_threads(*given)
+        shares.append(len(found))
+        return found
+
+    monkeypatch.setattr(median_distance, "in_threads", recorded)
+    x = np.random.default_rng(0).standard_normal((1500, 3)).astype(np.float32)
+    for kept in (median_distance.KEPT, 0):
+        monkeypatch.setattr(blocks, "KEPT", kept)
+        simkit.compare(x, x, "cka(kernel=rbf)", tiles="exact")
+    assert len(shares) >= 4
+    assert set(shares) == {2}
 
 
 def test_no_more_threads_than_blas_may_use_or_items(two):
