@@ -251,7 +251,10 @@ def failures(rank):
     from simkit.torch.processes import Processes
 
     simkit.torch.processes._AGAIN = 0.4
-    groups = {name: dist.new_group(range(3)) for name in ("third", "first", "half way", "dies half way", "dies")}
+    groups = {
+        name: dist.new_group(range(3))
+        for name in ("third", "first", "half way", "dies half way", "dies", "dies, and one is late")
+    }
     short = dist.new_group(range(3), timeout=timedelta(seconds=1))
     state = Moments.of({"x": X})
     cca, cka = simkit.stream("cca"), simkit.stream("cka")
@@ -283,6 +286,8 @@ def failures(rank):
         os._exit(9)
     asked["dies half way"] = Asked(state, groups["dies half way"], None)
     asked["dies"] = Asked(state, groups["dies"], None)
+    time.sleep(3 * (rank == 0))  # one that comes late is waited for by the one that found a process dead
+    asked["dies, and one is late"] = Asked(state, groups["dies, and one is late"], None)
     return asked
 
 
@@ -300,6 +305,7 @@ def test_a_process_that_fails_is_named_and_not_waited_for(tmp_path):
             "half way": rf"ClusterError: Process {rank} of 3 waited \d+ seconds for the others to do their part",
             "dies half way": rf"ClusterError: Process {rank} of 3 waited for the others to do their part until it lost another",
             "dies": rf"ClusterError: Process 2 of 3 did not come to all_reduce\. Process {rank} of 3 .* until it lost another",
+            "dies, and one is late": rf"ClusterError: Process 2 of 3 did not come .* Process {rank} of 3 .* it lost another",
         }
         if rank == 1:
             expected["first"] = (

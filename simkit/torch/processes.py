@@ -23,6 +23,7 @@ from simkit.errors import ClusterError, ClusterWarning
 __all__ = ["Processes"]
 
 _AGAIN = 20.0  # seconds until it is said again that a process waits
+_SOON = 20.0  # seconds within which a process that is not late is heard, however loaded the machine
 _TAG = 7601  # of messages that only say that their sender is there
 
 
@@ -55,17 +56,24 @@ class Processes:
         others = self._reachable
         sent = {rank: self._message(dist.isend, rank) for rank in others}
         heard = {rank: self._message(dist.irecv, rank) for rank in others}
+        begin = time.monotonic()
         try:
             self._waited(dist.barrier(self.group, async_op=True), "to come")
         except ClusterError as error:
-            absent = [rank for rank in others if not _arrives(heard[rank])]
+            # A barrier fails at once where one has ended; the others may be on their way, and a message that does not come
+            # in time closes all connections. So they are waited for, and left only when they have heard of this one.
+            left = _SOON if self.timeout is None else begin + self.timeout - time.monotonic()
+            until = time.monotonic() + min(max(left, 0.5), _SOON)
+            absent = [rank for rank in others if not _arrives(heard[rank], until - time.monotonic())]
+            for rank in set(others) - set(absent):
+                _arrives(sent[rank], until - time.monotonic())
             self._leave()
             if not absent:
                 raise
             which = f"Process {absent[0]}" if len(absent) == 1 else f"Processes {', '.join(map(str, absent))}"
             raise ClusterError(f"{which} of {self.size} did not come to all_reduce. {error}") from None
         for rank in others:
-            if not (_arrives(heard[rank], _AGAIN) and _arrives(sent[rank], _AGAIN)):
+            if not (_arrives(heard[rank], _SOON) and _arrives(sent[rank], _SOON)):
                 self._leave()
                 raise ClusterError(f"Process {rank} of {self.size} ended or stopped as soon as it had come to all_reduce.")
 
@@ -153,9 +161,9 @@ class Processes:
             _arrives(self._message(dist.irecv, rank), 0.001)
 
 
-def _arrives(message: Any, seconds: float = 0.5) -> bool:
+def _arrives(message: Any, seconds: float) -> bool:
     """Whether a message, if there is one, comes to its end."""
     try:
-        return message is not None and bool(message.wait(timedelta(seconds=seconds)))
+        return message is not None and bool(message.wait(timedelta(seconds=max(seconds, 1e-3))))
     except RuntimeError:
         return False
