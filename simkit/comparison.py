@@ -337,7 +337,7 @@ def _scores(
             values = ValueCheck.assumed(whole, rounding)
         else:
             values, _ = ValueCheck.of(whole, rounding=rounding, finite=check_finite, kept=True)
-        return scores(index, _statistic(chosen, whole, values, tiles or "exact", advance), sides)
+        return scores(index, _statistic(question, chosen, whole, values, tiles or "exact", advance), sides)
 
 
 def check_examples(
@@ -408,6 +408,7 @@ def _linear(
 
 
 def _statistic(
+    question: Question,
     chosen: Plan,
     layers: Mapping[str, Array],
     values: ValueCheck,
@@ -418,4 +419,4 @@ def _statistic(
     if chosen.statistic is not KernelSums or chosen.options.get("tall"):
         return Layers(values, layers, advance=advance, **chosen.options)
     kernel = kernel_estimator_of(chosen.index).kernel
-    return blocks.kernel_sums(kernel, layers, values, bandwidth=bandwidth, advance=advance)
+    return blocks.kernel_sums(kernel, layers, values, bandwidth=bandwidth, numpy=question.numpy, advance=advance)

@@ -286,7 +286,7 @@ def test_a_warning_where_there_is_no_float64(single, data, kernel, monkeypatch):
     with pytest.warns(AccuracyWarning, match=r"jax_enable_x64.*X - X.mean\(axis=0\)"):
         simkit.compare(x, y, "cka", kernel=kernel)
     with monkeypatch.context() as patch:  # as on an accelerator
-        patch.setattr(blocks, "_is_better_numpy", lambda kernel, x: False)
+        patch.setattr(blocks, "_is_better_numpy", lambda kernel, layers: False)
         with pytest.warns(AccuracyWarning, match="jax_enable_x64"):
             simkit.compare(x, y, "cka", kernel=kernel, tiles="exact")
     if not is_outside(type(simkit.get_kernel(kernel))):

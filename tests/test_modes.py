@@ -137,6 +137,25 @@ def test_products_of_jax_are_asked_for_in_the_precision(precision, expected):
     assert set(re.findall(r"Precision\.(\w+)", traced)) == {expected}
 
 
+@pytest.mark.parametrize("spec", ["cka", "cka(kernel=rbf(sigma=3.0))"])
+def test_numpy_takes_over_no_products_that_were_asked_for_in_a_precision(spec, monkeypatch):
+    """Neither those of a tensor that is not just a view away from NumPy."""
+
+    def numpy_takes_over(x):
+        raise AssertionError("to NumPy")
+
+    for module in (simkit.comparison, simkit.scale.blocks):
+        monkeypatch.setattr(module, "to_numpy", numpy_takes_over)
+    big = np.tile(X, (40, 10))
+    x, y = torch.tensor(big), torch.tensor(big[:, 60:] + 1)
+    with pytest.raises(AssertionError, match="to NumPy"):
+        simkit.compare(x, y, spec, tiles="exact")
+    simkit.compare(x, y, spec, tiles="exact", precision="tf32")
+    negative = torch.view_as_complex(torch.stack([y, -y], dim=2)).conj().imag
+    assert negative.is_neg()
+    simkit.compare(x, negative, spec, tiles="exact")
+
+
 def test_less_precision_where_it_is_asked_for():
     big = RNG.standard_normal((300, 400), dtype=np.float32)
     x, y = torch.tensor(big), torch.tensor(big[:, :200])

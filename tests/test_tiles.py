@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import simkit
+from simkit import threads
 from simkit.errors import ConstantInputWarning, InvalidArrayError, NeedsAllExamplesError, SpecError
 from simkit.kernels import RBF
 from simkit.kernels._blocks import blocks_of, rows_for
@@ -86,7 +87,7 @@ def test_every_index_of_hsic_sums_goes_by_tiles(small_blocks):
 def test_every_library(spec, backend, small_blocks, numpy, monkeypatch):
     """By NumPy, which takes over what lies in the memory of the host, and in the operations of the library."""
     if not numpy:
-        monkeypatch.setattr(blocks, "_is_better_numpy", lambda kernel, x: False)
+        monkeypatch.setattr(blocks, "_is_better_numpy", lambda kernel, layers: False)
     data = {name: backend.asarray(x) for name, x in layers(20).items()}
     found = score_tiles(simkit.get_index(spec), data, ["x", "y"], ["y"])
     assert type(found) is type(data["x"])
@@ -200,6 +201,7 @@ def test_distances_are_computed_once_where_there_is_room(small_blocks, monkeypat
     """For the median and for the kernel; and twice in less memory where there is not, with the same score."""
     data, products = layers(), []
     made = Points.left
+    monkeypatch.setattr(threads, "_cores", lambda: 1)  # each thread computes its own left sides
     monkeypatch.setattr(Points, "left", lambda self, *part: products.append(self.n) or made(self, *part))
     # 40 examples of each layer, 7 at a time; and all at once for the offsets.
     spec, all_rows, offsets = "cka(kernel=rbf)", 3 * 6, 3

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from simkit.arrays import Array, constant_of, namespace_of
 from simkit.kernels._of_distances import KernelOfDistances
-from simkit.linalg.own import roots, times
+from simkit.linalg.in_place import roots, times
 from simkit.properties import Invariance, implied
 
 __all__ = ["Distance"]

@@ -10,7 +10,7 @@ from simkit.arrays import Array, constant_of, namespace_of
 from simkit.kernel import FitNeeds
 from simkit.kernels._bandwidth import bandwidth, check_bandwidth
 from simkit.kernels._of_distances import KernelOfDistances
-from simkit.linalg.own import exponential, roots, times
+from simkit.linalg.in_place import exponential, roots, times
 from simkit.properties import Invariance, implied
 
 __all__ = ["Laplacian"]

@@ -33,7 +33,7 @@ from simkit.linalg.products import (
 )
 from simkit.linalg.ranks import ranks
 from simkit.linalg.safe import is_ordinary, power_of_two, powers_of_two, ratio, root
-from simkit.linalg.selection import kth_largest, median_of_pairs
+from simkit.linalg.selection import kth_largest
 from simkit.linalg.transport import transport
 
 __all__ = [
@@ -52,7 +52,6 @@ __all__ = [
     "inner",
     "is_ordinary",
     "kth_largest",
-    "median_of_pairs",
     "median_of_squares",
     "nuclear_norm",
     "orthonormal_basis",

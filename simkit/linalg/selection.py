@@ -8,7 +8,7 @@ import numpy as np
 from simkit.arrays import Array, Namespace, placement
 from simkit.linalg.pairs import diagonal
 
-__all__ = ["at_place", "few_of", "kth_largest", "median_of_pairs", "middle_of_pairs", "neighbours_at"]
+__all__ = ["at_place", "few_of", "kth_largest", "middle_of_pairs", "neighbours_at"]
 
 _FEW = 256
 
@@ -30,12 +30,6 @@ def kth_largest(x: Array, k: int, xp: Namespace) -> Array:
     if array_api_compat.is_torch_namespace(xp):
         return xp.topk(x, k, dim=1).values[:, -1:]
     return at_place(x, place, 1, xp)
-
-
-def median_of_pairs(d: Array, xp: Namespace) -> Array:
-    """Median of a symmetric (n, n) matrix over the pairs i < j: the mean of the two middle ones if they are even."""
-    low, high = middle_of_pairs(d, xp)
-    return (low + high) / 2
 
 
 def middle_of_pairs(d: Array, xp: Namespace) -> tuple[Array, Array]:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from simkit.arrays import Array, detach, to_numpy
+from simkit.arrays import Array, detach, is_viewable, to_numpy
 from simkit.guard import is_outside
 from simkit.kernel import Kernel
 from simkit.kernels._blocks import Rows, rows_for
@@ -45,6 +45,7 @@ def kernel_sums(
     values: ValueCheck,
     *,
     bandwidth: Bandwidth = "exact",
+    numpy: bool = True,
     advance: Callable[[], None] = lambda: None,
 ) -> KernelSums:
     """The kernel sums of layers in memory. No gradients: they would have to keep every block.
@@ -59,6 +60,8 @@ def kernel_sums(
         What is known of them.
     bandwidth : {"exact", "sample"}
         How the median distance is found: see `simkit.statistics.median_distance`.
+    numpy : bool
+        Whether NumPy may take over what lies in the memory of the host.
     advance : callable
         Called twice for each layer that is not left out, as the work proceeds, perhaps from another thread.
 
@@ -77,7 +80,7 @@ def kernel_sums(
     first = next(iter(layers.values()))
     if not defined:
         return KernelSums.empty(values)
-    if _is_better_numpy(kernel, first):
+    if numpy and _is_better_numpy(kernel, layers.values()):
         on_host = {name: to_numpy(x) for name, x in layers.items()}
         return kernel_sums(kernel, on_host, values, bandwidth=bandwidth, advance=advance)
     blocks = block_pairs(first.shape[0], None, _SIDE if is_on_host(first) else _SIDE_ON_ACCELERATOR)
@@ -106,12 +109,13 @@ def kernel_sums(
         return KernelSums.finished(values, tuple(defined), sums, scales, [each.noise for each in own])
 
 
-def _is_better_numpy(kernel: Kernel, x: Array) -> bool:
+def _is_better_numpy(kernel: Kernel, layers: Iterable[Array]) -> bool:
     """Whether NumPy takes over: what lies in the memory of the host is not copied, is written over, and works in threads.
 
     A kernel from outside may be written for one library.
     """
-    return is_on_host(x) and not isinstance(x, np.ndarray) and not is_outside(type(kernel))
+    others = [x for x in layers if not isinstance(x, np.ndarray)]
+    return bool(others) and not is_outside(type(kernel)) and all(is_on_host(x) and is_viewable(x) for x in others)
 
 
 def _size(blocks: Sequence[Block], layers: Iterable[Array]) -> int:

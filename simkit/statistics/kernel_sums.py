@@ -28,7 +28,7 @@ from simkit.fields import Fields
 from simkit.kernel import Kernel
 from simkit.kernels._blocks import Rows, blocks_of, rows_for
 from simkit.linalg import is_ordinary, widen, without_diagonal
-from simkit.linalg.own import along, less_sides, split_diagonal
+from simkit.linalg.in_place import along, less_sides, split_diagonal
 from simkit.linalg.points import Block, BlockMaker, KeptSquares, Points
 from simkit.linalg.products import inner_products
 from simkit.linalg.selection import at_place
