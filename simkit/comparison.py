@@ -337,7 +337,8 @@ def _scores(
             values = ValueCheck.assumed(whole, rounding)
         else:
             values, _ = ValueCheck.of(whole, rounding=rounding, finite=check_finite, kept=True)
-        return scores(index, _statistic(question, chosen, whole, values, tiles or "exact", advance), sides)
+        statistic = _statistic(question, chosen, whole, values, bandwidth=tiles or "exact", advance=advance)
+        return scores(index, statistic, sides)
 
 
 def check_examples(
@@ -412,6 +413,7 @@ def _statistic(
     chosen: Plan,
     layers: Mapping[str, Array],
     values: ValueCheck,
+    *,
     bandwidth: Bandwidth,
     advance: Callable[[], None],
 ) -> Statistic:
