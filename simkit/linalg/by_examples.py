@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from simkit.linalg.centring import Centred, cuts
+from simkit.linalg.centring import Centred, CentredLayers, cuts, longest
 from simkit.threads import in_threads, most_threads
 
 __all__ = ["bytes_by_examples", "products_by_examples"]
@@ -22,8 +22,7 @@ _ENTRIES = 2**14  # of a block at a time: short enough for float32 sums, long en
 
 
 def products_by_examples(
-    layers: Sequence[Centred],
-    split: int | None,
+    paired: CentredLayers,
     *,
     steps: Callable[[int], Callable[[], None]] = lambda count: lambda: None,
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -31,27 +30,26 @@ def products_by_examples(
 
     Parameters
     ----------
-    layers : sequence of L `Centred`
-        Of the same n examples, in one precision.
-    split : int or None
-        The pairs are those of the first `split` layers with the others, and of each layer with itself; all pairs if None.
+    paired : `CentredLayers`
+        L layers of n examples.
     steps : callable
         Called with the number of steps of the work, it gives what is called after each, perhaps in another thread.
 
     Returns
     -------
     products : ndarray, shape (L, L)
-        In float64; nan for pairs that nobody asked for.
+        In float64; nan for pairs that are not wanted.
     diagonals : ndarray, shape (L, n)
         In float64.
     """
+    layers, split = paired
     n, count, dtype = layers[0].x.shape[0], len(layers), layers[0].x.dtype
     parts = cuts(n, _side(count, dtype.itemsize))
     blocks = [(a, b) for i, a in enumerate(parts) for b in parts[i:]]
     diagonals, done = np.empty((count, n)), steps(len(blocks))
 
     def work(share: Iterator[tuple[slice, slice]]) -> np.ndarray:
-        side = max(part.stop - part.start for part in parts)
+        side = longest(parts)
         grams, inner = np.empty((count, side * side), dtype), np.zeros((count, count))
         rows = np.empty((2, side * max(layer.p for layer in layers)), dtype)
         for a, b in share:
@@ -68,11 +66,8 @@ def products_by_examples(
 
     inner = np.sum(in_threads(work, blocks, layers[0].x), axis=0)
     if split is not None:
-        inner[:split, :split], inner[split:, split:] = (
-            np.where(np.eye(len(own), dtype=bool), own, np.nan) for own in (inner[:split, :split], inner[split:, split:])
-        )
         inner[split:, :split] = inner[:split, split:].T
-    return inner, diagonals
+    return paired.without_others(inner), diagonals
 
 
 def bytes_by_examples(n: int, widths: Sequence[int], itemsize: int) -> int:

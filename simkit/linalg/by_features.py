@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from simkit.linalg.centring import Centred, cuts
+from simkit.linalg.centring import Centred, CentredLayers, cuts, longest
 from simkit.threads import in_threads, most_threads
 
 __all__ = ["bytes_by_features", "norms_by_features"]
@@ -55,8 +55,7 @@ class _Sums(NamedTuple):
 
 
 def norms_by_features(
-    layers: Sequence[Centred],
-    split: int | None,
+    paired: CentredLayers,
     *,
     lengths: bool,
     steps: Callable[[int], Callable[[], None]] = lambda count: lambda: None,
@@ -65,10 +64,8 @@ def norms_by_features(
 
     Parameters
     ----------
-    layers : sequence of L `Centred`
-        Of the same n examples, in one precision.
-    split : int or None
-        The pairs are those of the first `split` layers with the others, and of each layer with itself; all pairs if None.
+    paired : `CentredLayers`
+        L layers of n examples.
     lengths : bool
         Whether the lengths are wanted.
     steps : callable
@@ -77,19 +74,19 @@ def norms_by_features(
     Returns
     -------
     norms : ndarray, shape (L, L)
-        In float64; nan for pairs that nobody asked for.
+        In float64; nan for pairs that are not wanted.
     lengths : ndarray, shape (L, n), or None
         In float64.
     """
-    n, first = layers[0].x.shape[0], layers[0].x
-    jobs = _jobs([layer.p for layer in layers], split)
+    layers, first = paired.layers, paired.layers[0].x
+    n, jobs = first.shape[0], _jobs([layer.p for layer in layers], paired.split)
     norms = np.zeros((len(layers), len(layers)))
     found: list[tuple[int, slice, np.ndarray]] = []
     if len(jobs) <= _FEW:
         done = steps(sum(len(_blocks(n, job.width, _SHARES)) for job in jobs))
         for job in jobs:
-            summed = partial(_summed, job, layers, lengths=lengths, done=done)
-            parts = in_threads(summed, _blocks(n, job.width, _SHARES), first)
+            blocks = _blocks(n, job.width, _SHARES)
+            parts = in_threads(partial(_summed, job, layers, longest(blocks), lengths=lengths, done=done), blocks, first)
             for k, (s, t) in enumerate(job.products):
                 _add_norms(norms, job, s, t, sum((part.products[k] for part in parts[1:]), parts[0].products[k]))
             found += [each for part in parts for each in part.lengths]
@@ -99,7 +96,8 @@ def norms_by_features(
         def work(share: Iterator[_Job]) -> tuple[np.ndarray, list[tuple[int, slice, np.ndarray]]]:
             own, pieces = np.zeros_like(norms), []
             for job in share:
-                sums = _summed(job, layers, iter(_blocks(n, job.width)), lengths=lengths, done=done)
+                blocks = _blocks(n, job.width)
+                sums = _summed(job, layers, longest(blocks), iter(blocks), lengths=lengths, done=done)
                 for (s, t), product in zip(job.products, sums.products, strict=True):
                     _add_norms(own, job, s, t, product)
                 pieces += sums.lengths
@@ -109,10 +107,7 @@ def norms_by_features(
         for own, pieces in in_threads(work, jobs, first):
             norms += own
             found += pieces
-    if split is not None:
-        asked = np.eye(len(layers), dtype=bool)
-        asked[:split, split:] = asked[split:, :split] = True
-        norms[~asked] = np.nan
+    norms = paired.without_others(norms)
     if not lengths:
         return norms, None
     squares = np.zeros((len(layers), n))
@@ -130,7 +125,7 @@ def bytes_by_features(n: int, widths: Sequence[int], split: int | None, itemsize
     few = len(jobs) <= _FEW
     taken = 0
     for job in jobs:
-        rows = max(block.stop - block.start for block in _blocks(n, job.width, _SHARES if few else 1))
+        rows = longest(_blocks(n, job.width, _SHARES if few else 1))
         sizes = [(s.stop - s.start) * (t.stop - t.start) for s, t in job.products]
         taken += itemsize * (rows * job.width + max(sizes)) + 8 * sum(sizes)
     return taken // len(jobs) * min(most_threads(), len(_blocks(n, jobs[0].width, _SHARES)) if few else len(jobs))
@@ -202,18 +197,15 @@ def _blocks(n: int, width: int, shares: int = 1) -> list[slice]:
 
 
 def _summed(
-    job: _Job, layers: Sequence[Centred], blocks: Iterator[slice], *, lengths: bool, done: Callable[[], None]
+    job: _Job, layers: Sequence[Centred], most: int, blocks: Iterator[slice], *, lengths: bool, done: Callable[[], None]
 ) -> _Sums:
-    """The products of a job over some blocks of rows."""
+    """The products of a job over some blocks of at `most` so many rows."""
     dtype = layers[0].x.dtype
     sizes = [(s.stop - s.start, t.stop - t.start) for s, t in job.products]
     sums, product = [np.zeros(size) for size in sizes], np.empty(max(a * b for a, b in sizes), dtype)
-    block, found = np.empty((0, job.width), dtype), []
+    block, found = np.empty((most, job.width), dtype), []
     for rows in blocks:
-        m = rows.stop - rows.start
-        if m > block.shape[0]:
-            block = np.empty((m, job.width), dtype)
-        z = block[:m]
+        z = block[: rows.stop - rows.start]
         for piece in job.pieces:
             layers[piece.layer].rows(rows, z[:, piece.place], piece.columns)
         for (s, t), size, whole in zip(job.products, sizes, sums, strict=True):

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from simkit.threads import in_threads
 
-__all__ = ["Centred", "centred", "cuts"]
+__all__ = ["Centred", "CentredLayers", "centred", "cuts", "longest"]
 
 _ROWS = 1024  # whose sums one thread adds at a time
 _FEW = 64  # rows that tell how far the mean is from the origin
@@ -51,11 +51,39 @@ class Centred(NamedTuple):
         return out
 
 
+class CentredLayers(NamedTuple):
+    """Centred layers, and which pairs of them are wanted.
+
+    Attributes
+    ----------
+    layers : sequence of L `Centred`
+        Of the same n examples, in one precision.
+    split : int or None
+        The pairs are those of the first `split` layers with the others, and of each layer with itself; all pairs if None.
+    """
+
+    layers: Sequence[Centred]
+    split: int | None
+
+    def without_others(self, sums: np.ndarray) -> np.ndarray:
+        """Sums of all pairs, shape (L, L), with nan written for those that are not wanted."""
+        if self.split is not None:
+            wanted = np.eye(len(self.layers), dtype=bool)
+            wanted[: self.split, self.split :] = wanted[self.split :, : self.split] = True
+            sums[~wanted] = np.nan
+        return sums
+
+
 def cuts(size: int, most: int) -> list[slice]:
     """Slices of nearly one length, at most `most`, that make up range(size)."""
     count = max(1, -(-size // most))
     ends = [k * size // count for k in range(count + 1)]
     return [slice(a, b) for a, b in itertools.pairwise(ends)]
+
+
+def longest(parts: Iterable[slice]) -> int:
+    """The length of the longest of some slices."""
+    return max(part.stop - part.start for part in parts)
 
 
 def centred(layers: Sequence[np.ndarray]) -> list[Centred] | None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from simkit.linalg.by_examples import products_by_examples
 from simkit.linalg.by_features import norms_by_features
-from simkit.linalg.centring import centred
+from simkit.linalg.centring import CentredLayers, centred
 from simkit.progress import Steps
 from simkit.scoring import in_silence
 from simkit.sides import Sides
@@ -71,14 +71,14 @@ def linear_sums(
             return None
         if split in {0, len(parts)}:  # nothing to compare with
             return KernelSums.empty(values)
-        rows = diagonal = None
+        rows, diagonal, paired = None, None, CentredLayers(found, split)
         if tall:
-            inner, diagonal = norms_by_features(found, split, lengths=estimator != "biased", steps=steps)
+            inner, diagonal = norms_by_features(paired, lengths=estimator != "biased", steps=steps)
             norms = np.diagonal(inner)
             if diagonal is not None:
                 inner = inner - diagonal @ diagonal.T
         else:
-            inner, diagonal = products_by_examples(found, split, steps=steps)
+            inner, diagonal = products_by_examples(paired, steps=steps)
             norms = np.diagonal(inner) + np.vecdot(diagonal, diagonal)
         if not _is_in_range(norms, parts[0]):
             return None
