@@ -220,7 +220,7 @@ class Representation:
         """The centred features for products, in the accumulation precision, divided by `columns_scale`."""
         return Factored(self.precise if self._squares is None else self._wide)
 
-    @property
+    @cached_property
     def squared_norm(self) -> Array:
         """The sum of squares of `columns`, a 0-d array."""
         if not isinstance(self._squares, np.ndarray):
@@ -358,18 +358,19 @@ def _less(x: Array, mean: Array) -> Array:
         y = x - near
         y -= xp.astype(mean - near, x.dtype)
         return y
-    # Anything as near as this will do; of equal numbers the first is exactly all of them, their mean is not.
-    first, near = detach(x[0, :]), detach(mean)
-    near = xp.where(xp.abs(first - near) <= float(xp.finfo(x.dtype).eps) ** (1 / 3) * xp.abs(near), first, near)
-    y = x - near
+    y = x - _near(detach(x[0, :]), detach(mean), xp)
     y += xp.sum(y, axis=0) / -x.shape[0]  # so that what is negated in the gradient is the mean, and not the layer
     return y
 
 
+def _near(first: Array, mean: Array, xp: Namespace) -> Array:
+    """The first value of each column where it is near the mean: of equal numbers it is all of them, their mean is not."""
+    return xp.where(xp.abs(first - mean) <= float(xp.finfo(mean.dtype).eps) ** (1 / 3) * xp.abs(mean), first, mean)
+
+
 def _deviations(x: np.ndarray, mean: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
     """`_less` in the precision of the mean; and sums of squares of the columns, if they are found on the way."""
-    first = x[0, :].astype(mean.dtype)
-    near = np.where(np.abs(first - mean) <= np.finfo(mean.dtype).eps ** (1 / 3) * np.abs(mean), first, mean)
+    near = _near(x[0, :].astype(mean.dtype), mean, np)
     y = x - near
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         squares = column_squares(y, np)

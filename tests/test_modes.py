@@ -12,12 +12,13 @@ import pytest
 
 import simkit
 from simkit.analysis import shared_subspace
+from simkit.arrays import modes
 from simkit.arrays.modes import own_modes
 from simkit.errors import SpecError, UnsupportedError
 from simkit.scale.projection import RandomProjection
 
 torch = pytest.importorskip("torch")
-PRODUCTS = torch.backends.mkldnn.matmul
+PRODUCTS = modes._setting("cpu")
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((60, 12), dtype=np.float32)
@@ -41,7 +42,7 @@ MODES_OF_TORCH = {"medium": lambda: torch_precision("medium"), "autocast": autoc
 
 
 @pytest.mark.parametrize("mode", MODES_OF_TORCH)
-def test_modes_of_torch_change_no_score(mode):
+def test_modes_of_torch_change_no_score(mode, settings_of_torch):
     x, y = torch.tensor(X), torch.tensor(Y)
     for index in simkit.list_indexes():
         plain = simkit.compare(x, y, index)
@@ -78,7 +79,14 @@ def streamed(stream, x, y):
     return stream
 
 
-def test_modes_of_torch_are_restored():
+@pytest.fixture(params=["of each device", "one for all"])
+def settings_of_torch(request, monkeypatch):
+    """PyTorch before 2.9 has one setting for the products of all devices."""
+    if request.param == "one for all":
+        monkeypatch.setattr(modes, "_setting", lambda device: modes._ONE_FOR_ALL)
+
+
+def test_modes_of_torch_are_restored(settings_of_torch):
     x, y = torch.tensor(X), torch.tensor(Y)
     with torch_precision("medium"), autocast():
         before = PRODUCTS.fp32_precision
@@ -91,7 +99,7 @@ def test_modes_of_torch_are_restored():
         assert (x @ y[:12]).dtype == torch.bfloat16
 
 
-def test_threads_agree_on_the_precision_of_torch():
+def test_threads_agree_on_the_precision_of_torch(settings_of_torch):
     x, inside, wrong = torch.tensor(X), threading.Barrier(4), []
 
     def work(k):

@@ -45,7 +45,7 @@ def shares(X, k, metric):
 def chosen(backend, X, k, metric):
     """What the library has for `shares`."""
     points = Points.of(Representation(backend.asarray(X)), metric)
-    near = neighbours(points, k, points.x)
+    near = neighbours(points, k)
     share = np.zeros(len(X) ** 2)
     share[slice(None) if near.pairs.numbers is None else near.pairs.numbers] = near.share
     return share.reshape(len(X), len(X))
@@ -243,7 +243,7 @@ def test_screened_in_float32_settled_in_float64(monkeypatch, kind, metric):
     elif kind == "small":
         X, k = X[:9] * 1e-30, 8
     points = Points.of(Representation(X), metric)
-    near = neighbours(points, k, points.x)
+    near = neighbours(points, k)
     tile = points.tile(slice(0, len(X)))
     errors = points.errors((slice(None), None), (None, slice(None)), tile)
     np.fill_diagonal(tile, -np.inf)

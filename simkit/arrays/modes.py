@@ -16,7 +16,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
-from typing import Any, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 from simkit.arrays.libraries import Array, describe, dtype_name, is_compiling, library_of
 from simkit.errors import UnsupportedError
@@ -103,13 +103,39 @@ def _jax_modes(precision: Precision | None) -> Iterator[None]:
 @contextmanager
 def _torch_modes(device: str, precision: Precision | None) -> Iterator[None]:
     torch = sys.modules["torch"]
-    backend = {"cuda": torch.backends.cuda.matmul, "cpu": torch.backends.mkldnn.matmul}.get(device)
-    products = nullcontext() if backend is None else _products.of(backend, precision or "ieee")
+    products: AbstractContextManager[Any] = nullcontext()
+    if device in ("cpu", "cuda"):
+        products = _products.of(_setting(device), precision or "ieee")
     casts: AbstractContextManager[Any] = nullcontext()
     if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
         casts = torch.autocast(device, enabled=False)
     with products, casts:
         yield
+
+
+def _setting(device: str) -> Any:
+    """What holds the precision of PyTorch's float32 products on a device, as `fp32_precision`."""
+    backends = sys.modules["torch"].backends
+    own = getattr(backends.mkldnn if device == "cpu" else backends.cuda, "matmul", None)
+    return own if hasattr(own, "fp32_precision") else _ONE_FOR_ALL
+
+
+class _OneForAll:
+    """The setting of PyTorch before 2.9, which holds for all devices, by the words of those that each has since."""
+
+    _words: ClassVar[dict[str, str]] = {"highest": "ieee", "high": "tf32", "medium": "bf16"}
+
+    @property
+    def fp32_precision(self) -> str:
+        return self._words[sys.modules["torch"].get_float32_matmul_precision()]
+
+    @fp32_precision.setter
+    def fp32_precision(self, precision: str) -> None:
+        given = next(word for word, meaning in self._words.items() if meaning == precision)
+        sys.modules["torch"].set_float32_matmul_precision(given)
+
+
+_ONE_FOR_ALL = _OneForAll()
 
 
 class _Products:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from simkit.arrays import Array, detach
+from simkit.arrays import Array
 from simkit.index import Index
-from simkit.linalg import widen
 from simkit.properties import Facts
 from simkit.representation import Representation
 from simkit.spec import check_choice, check_whole
@@ -55,8 +54,7 @@ class NeighbourIndex(Index[Neighbours]):
 
     def prepare(self, representation: Representation) -> Neighbours:
         """The neighbours of each example."""
-        layer = representation
-        return neighbours(Points.of(layer, self.metric), int(self.k), detach(widen(layer.features[:1, :1], layer.xp)))
+        return neighbours(Points.of(representation, self.metric), int(self.k))
 
     def permuted(self, state: Neighbours, order: Array) -> Neighbours:
         """The same neighbours, the examples in another order."""

@@ -109,8 +109,7 @@ class CanonicalRidge(Index[tuple[_State, _State]]):
         factor = xp.sqrt(1 + ratio(penalty, layer.squared_norm, xp))
         orthogonalised = ridge_root(layer.coordinates, penalty, xp) * factor
         gram = cross(orthogonalised, orthogonalised)
-        squares = xp.flip(xp.linalg.eigvalsh(gram))[: counted.shape[0]]
-        squares = xp.where(counted[: squares.shape[0]], xp.clip(squares, min=0.0), 0.0)
+        squares = xp.where(counted, xp.clip(xp.flip(xp.linalg.eigvalsh(gram)), min=0.0), 0.0)
         return _State(columns.times(orthogonalised), squares, basis.rank, root(squared_norm(gram, xp), xp), xp)
 
     def _penalty(self, kappa: float, layer: Representation) -> Array:

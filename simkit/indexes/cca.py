@@ -10,7 +10,7 @@ from typing import ClassVar, Literal, NamedTuple, TypeAlias, get_args
 from simkit.arrays import Array, Namespace, namespace_of, placement
 from simkit.index import Index
 from simkit.indexes._basis_index import BasisIndex, formed
-from simkit.linalg import Basis, cosines, cross, ratio, squared_cosines, squared_norm, total
+from simkit.linalg import Basis, cosines, cross, ratio, smaller_rank, squared_cosines, squared_norm, total
 from simkit.properties import Facts, Invariances
 from simkit.representation import Representation
 from simkit.spec import check_choice, check_number
@@ -18,11 +18,6 @@ from simkit.spec import check_choice, check_number
 __all__ = ["CCA", "PWCCA", "SVCCA"]
 
 Summary: TypeAlias = Literal["r2", "rho", "pillai"]
-
-
-def smaller_rank(x: Basis, y: Basis, xp: Namespace) -> Array:
-    """The number of canonical correlations."""
-    return xp.where(x.rank < y.rank, x.rank, y.rank)
 
 
 class _CorrelationIndex(BasisIndex):

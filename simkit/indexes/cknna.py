@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple, TypeAlias, get_args
 
-from simkit.arrays import Array, constant_of, detach, to_numpy, wants_gradients
+from simkit.arrays import Array, constant_of, to_numpy, wants_gradients
 from simkit.index import Index
 from simkit.linalg import ratio, root, total, widen
 from simkit.properties import Facts
@@ -105,7 +105,7 @@ class CKNNA(Index[_State]):
         """The neighbours of each example, and their similarities."""
         layer = representation
         xp, points = layer.xp, Points.of(layer, self.metric)
-        near = neighbours(points, int(self.k), detach(widen(layer.features[:1, :1], xp)))
+        near = neighbours(points, int(self.k))
         if near.pairs.numbers is None or wants_gradients(layer.features):
             near = near.to(xp, near.like)
             k = near.pairs.places_in(PairSet(None, layer.n, xp)).take(xp.reshape(self._similarities(layer), (-1,)))

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from simkit.arrays import Array, namespace_of
 from simkit.indexes._basis_index import BasisIndex
-from simkit.linalg import Basis, ratio, squared_cosines
+from simkit.linalg import Basis, ratio, smaller_rank, squared_cosines
 from simkit.properties import Facts, Invariance, Invariances
 from simkit.representation import Representation
 from simkit.spec import check_choice
@@ -64,6 +64,5 @@ class EigenspaceOverlap(BasisIndex):
         xp = namespace_of(x.columns.x, y.columns.x)
         overlap = squared_cosines(x, y, xp)
         larger = xp.where(x.rank > y.rank, x.rank, y.rank)
-        smaller = xp.where(x.rank > y.rank, y.rank, x.rank)
         score = ratio(overlap, xp.astype(larger, overlap.dtype), xp)
-        return xp.where(smaller == 0, float("nan"), score)
+        return xp.where(smaller_rank(x, y, xp) == 0, float("nan"), score)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple, TypeAlias, get_args
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal, TypeAlias, get_args
 
 from simkit.arrays import Array, Namespace, constant_of
 from simkit.index import Index
@@ -54,11 +54,32 @@ _INVARIANCES: dict[str, Invariances] = {
 }
 
 
-class _State(NamedTuple):
-    rdm: Array  # of the pairs i < j, shape (n (n - 1) / 2,): dissimilarities, or their ranks where ranks are compared
-    vector: Array  # what is compared: of length 1, unless the comparison is by Kendall's tau
+@dataclass(frozen=True, eq=False)
+class _State:
+    """One layer's dissimilarities.
+
+    Attributes
+    ----------
+    prepared : array, shape (n (n - 1) / 2,)
+        Of the pairs i < j: dissimilarities, or their ranks where ranks are compared; the examples as they were given.
+    vector : array
+        What is compared: of length 1, unless the comparison is by Kendall's tau; the examples in their order.
+    n : int
+    xp : namespace
+    order : array of int, shape (n,), optional
+        Of the examples, if not as they were given.
+    """
+
+    prepared: Array
+    vector: Array
     n: int
     xp: Namespace
+    order: Array | None = None
+
+    @property
+    def rdm(self) -> Array:
+        """What was prepared, the examples in their order; few ask for it."""
+        return self.prepared if self.order is None else pairs_reordered(self.prepared, self.n, self.order, self.xp)
 
 
 @dataclass(frozen=True)
@@ -142,16 +163,16 @@ class RSA(Index[_State]):
         """The dissimilarities of some examples to some others, anything for that of an example to itself."""
         xp = layer.xp
         if self.dissimilarity == "mahalanobis":
-            q = layer.basis.q
-            return lambda rows, columns: root(_squares(q[rows, :], q[columns, :], xp), xp) * math.sqrt(layer.n - 1)
+            squares, factor = _squares(layer.basis.q, xp), math.sqrt(layer.n - 1)
+            return lambda rows, columns: root(squares(rows, columns), xp) * factor
         x = widen(layer.features, xp)
         if self.dissimilarity in ("euclidean", "squared_euclidean"):
             # An offset and a power of two, so that the distances of whole numbers are exact and their ties stay ties.
             scale = widen(layer.scale, xp)
-            x = resolving_distances((x - robust_origin(x, xp)) / scale, layer.name, xp)
+            squares = _squares(resolving_distances((x - robust_origin(x, xp)) / scale, layer.name, xp), xp)
             if self.dissimilarity == "squared_euclidean":
-                return lambda rows, columns: _squares(x[rows, :], x[columns, :], xp) * scale**2
-            return lambda rows, columns: root(_squares(x[rows, :], x[columns, :], xp), xp) * scale
+                return lambda rows, columns: squares(rows, columns) * scale**2
+            return lambda rows, columns: root(squares(rows, columns), xp) * scale
         if self.dissimilarity == "correlation":
             x = centred_rows(x, xp)
         a, noise = directions(x, xp), rounding_noise(x, xp)
@@ -195,7 +216,7 @@ class RSA(Index[_State]):
     def score(self, x: _State, y: _State) -> Array:
         """Correlation of the two RDMs."""
         if self.comparison == "kendall":
-            return constant_of(concordance(x.rdm, y.rdm), x.rdm, x.xp)
+            return constant_of(concordance(x.vector, y.vector), x.vector, x.xp)
         return total(x.vector * y.vector, x.xp)
 
     def scores(self, xs: Sequence[_State], ys: Sequence[_State], advance: Callable[[], None] = lambda: None) -> Array:
@@ -209,13 +230,13 @@ class RSA(Index[_State]):
         return found
 
     def permuted(self, state: _State, order: Array) -> _State:
-        """The dissimilarities of the pairs, and what is compared of them, in another order."""
+        """What is compared of the dissimilarities, in another order."""
         xp, n = state.xp, state.n
         if self.comparison == "whitened_cosine":
-            whole = reordered(xp.reshape(state.vector, (n, n)), order, xp)
-            return state._replace(rdm=pairs_reordered(state.rdm, n, order, xp), vector=xp.reshape(whole, (-1,)))
-        both = pairs_reordered(xp.stack([state.rdm, state.vector]), n, order, xp)
-        return state._replace(rdm=both[0, :], vector=both[1, :])
+            vector = xp.reshape(reordered(xp.reshape(state.vector, (n, n)), order, xp), (-1,))
+        else:
+            vector = pairs_reordered(state.vector, n, order, xp)
+        return replace(state, vector=vector, order=order if state.order is None else xp.take(state.order, order, axis=0))
 
     def pool(self, states: Sequence[_State]) -> _State:
         """The layer whose RDM is the mean of those of `states`: of their ranks, or scaled as the comparison scales them."""
@@ -243,11 +264,15 @@ class RSA(Index[_State]):
         return _State(rdm, _normalised(vector - total(vector, xp) / vector.shape[0], xp), n, xp)
 
 
-def _squares(x: Array, y: Array, xp: Namespace) -> Array:
+def _squares(x: Array, xp: Namespace) -> _Entries:
     """Squared distances of rows, exactly zero for equal rows: the root of their rounding would be 1e-8."""
-    noise = 8 * math.sqrt(x.shape[1]) * float(xp.finfo(x.dtype).eps)
-    squares = squared_distances(x, y, xp)
-    return xp.where(squares > noise * (vecdot(x, x, xp)[:, None] + vecdot(y, y, xp)[None, :]), squares, 0.0)
+    noise, lengths = 8 * math.sqrt(x.shape[1]) * float(xp.finfo(x.dtype).eps), vecdot(x, x, xp)
+
+    def squares(rows: slice, columns: slice) -> Array:
+        found = squared_distances(x[rows, :], x[columns, :], xp)
+        return xp.where(found > noise * (lengths[rows][:, None] + lengths[columns][None, :]), found, 0.0)
+
+    return squares
 
 
 def _normalised(vector: Array, xp: Namespace) -> Array:

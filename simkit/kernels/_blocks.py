@@ -45,7 +45,7 @@ def blocks_of(kernel: Kernel, x: Rows | KeptSquares, y: Rows | None = None) -> B
         assert isinstance(kernel, KernelOfDistances)
         assert y is None or isinstance(y, Points)
         squares = x.blocks() if isinstance(x, KeptSquares) else x.blocks(y)
-        values = kernel._of_squares(x.scale, x.like)
+        values = kernel.of_squares(x.scale, x.like)
         return lambda a, b: values(squares(a, b))
     if isinstance(x, Directions):
         u, v = x.rows, (x if y is None else y).rows

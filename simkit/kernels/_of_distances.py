@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from simkit.arrays import Array, namespace_of
+from simkit.arrays import Array, constant_of, namespace_of
 from simkit.kernel import Kernel
 from simkit.linalg import median_of_squares, scaled_squares
 
@@ -18,17 +18,21 @@ class KernelOfDistances(Kernel):
     """A kernel k(x, y) = f(|x - y|)."""
 
     @abstractmethod
-    def _of_squares(self, scale: Array | None, like: Array) -> Callable[[Array], Array]:
-        """What makes the values, of the fitted kernel, from squared distances in the square of `scale`; None is 1.
+    def _of_squares(self, scale: Array, like: Array) -> Callable[[Array], Array]:
+        """What makes the values, of the fitted kernel, from squared distances in the square of `scale`, a 0-d array.
 
         They are arrays like `like`, and written over where they are of NumPy.
         """
+
+    def of_squares(self, scale: Array | None, like: Array) -> Callable[[Array], Array]:
+        """The same of a `scale` that may be None for 1, as where squared distances are made."""
+        return self._of_squares(constant_of(1.0, like, namespace_of(like)) if scale is None else scale, like)
 
     def __call__(self, X: Array, Y: Array) -> Array:
         """Kernel matrix, shape (n, m)."""
         fitted = self if self.fit_needs == "nothing" else self.fit(X)
         squares, scale = scaled_squares(X, Y, namespace_of(X, Y))
-        return fitted._of_squares(scale, squares)(squares)
+        return fitted.of_squares(scale, squares)(squares)
 
 
 def is_of_distances(kernel: Kernel) -> bool:
@@ -52,4 +56,4 @@ def evaluated(kernel: Kernel, x: Array) -> tuple[Kernel, Array]:
     squares, scale = scaled_squares(x, x, xp)  # once, for the median and for the values
     if kernel.fit_needs == "median distance":
         kernel = kernel.with_median(median_of_squares(squares, scale, xp))
-    return kernel, kernel._of_squares(scale, squares)(squares)
+    return kernel, kernel.of_squares(scale, squares)(squares)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from simkit.arrays import Array, constant_of, namespace_of
+from simkit.arrays import Array, namespace_of
 from simkit.kernels._of_distances import KernelOfDistances
 from simkit.linalg.in_place import roots, times
 from simkit.properties import Invariance, implied
@@ -31,8 +31,7 @@ class Distance(KernelOfDistances):
         """Rotations and offsets."""
         return implied("orthogonal", "translation")
 
-    def _of_squares(self, scale: Array | None, like: Array) -> Callable[[Array], Array]:
+    def _of_squares(self, scale: Array, like: Array) -> Callable[[Array], Array]:
         """-sqrt(squares)."""
         xp = namespace_of(like)
-        unit = constant_of(1.0, like, xp) if scale is None else scale
-        return lambda squares: times(roots(squares, xp), -unit, xp)
+        return lambda squares: times(roots(squares, xp), -scale, xp)

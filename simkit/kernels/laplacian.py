@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
-from simkit.arrays import Array, constant_of, namespace_of
+from simkit.arrays import Array, namespace_of
 from simkit.kernel import FitNeeds
 from simkit.kernels._bandwidth import bandwidth, check_bandwidth
 from simkit.kernels._of_distances import KernelOfDistances
@@ -64,9 +64,8 @@ class Laplacian(KernelOfDistances):
         """Set sigma to `fraction` of the median distance."""
         return replace(self, sigma=bandwidth(median, self.fraction))
 
-    def _of_squares(self, scale: Array | None, like: Array) -> Callable[[Array], Array]:
+    def _of_squares(self, scale: Array, like: Array) -> Callable[[Array], Array]:
         """exp(-sqrt(squares) / sigma)."""
         xp = namespace_of(like)
-        unit = (constant_of(1.0, like, xp) if scale is None else scale) / self.sigma
-        unit = xp.clip(unit, max=float(xp.finfo(like.dtype).max))  # the distance 0 times it is 0
+        unit = xp.clip(scale / self.sigma, max=float(xp.finfo(like.dtype).max))  # the distance 0 times it is 0
         return lambda squares: exponential(times(roots(squares, xp), -unit, xp), xp)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
-from simkit.arrays import Array, constant_of, namespace_of
+from simkit.arrays import Array, namespace_of
 from simkit.kernel import FitNeeds
 from simkit.kernels._bandwidth import bandwidth, check_bandwidth
 from simkit.kernels._of_distances import KernelOfDistances
@@ -63,11 +63,10 @@ class RBF(KernelOfDistances):
         """Set sigma to `fraction` of the median distance."""
         return replace(self, sigma=bandwidth(median, self.fraction))
 
-    def _of_squares(self, scale: Array | None, like: Array) -> Callable[[Array], Array]:
+    def _of_squares(self, scale: Array, like: Array) -> Callable[[Array], Array]:
         """exp(-squares / (2 sigma^2))."""
         xp = namespace_of(like)
         # The square of sigma may be out of range, and that of distances before they are measured in it.
-        unit = (constant_of(1.0, like, xp) if scale is None else scale) / self.sigma
-        unit = xp.clip(unit, max=float(xp.finfo(like.dtype).max) ** 0.5)
+        unit = xp.clip(scale / self.sigma, max=float(xp.finfo(like.dtype).max) ** 0.5)
         factor = -0.5 * unit * unit
         return lambda squares: exponential(times(squares, factor, xp), xp)

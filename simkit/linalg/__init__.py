@@ -6,7 +6,7 @@ those of `simkit.linalg.on_host` and `simkit.linalg.transport`, and short cuts w
 NumPy, which are not tried under a transformation.
 """
 
-from simkit.linalg.bases import Basis, cosines, orthonormal_basis, principal_basis, ridge_root, squared_cosines
+from simkit.linalg.bases import Basis, cosines, orthonormal_basis, principal_basis, ridge_root, smaller_rank, squared_cosines
 from simkit.linalg.decompositions import (
     compact,
     nuclear_norm,
@@ -14,7 +14,7 @@ from simkit.linalg.decompositions import (
     symmetric_root,
     triangle,
 )
-from simkit.linalg.distances import distances, median_of_squares, robust_origin, scaled_squares, squared_distances
+from simkit.linalg.distances import median_of_squares, robust_origin, scaled_squares, squared_distances
 from simkit.linalg.factored import Factored
 from simkit.linalg.on_host import assignment, concordance
 from simkit.linalg.pair_vectors import from_pairs, over_pairs, pairs_reordered
@@ -33,7 +33,6 @@ from simkit.linalg.products import (
 )
 from simkit.linalg.ranks import ranks
 from simkit.linalg.safe import is_ordinary, power_of_two, powers_of_two, ratio, root
-from simkit.linalg.selection import kth_largest
 from simkit.linalg.transport import transport
 
 __all__ = [
@@ -45,13 +44,11 @@ __all__ = [
     "concordance",
     "cosines",
     "cross",
-    "distances",
     "double_centre",
     "from_pairs",
     "identity",
     "inner",
     "is_ordinary",
-    "kth_largest",
     "median_of_squares",
     "nuclear_norm",
     "orthonormal_basis",
@@ -70,6 +67,7 @@ __all__ = [
     "scaled_squares",
     "side_by_side",
     "singular_values",
+    "smaller_rank",
     "squared_cosines",
     "squared_distances",
     "squared_norm",

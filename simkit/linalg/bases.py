@@ -11,7 +11,7 @@ from simkit.linalg.decompositions import cholesky, compact, inverse_of_triangle,
 from simkit.linalg.factored import Factored
 from simkit.linalg.products import cross, identity, squared_norm
 
-__all__ = ["Basis", "cosines", "orthonormal_basis", "principal_basis", "ridge_root", "squared_cosines"]
+__all__ = ["Basis", "cosines", "orthonormal_basis", "principal_basis", "ridge_root", "smaller_rank", "squared_cosines"]
 
 # Root mean square of the eigenvalues of a scatter matrix times the mean of their inverses, 1 if all are equal, up to which
 # its Cholesky factor alone is as good as a second pass: the error of canonical correlations is a tenth of an eps times that.
@@ -57,20 +57,24 @@ class Basis:
         return replace(self, columns=self.columns.permuted(order))
 
 
+def smaller_rank(x: Basis, y: Basis, xp: Namespace) -> Array:
+    """The number of principal angles between two spaces, a 0-d array."""
+    return xp.where(x.rank < y.rank, x.rank, y.rank)
+
+
 def cosines(x: Basis, y: Basis, xp: Namespace) -> Array:
     """Cosines of the principal angles between two spaces, descending: singular values of Q_x'Q_y, zeros beyond the rank."""
     if not (x.is_whole or y.is_whole):
         return singular_values(x.columns.cross(y.columns), xp)
     k = min(x.columns.shape[1], y.columns.shape[1])
-    smaller = xp.where(x.rank < y.rank, x.rank, y.rank)
-    return xp.astype(xp.arange(k, **placement(x.columns.x)) < smaller, x.columns.x.dtype)
+    return xp.astype(xp.arange(k, **placement(x.columns.x)) < smaller_rank(x, y, xp), x.columns.x.dtype)
 
 
 def squared_cosines(x: Basis, y: Basis, xp: Namespace) -> Array:
     """The sum of the squared cosines of the principal angles between two spaces, |Q_x'Q_y|^2: no decomposition is needed."""
     if not (x.is_whole or y.is_whole):
         return squared_norm(x.columns.cross(y.columns), xp)
-    return xp.astype(xp.where(x.rank < y.rank, x.rank, y.rank), x.columns.x.dtype)
+    return xp.astype(smaller_rank(x, y, xp), x.columns.x.dtype)
 
 
 def orthonormal_basis(

@@ -12,7 +12,6 @@ from simkit.linalg.safe import is_ordinary, power_of_two, root
 from simkit.linalg.selection import at_place, few_of, middle_of_pairs
 
 __all__ = [
-    "distances",
     "median_of_squares",
     "not_below_zero",
     "robust_origin",
@@ -40,12 +39,6 @@ def squared_distances(a: Array, b: Array, xp: Namespace) -> Array:
     """
     squares, scale = scaled_squares(a, b, xp)
     return squares if scale is None else squares * scale * scale
-
-
-def distances(a: Array, b: Array, xp: Namespace) -> Array:
-    """Euclidean distances of the rows of `a` (n, p) and `b` (m, p), shape (n, m): see `squared_distances`."""
-    squares, scale = scaled_squares(a, b, xp)
-    return root(squares, xp) if scale is None else root(squares, xp) * scale
 
 
 def scaled_squares(a: Array, b: Array, xp: Namespace) -> tuple[Array, Array | None]:

@@ -53,9 +53,9 @@ def from_pairs(vector: Array, n: int, xp: Namespace) -> Array:
 
 
 def pairs_reordered(vector: Array, n: int, order: Array, xp: Namespace) -> Array:
-    """A vector over the pairs i < j of n examples, or some of them side by side, with the examples in another order."""
+    """A vector over the pairs i < j of n examples, with the examples in another order."""
     i, j = (xp.take(order, xp.asarray(side, **placement(order)), axis=0) for side in np.triu_indices(n, 1))
-    return xp.take(vector, _position(i, j, n, xp), axis=-1)
+    return xp.take(vector, _position(i, j, n, xp), axis=0)
 
 
 def _position(i: Array, j: Array, n: int, xp: Namespace) -> Array:

@@ -260,7 +260,7 @@ class Points(NamedTuple):
         return Screen(self.x, self.x, half, half, error)
 
 
-def neighbours(points: Points, k: int, like: Array) -> Neighbours:
+def neighbours(points: Points, k: int) -> Neighbours:
     """The k nearest neighbours of each example, a tile of examples at a time.
 
     Parameters
@@ -268,10 +268,9 @@ def neighbours(points: Points, k: int, like: Array) -> Neighbours:
     points : Points
     k : int
         Less than their number.
-    like : array
-        What scores are to be like: see `Neighbours`.
     """
     xp, n = points.xp, points.x.shape[0]
+    like = xp.asarray(points.squares[:1], copy=True)  # a view would keep all
     traced = is_lazy(points.x) or wants_gradients(points.x)  # a constant that torch.func has wrapped
     if not traced and is_on_host(points.x):
         host = points.on_host()
