@@ -31,6 +31,7 @@ from simkit.arrays import (
 from simkit.arrays.modes import Precision, check_precision, own_modes
 from simkit.errors import InvalidArrayError
 from simkit.feasibility import check_fits
+from simkit.guard import is_outside
 from simkit.matrix import SimilarityMatrix
 from simkit.memory import available_to, is_on_host
 from simkit.planner import Plan, Question, Source, plan
@@ -323,22 +324,26 @@ def _scores(
     whole = dict(zip(layers, in_one_precision(*layers.values()), strict=True))
     steps = 2 * len(layers) if chosen.statistic is KernelSums else len(layers) + len(sides.rows)
     with track(steps, index, False if question.lazy else progress) as advance:
+        own = {name: to_numpy(x) for name, x in whole.items()} if _is_for_numpy(question, chosen, first) else whole
+        statistic = None
         if chosen.in_numpy:
-            views = {name: to_numpy(x) for name, x in whole.items()}
             # What is not finite shows in the sums.
-            values, _ = ValueCheck.of(views, rounding=rounding, finite=True, kept=True)
-            statistic = _linear(chosen, views, values, sides, advance)
-            if statistic is not None:
-                found, like = scores(index, statistic, sides), next(iter(whole.values()))
-                return found if isinstance(like, np.ndarray) else constant_of(found, like, namespace_of(like))
-        for name, x in layers.items():
-            check_matrix(x, name, check_finite=check_finite)
-        if question.lazy:
-            values = ValueCheck.assumed(whole, rounding)
-        else:
-            values, _ = ValueCheck.of(whole, rounding=rounding, finite=check_finite, kept=True)
-        statistic = _statistic(question, chosen, whole, values, bandwidth=tiles or "exact", advance=advance)
-        return scores(index, statistic, sides)
+            values, _ = ValueCheck.of(own, rounding=rounding, finite=True, kept=True)
+            statistic = _linear(chosen, own, values, sides, advance)
+        if statistic is None:
+            own = whole if chosen.options.get("tall") else own  # by the layers themselves, which may need their library
+            for name, x in layers.items():
+                check_matrix(x, name, check_finite=check_finite)
+            if question.lazy:
+                values = ValueCheck.assumed(own, rounding)
+            else:
+                values, _ = ValueCheck.of(own, rounding=rounding, finite=check_finite, kept=True)
+            statistic = _statistic(chosen, own, values, bandwidth=tiles or "exact", advance=advance)
+        found = scores(index, statistic, sides)
+    if own is whole:
+        return found
+    like = next(iter(whole.values()))
+    return constant_of(found, like, namespace_of(like))
 
 
 def check_examples(
@@ -400,6 +405,17 @@ def question_of(
     )
 
 
+def _is_for_numpy(question: Question, chosen: Plan, first: Array) -> bool:
+    """Whether NumPy does the work of another library.
+
+    What lies in the memory of the host is not copied, is written over, and works in threads. A kernel from outside may be
+    written for one library.
+    """
+    if isinstance(first, np.ndarray) or chosen.statistic is not KernelSums or not question.numpy or question.accelerator:
+        return False
+    return not is_outside(type(kernel_estimator_of(chosen.index).kernel))
+
+
 def _linear(
     chosen: Plan, layers: Mapping[str, np.ndarray], values: ValueCheck, sides: Sides, advance: Callable[[], None]
 ) -> Statistic | None:
@@ -409,7 +425,6 @@ def _linear(
 
 
 def _statistic(
-    question: Question,
     chosen: Plan,
     layers: Mapping[str, Array],
     values: ValueCheck,
@@ -421,4 +436,4 @@ def _statistic(
     if chosen.statistic is not KernelSums or chosen.options.get("tall"):
         return Layers(values, layers, advance=advance, **chosen.options)
     kernel = kernel_estimator_of(chosen.index).kernel
-    return blocks.kernel_sums(kernel, layers, values, bandwidth=bandwidth, numpy=question.numpy, advance=advance)
+    return blocks.kernel_sums(kernel, layers, values, bandwidth=bandwidth, advance=advance)

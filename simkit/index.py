@@ -15,7 +15,7 @@ from simkit.representation import Representation
 from simkit.spec import Specified
 from simkit.statistics.hsic_sums import HSICSums, KernelEstimator
 
-__all__ = ["Index"]
+__all__ = ["Index", "pair_by_pair"]
 
 State = TypeVar("State")
 
@@ -82,13 +82,7 @@ class Index(Specified, ABC, Generic[State]):
 
         An index may override this where all pairs together cost less than one by one.
         """
-        half = xs is ys and self.facts.symmetric
-        lines: list[list[Array]] = []
-        for i, x in enumerate(xs):
-            lines.append([lines[j][i] if half and j < i else self.score(x, y) for j, y in enumerate(ys)])
-            advance()
-        xp = namespace_of(lines[0][0])
-        return xp.stack([xp.stack(line) for line in lines])
+        return pair_by_pair(self.score, xs, ys, half=xs is ys and self.facts.symmetric, advance=advance)
 
     # --- what an index of HSIC sums does besides ----------------------------------------------------------------------
 
@@ -196,3 +190,31 @@ class Index(Specified, ABC, Generic[State]):
         The parameters, the returned value and the errors are those of `simkit.compare`.
         """
         return compare(X, Y, self, check_finite=check_finite, flatten=flatten, ids=ids)
+
+
+def pair_by_pair(
+    score: Callable[[Any, Any], Array],
+    xs: Sequence[Any],
+    ys: Sequence[Any],
+    *,
+    half: bool,
+    advance: Callable[[], None] = lambda: None,
+) -> Array:
+    """Scores of all pairs, one after the other, shape (len(xs), len(ys)).
+
+    Parameters
+    ----------
+    score : callable
+        Gives a 0-d array for an `x` and a `y`.
+    xs, ys : sequences
+    half : bool
+        Those of `y` and `x` are those of `x` and `y`, so that half of them are enough.
+    advance : callable
+        Called after each of `xs`.
+    """
+    lines: list[list[Array]] = []
+    for i, x in enumerate(xs):
+        lines.append([lines[j][i] if half and j < i else score(x, y) for j, y in enumerate(ys)])
+        advance()
+    xp = namespace_of(lines[0][0])
+    return xp.stack([xp.stack(line) for line in lines])

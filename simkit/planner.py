@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from simkit.errors import NeedsAllExamplesError
+from simkit.kernels._of_distances import needs_median_alone
 from simkit.kernels.linear import is_linear
 from simkit.linalg.by_examples import bytes_by_examples
 from simkit.linalg.by_features import bytes_by_features
@@ -90,14 +91,19 @@ class Question:
         return self.source == "memory" and self.numpy and not (self.lazy or self.whole or self.accelerator)
 
     @property
+    def widths(self) -> tuple[int, ...]:
+        """The number of features of each layer."""
+        return (*self.rows, *(self.columns or ()))
+
+    @property
     def width(self) -> int:
         """The number of features of all layers."""
-        return sum(self.rows) + sum(self.columns or ())
+        return sum(self.widths)
 
     @property
     def layers(self) -> int:
         """How many there are."""
-        return len(self.rows) + len(self.columns or ())
+        return len(self.widths)
 
     @property
     def pairs(self) -> float:
@@ -128,7 +134,7 @@ class Question:
         """Products of features of all pairs, for each example."""
         if self.columns is None:
             return sum(self.rows) ** 2 / 2
-        return sum(self.rows) * sum(self.columns) + sum(p * p for p in (*self.rows, *self.columns)) / 2
+        return sum(self.rows) * sum(self.columns) + sum(p * p for p in self.widths) / 2
 
     @property
     def by_examples(self) -> float:
@@ -233,18 +239,19 @@ def _features(q: Question) -> float:
 
 def _bands(q: Question) -> float:
     split = None if q.columns is None else len(q.rows)
-    work = bytes_by_features(q.n or 0, (*q.rows, *(q.columns or ())), split, q.itemsize)
+    work = bytes_by_features(q.n or 0, q.widths, split, q.itemsize)
     return work + (0.0 if q.estimator == "biased" else 3 * 8.0 * (q.n or 0) * q.layers)
 
 
 def _blocks(q: Question) -> float:
-    return bytes_by_examples(q.n or 0, (*q.rows, *(q.columns or ())), q.itemsize) + 2 * 8.0 * (q.n or 0) * q.layers
+    return bytes_by_examples(q.n or 0, q.widths, q.itemsize) + 2 * 8.0 * (q.n or 0) * q.layers
 
 
 def _in_blocks(q: Question) -> float:
     """The features, and squared distances where they are kept; and blocks."""
-    kept = 0.0 if q.linear else (q.n or 0) ** 2 / 2 * q.layers * q.itemsize
-    return _features(q) + (kept if kept <= KEPT else 0.0)
+    kept = (q.n or 0) ** 2 / 2 * q.layers * q.itemsize
+    keeps = kept <= KEPT and needs_median_alone(kernel_estimator_of(q.index).kernel)
+    return _features(q) + (kept if keeps else 0.0)
 
 
 def _scatter(q: Question) -> float:

@@ -12,7 +12,6 @@ from data import pair
 import simkit
 from simkit.errors import AccuracyWarning, UnknownNameError
 from simkit.guard import is_outside
-from simkit.scale import blocks
 from simkit.scale.nystroem import nystroem_approximation
 
 N = 120
@@ -286,7 +285,7 @@ def test_a_warning_where_there_is_no_float64(single, data, kernel, monkeypatch):
     with pytest.warns(AccuracyWarning, match=r"jax_enable_x64.*X - X.mean\(axis=0\)"):
         simkit.compare(x, y, "cka", kernel=kernel)
     with monkeypatch.context() as patch:  # as on an accelerator
-        patch.setattr(blocks, "_is_better_numpy", lambda kernel, layers: False)
+        patch.setattr(simkit.comparison, "_is_for_numpy", lambda *asked: False)
         with pytest.warns(AccuracyWarning, match="jax_enable_x64"):
             simkit.compare(x, y, "cka", kernel=kernel, tiles="exact")
     if not is_outside(type(simkit.get_kernel(kernel))):

@@ -18,6 +18,7 @@ import array_api_compat
 import numpy as np
 
 from simkit.arrays import Array
+from simkit.index import pair_by_pair
 from simkit.indexes._basis_index import BasisIndex
 from simkit.inference.scorer import Layer, Scorer
 from simkit.linalg import Basis, Factored
@@ -45,7 +46,8 @@ def scores_of(scorer: Scorer, subsets: Iterator[np.ndarray]) -> Iterator[Array]:
 
 def _of_bases(scorer: Scorer) -> Callable[[np.ndarray], Array | None] | None:
     """The scores of examples that stand so many times each, None where they cannot be had so; None if none can."""
-    index, layers = scorer.index, (*scorer.rows, *scorer.columns)
+    index, alone = scorer.index, scorer.columns is scorer.rows
+    layers = scorer.rows if alone else (*scorer.rows, *scorer.columns)
     if not isinstance(index, BasisIndex) or type(index).prepare is not BasisIndex.prepare:
         return None
     if not array_api_compat.is_numpy_namespace(scorer.xp) or not all(_has_clear_rank(scorer, layer) for layer in layers):
@@ -82,7 +84,7 @@ def _of_bases(scorer: Scorer) -> Callable[[np.ndarray], Array | None] | None:
             other = inverses[a] @ scatter[place[a], place[b]] @ inverses[b].T
             return Basis(Factored(np.eye(other.shape[0])), x.rank), Basis(Factored(other), y.rank)
 
-        return scorer.xp.stack([scorer.xp.stack([index.score(*pair(x, y)) for y in columns]) for x in rows])
+        return pair_by_pair(lambda x, y: index.score(*pair(x, y)), rows, columns, half=alone and index.facts.symmetric)
 
     return quickly
 

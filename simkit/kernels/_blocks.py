@@ -8,7 +8,7 @@ from typing import TypeAlias
 from simkit.arrays import Array, namespace_of
 from simkit.guard import is_outside
 from simkit.kernel import Kernel
-from simkit.kernels._of_distances import KernelOfDistances, is_of_distances
+from simkit.kernels._of_distances import KernelOfDistances, is_of_distances, values_of
 from simkit.kernels.cosine import Cosine, directions
 from simkit.linalg.points import BlockMaker, KeptSquares, Points, unit_of
 
@@ -45,7 +45,7 @@ def blocks_of(kernel: Kernel, x: Rows | KeptSquares, y: Rows | None = None) -> B
         assert isinstance(kernel, KernelOfDistances)
         assert y is None or isinstance(y, Points)
         squares = x.blocks() if isinstance(x, KeptSquares) else x.blocks(y)
-        values = kernel.of_squares(x.scale, x.like)
+        values = values_of(kernel, x.scale, x.like)
         return lambda a, b: values(squares(a, b))
     if isinstance(x, Directions):
         u, v = x.rows, (x if y is None else y).rows

@@ -10,7 +10,7 @@ from simkit.arrays import Array, constant_of, namespace_of
 from simkit.kernel import Kernel
 from simkit.linalg import median_of_squares, scaled_squares
 
-__all__ = ["KernelOfDistances", "evaluated", "is_of_distances"]
+__all__ = ["KernelOfDistances", "evaluated", "is_of_distances", "needs_median_alone", "values_of"]
 
 
 @dataclass(frozen=True)
@@ -24,15 +24,16 @@ class KernelOfDistances(Kernel):
         They are arrays like `like`, and written over where they are of NumPy.
         """
 
-    def of_squares(self, scale: Array | None, like: Array) -> Callable[[Array], Array]:
-        """The same of a `scale` that may be None for 1, as where squared distances are made."""
-        return self._of_squares(constant_of(1.0, like, namespace_of(like)) if scale is None else scale, like)
-
     def __call__(self, X: Array, Y: Array) -> Array:
         """Kernel matrix, shape (n, m)."""
         fitted = self if self.fit_needs == "nothing" else self.fit(X)
         squares, scale = scaled_squares(X, Y, namespace_of(X, Y))
-        return fitted.of_squares(scale, squares)(squares)
+        return values_of(fitted, scale, squares)(squares)
+
+
+def values_of(kernel: KernelOfDistances, scale: Array | None, like: Array) -> Callable[[Array], Array]:
+    """What makes the values of a fitted kernel from squared distances in the square of `scale`, None for 1."""
+    return kernel._of_squares(constant_of(1.0, like, namespace_of(like)) if scale is None else scale, like)
 
 
 def is_of_distances(kernel: Kernel) -> bool:
@@ -46,6 +47,11 @@ def is_of_distances(kernel: Kernel) -> bool:
     )
 
 
+def needs_median_alone(kernel: Kernel) -> bool:
+    """Whether distances, with their median, are all that a kernel looks at."""
+    return is_of_distances(kernel) and kernel.fit_needs == "median distance"
+
+
 def evaluated(kernel: Kernel, x: Array) -> tuple[Kernel, Array]:
     """The kernel with what depends on the data filled in, and its values for all pairs of rows of `x` (n, p)."""
     if not is_of_distances(kernel):
@@ -56,4 +62,4 @@ def evaluated(kernel: Kernel, x: Array) -> tuple[Kernel, Array]:
     squares, scale = scaled_squares(x, x, xp)  # once, for the median and for the values
     if kernel.fit_needs == "median distance":
         kernel = kernel.with_median(median_of_squares(squares, scale, xp))
-    return kernel, kernel.of_squares(scale, squares)(squares)
+    return kernel, values_of(kernel, scale, squares)(squares)

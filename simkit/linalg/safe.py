@@ -65,6 +65,7 @@ def power_at_hand(x: Array, xp: Namespace) -> float | None:
 
 def powers_of_two(largest: Array, xp: Namespace) -> Array:
     """Powers of two at or just below non-negative numbers; 1 for those that are zero or not finite."""
+    largest = detach(largest)
     if largest.ndim == 0 and is_at_hand(largest):
         return constant_of(_power_of_two(float(largest), largest.dtype, xp), largest, xp)
     usable = xp.logical_and(largest > 0, xp.isfinite(largest))

@@ -11,13 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-import numpy as np
-
-from simkit.arrays import Array, detach, is_viewable, to_numpy
-from simkit.guard import is_outside
+from simkit.arrays import Array, detach, dtype_name
 from simkit.kernel import Kernel
 from simkit.kernels._blocks import Rows, rows_for
-from simkit.kernels._of_distances import is_of_distances
+from simkit.kernels._of_distances import needs_median_alone
 from simkit.kernels.linear import is_linear
 from simkit.linalg import robust_origin, total, vecdot, widen
 from simkit.linalg.points import Block, KeptSquares, Points, unit_of
@@ -45,7 +42,6 @@ def kernel_sums(
     values: ValueCheck,
     *,
     bandwidth: Bandwidth = "exact",
-    numpy: bool = True,
     advance: Callable[[], None] = lambda: None,
 ) -> KernelSums:
     """The kernel sums of layers in memory. No gradients: they would have to keep every block.
@@ -60,8 +56,6 @@ def kernel_sums(
         What is known of them.
     bandwidth : {"exact", "sample"}
         How the median distance is found: see `simkit.statistics.median_distance`.
-    numpy : bool
-        Whether NumPy may take over what lies in the memory of the host.
     advance : callable
         Called twice for each layer that is not left out, as the work proceeds, perhaps from another thread.
 
@@ -80,11 +74,8 @@ def kernel_sums(
     first = next(iter(layers.values()))
     if not defined:
         return KernelSums.empty(values)
-    if numpy and _is_better_numpy(kernel, layers.values()):
-        on_host = {name: to_numpy(x) for name, x in layers.items()}
-        return kernel_sums(kernel, on_host, values, bandwidth=bandwidth, advance=advance)
     blocks = block_pairs(first.shape[0], None, _SIDE if is_on_host(first) else _SIDE_ON_ACCELERATOR)
-    keeps = is_of_distances(kernel) and kernel.fit_needs == "median distance" and _size(blocks, defined.values()) <= KEPT
+    keeps = needs_median_alone(kernel) and _size(blocks, defined.values()) <= KEPT
     with in_silence(first):
         for name, given in defined.items():
             unit, fit, x, g = _prepared(kernel, Representation(detach(given), name=name), blocks, bandwidth, keeps=keeps)
@@ -109,19 +100,10 @@ def kernel_sums(
         return KernelSums.finished(values, tuple(defined), sums, scales, [each.noise for each in own])
 
 
-def _is_better_numpy(kernel: Kernel, layers: Iterable[Array]) -> bool:
-    """Whether NumPy takes over: what lies in the memory of the host is not copied, is written over, and works in threads.
-
-    A kernel from outside may be written for one library.
-    """
-    others = [x for x in layers if not isinstance(x, np.ndarray)]
-    return bool(others) and not is_outside(type(kernel)) and all(is_on_host(x) and is_viewable(x) for x in others)
-
-
 def _size(blocks: Sequence[Block], layers: Iterable[Array]) -> int:
     """Bytes of the blocks of all layers."""
     entries = sum((a.stop - a.start) * (b.stop - b.start) for a, b in blocks)
-    return sum(entries * (4 if "float32" in str(x.dtype) else 8) for x in layers)
+    return sum(entries * (4 if dtype_name(x) == "float32" else 8) for x in layers)
 
 
 def _prepared(

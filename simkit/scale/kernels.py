@@ -230,7 +230,7 @@ def _sampled(graph: _Graph, chunks: list[Key], sizes: Mapping[tuple[int, int], i
         for (i, j), size in zip(sizes, shares_of(pairs, list(sizes.values())), strict=True)
         if size
     ]
-    return graph.put("sample", task=(_sorted, drawn))
+    return graph.put("sample", task=(_together, drawn))
 
 
 def _exact_median(graph: _Graph, chunks: list[Key], few: Key, sizes: Mapping[tuple[int, int], int], seed: int) -> Key:
@@ -366,11 +366,6 @@ def _drawn(xs: list[Array], ys: list[Array] | None, size: int, seed: tuple[int, 
     """Squared distances of random pairs of a tile, for each layer; the same pairs whatever the layer."""
     i, j = random_pairs(xs[0].shape[0], None if ys is None else ys[0].shape[0], size, seed)
     return [squares_between(x, y, i, j) for x, y in zip(xs, ys or xs, strict=True)]
-
-
-def _sorted(parts: Sequence[list[Array]]) -> list[Array]:
-    """The squared distances of all tiles, for each layer."""
-    return [namespace_of(x).sort(x) for x in _together(parts)]
 
 
 def _medians_of_sample(layers: Sequence[Array]) -> list[Array]:

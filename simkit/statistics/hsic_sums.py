@@ -332,18 +332,15 @@ def _in_features(layer: Representation, estimator: Estimator, scale: Array) -> F
     return found
 
 
-def are_many(a: Array, xp: Namespace) -> bool:
+def are_many(a: Array, xp: Namespace, least: float = _MANY) -> bool:
     """Whether squared lengths (n,) are spread over so many examples that float32 resolves K without its diagonal."""
     a = detach(a)
-    return float(xp.sum(a)) ** 2 > _MANY * float(xp.sum(a * a))
+    return float(xp.sum(a)) ** 2 > least * float(xp.sum(a * a))
 
 
 def _are_around_mean(x: Array, xp: Namespace) -> bool:
     """Whether centred examples (n, p) are seen to lie around their mean, which a few may move far away from all others."""
-    if not is_at_hand(x):
-        return False
-    a = detach(vecdot(x, x, xp))
-    return float(xp.sum(a)) ** 2 > _AROUND * float(xp.sum(a * a))
+    return is_at_hand(x) and are_many(vecdot(x, x, xp), xp, _AROUND)
 
 
 def warn_if_lost(own: HSICSums, name: str, xp: Namespace) -> None:
@@ -423,11 +420,10 @@ def all_sums(xs: Sequence[Prepared], ys: Sequence[Prepared], advance: Callable[[
 def _norms(xs: Sequence[Features], ys: Sequence[Features]) -> Array:
     """|X_i'Y_j|^2 of all pairs, shape (len(xs), len(ys)); narrow layers of one width go into one product."""
     xp, same = xs[0].xp, xs is ys
-    left, right = _of_one_width(xs), _of_one_width(ys)
-    sides = [
-        [batch[0][1].x if len(batch) == 1 else xp.concat([z.x for _, z in batch], axis=1) for batch in batches]
-        for batches in (left, right)
-    ]
+    left = _of_one_width(xs)
+    right = left if same else _of_one_width(ys)
+    above = [_side_by_side(batch, xp) for batch in left]
+    beside = above if same else [_side_by_side(batch, xp) for batch in right]
     blocks: list[list[Array]] = []
     for i, a in enumerate(left):
         line: list[Array] = []
@@ -435,7 +431,7 @@ def _norms(xs: Sequence[Features], ys: Sequence[Features]) -> Array:
             if same and j < i:
                 line.append(blocks[j][i].mT)
                 continue
-            product = tall_cross(sides[0][i], sides[0 if same else 1][j], xp)
+            product = tall_cross(above[i], beside[j], xp)
             parts = xp.reshape(product * product, (len(a), a[0][1].x.shape[1], len(b), b[0][1].x.shape[1]))
             line.append(xp.sum(parts, axis=(1, 3)))
         blocks.append(line)
@@ -446,6 +442,10 @@ def _norms(xs: Sequence[Features], ys: Sequence[Features]) -> Array:
         if places != sorted(places):
             norms = xp.take(norms, xp.asarray(order, **placement(norms)), axis=axis)
     return norms
+
+
+def _side_by_side(batch: Sequence[tuple[int, Features]], xp: Namespace) -> Array:
+    return batch[0][1].x if len(batch) == 1 else xp.concat([z.x for _, z in batch], axis=1)
 
 
 def _of_one_width(layers: Sequence[Features]) -> list[list[tuple[int, Features]]]:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from simkit.arrays import Array, Namespace, accumulation_dtype, constant_of, namespace_of, placement
+from simkit.arrays import Array, Namespace, constant_of, namespace_of, placement
 from simkit.caching import cached_property
 from simkit.errors import NeedsAllExamplesError
 from simkit.fields import Fields
@@ -251,10 +251,6 @@ class KernelSums(Statistic):
         which is all that the biased estimator needs.
     scales : array, shape (L,)
         The Gram matrices are the squares of these times as large.
-
-    Notes
-    -----
-    The arrays may be of NumPy where the layers are of another library, which the scores are of.
     """
 
     defined: tuple[str, ...]
@@ -305,9 +301,8 @@ class KernelSums(Statistic):
 
     def out_of_range(self, dtype: Any) -> Collection[str]:
         """The layers with values so large, or so small, that products of them leave the range of `dtype`."""
-        scales = self._as_layers(self.scales)
-        xp = namespace_of(scales)
-        ordinary = is_ordinary(xp.astype(scales, dtype), xp)
+        xp = namespace_of(self.scales)
+        ordinary = is_ordinary(xp.astype(self.scales, dtype), xp)
         return [name for k, name in enumerate(self.defined) if not bool(ordinary[k])]
 
     def about(self) -> dict[str, np.ndarray]:
@@ -327,19 +322,9 @@ class KernelSums(Statistic):
     def scores(self, index: Index[Any], rows: Sequence[str], columns: Sequence[str]) -> Array:
         """Scores of layers by name, shape (rows, columns), in the accumulation precision, for an index of HSIC sums."""
         xp = namespace_of(self.inner)
-        with np.errstate(all="ignore"):  # whoever asks looks at the scores
-            score = index.from_sums(*self.sums(rows, columns, kernel_estimator_of(index).estimator))
-            across, down = (xp.take(self.scales, self._places(side), axis=0) for side in (rows, columns))
-            return self._as_layers(index.rescaled(score, across[:, None] * down[None, :]))
-
-    def _as_layers(self, x: Array) -> Array:
-        """An array in the library of the layers, for which NumPy may have computed the sums."""
-        first = self.values.first[0]
-        xp = namespace_of(first)
-        if namespace_of(x) is xp:
-            return x
-        with np.errstate(over="ignore"):
-            return xp.asarray(x, dtype=accumulation_dtype(first, xp), **placement(first))
+        score = index.from_sums(*self.sums(rows, columns, kernel_estimator_of(index).estimator))
+        across, down = (xp.take(self.scales, self._places(side), axis=0) for side in (rows, columns))
+        return index.rescaled(score, across[:, None] * down[None, :])
 
     def sums(self, rows: Sequence[str], columns: Sequence[str], estimator: Estimator) -> tuple[HSICSums, HSICSums, HSICSums]:
         """The sums of (X, Y), (X, X), (Y, Y) for layers by name, of shapes (rows, columns), (rows, 1), (1, columns).

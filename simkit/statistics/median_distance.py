@@ -115,7 +115,7 @@ def median_of(squares: Squares, blocks: Sequence[Block], n: int, seed: int = 0) 
             sample = _drawn_from(squares, blocks, everything // pairs | 1)
         else:
             sample = _sampled_squares(squares, pairs, seed)
-        search = search.narrowed(namespace_of(sample).sort(sample))
+        search = search.narrowed(sample)
     while search.found is None:
         now = search
 
@@ -295,15 +295,17 @@ class Search:
         """The rank, from 0, of the lower of the two; that of the other is the same or the next."""
         return (self.everything - 1) // 2
 
-    def narrowed(self, ordered: Array, below: int = 0, inside: int | None = None) -> Search:
-        """The search with the bracket that a sorted sample of the distances inside the present one suggests.
+    def narrowed(self, sample: Array, below: int = 0, inside: int | None = None) -> Search:
+        """The search with the bracket that a sample of the distances inside the present one suggests.
 
         Parameters
         ----------
-        ordered : array, shape (m,)
+        sample : array, shape (m,)
         below, inside : int
             How many are below and inside the present bracket. Default: all are inside.
         """
+        xp = namespace_of(sample)
+        ordered = xp.sort(sample)
         size, inside = ordered.shape[0], self.everything if inside is None else inside
         middle, margin = (self.first + 0.5 - below) / inside * size, _SIGMAS * math.sqrt(size) / 2 + 1
         a, b = math.floor(middle - margin), math.ceil(middle + margin)
@@ -312,7 +314,6 @@ class Search:
         if (low, high) == (self.low, self.high):  # each end stands very many times, or the sample is very small
             pivot = float(ordered[int(middle)])
             high = pivot if pivot < high else low
-        xp = namespace_of(ordered)
         share = int(xp.count_nonzero(xp.logical_and(ordered >= low, ordered <= high))) / size
         return replace(self, low=low, high=high, stride=_stride(share * inside))
 
@@ -335,7 +336,7 @@ class Search:
         xp = namespace_of(counts.kept[0])
         inside = xp.concat(counts.kept)
         if self.stride > 1:
-            return self.narrowed(xp.sort(inside), counts.below, counts.inside)
+            return self.narrowed(inside, counts.below, counts.inside)
         first, second = neighbours_at(inside, rank, min(last, counts.inside - 1), xp)
         if last < counts.inside:
             return replace(self, found=(float(first), float(second)))
