@@ -15,22 +15,20 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from benchmarks import results
-from benchmarks.machine import environment, load
+from benchmarks.machine import ONE_THREAD, environment, in_a_process, load
 from benchmarks.speed.case import Case, duration
 from benchmarks.speed.measuring import is_noisy, memory_of, times_of
 from benchmarks.speed.rows import CASES
 
-_ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1")
-_LIMIT = 900  # seconds of one process
+_in_a_process = partial(in_a_process, "benchmarks", limit=900)  # seconds
 _AT_ONCE = 2  # processes whose memory is measured
 
 
@@ -86,40 +84,21 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
 
 def _measured(title: str, options: argparse.Namespace) -> dict[str, Any]:
     """All figures of one case."""
-    given = [*(["--quick"] if options.quick else []), *(["--rounds", str(options.rounds)] if options.rounds else [])]
-    found = _in_a_process(["--case", title, *given])
+    quick = ["--quick"] if options.quick else []
+    given = [*quick, *(["--rounds", str(options.rounds)] if options.rounds else [])]
+    found = _in_a_process("--case", title, *given)
     if "failed" in found:
         return found
     if CASES[title].memory and options.memory:
         with ThreadPoolExecutor(_AT_ONCE) as pool:  # a peak does not depend on who else is at work
-            peaks = list(pool.map(lambda way: _in_a_process(["--case", title, "--way", way, *given]), found["ways"]))
+            peaks = list(pool.map(lambda way: _in_a_process("--case", title, "--way", way, *given), found["ways"]))
         for figures, peak in zip(found["ways"].values(), peaks, strict=True):
             figures["memory"] = None if isinstance(peak, dict) else peak
     if options.one_thread or (is_noisy(found) and options.one_thread is None and not options.quick):
-        again = _in_a_process(["--case", title, *(["--quick"] if options.quick else []), "--rounds", "3"], _ONE_THREAD)
+        again = _in_a_process("--case", title, *quick, "--rounds", "3", variables=ONE_THREAD)
         for way, figures in again.get("ways", {}).items():
             found["ways"][way]["cpu_one_thread"] = figures["cpu"]
     return found
-
-
-def _in_a_process(arguments: list[str], variables: dict[str, str] | None = None) -> Any:
-    """What a process of its own finds; its last words if it fails."""
-    command = [sys.executable, "-W", "ignore", "-m", "benchmarks", *arguments]
-    try:
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            check=False,
-            env=os.environ | (variables or {}),
-            timeout=_LIMIT,
-            cwd=Path(__file__).parents[1],
-        )
-    except subprocess.TimeoutExpired:
-        return {"failed": f"no end after {_LIMIT} s"}
-    if done.returncode:
-        return {"failed": (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]}
-    return json.loads(done.stdout.splitlines()[-1])
 
 
 def _lines(title: str, found: dict[str, Any]) -> list[str]:

@@ -29,6 +29,7 @@ from benchmarks import results
 from benchmarks.machine import environment, machine
 from benchmarks.speed import rivals
 from benchmarks.speed.case import duration, ratio
+from benchmarks.speed.measuring import difference
 
 __all__ = ["CASES", "Device", "TorchDevice", "measure"]
 
@@ -374,10 +375,7 @@ def measure(device: Device, make: Callable[[Device, bool], Problem], *, quick: b
     ways: dict[str, dict[str, Any]] = {}
     for name, work in problem.ways.items():
         result = work()  # the warm-up
-        error = None
-        if result is not None:
-            found = device.to_numpy(result).astype(np.float64)
-            error = float(np.max(np.abs(found - truth))) if found.shape == truth.shape else None
+        error = difference(None if result is None else device.to_numpy(result), truth)
         del result
         device.release()
         ways[name] = {"error": error, "exact": name not in problem.different, "memory": device.peak(work)}

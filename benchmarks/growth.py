@@ -16,8 +16,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
-import subprocess
 import sys
 import time
 import warnings
@@ -30,14 +28,13 @@ import numpy as np
 
 import simkit
 from benchmarks import results
-from benchmarks.machine import environment, machine, peak_memory
+from benchmarks.machine import ONE_THREAD, environment, in_a_process, machine, peak_memory
 
-__all__ = ["CURVES", "exponent", "picture", "point", "table", "with_table"]
+__all__ = ["CURVES", "exponent", "picture", "point", "table"]
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE, PICTURES = DOCS / "speed.md", DOCS / "images"
 HEADER = ("what", "against", "time: measured", "theory", "memory: measured", "theory")
-_ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1")
 _FLOOR = 1.0  # MiB that are noise
 _RUNS, _ENOUGH = 5, 1.5  # runs of a point, and seconds after which there are no more
 
@@ -181,18 +178,15 @@ def _curve(name: str, curve: Curve, quick: bool) -> dict[str, Any]:
     """Seconds and MiB at all sizes."""
     small = [max(2 + k, size // 16) for k, size in enumerate(curve.sizes)]
     sizes = small if quick and not curve.wall else list(curve.sizes)
-    variables = {} if curve.wall else _ONE_THREAD
+    variables = {} if curve.wall else ONE_THREAD
     if quick:
         variables = variables | {"SIMKIT_GROWTH_ROWS": "400"}
     points = []
     for size in sizes:
-        command = [sys.executable, "-W", "ignore", "-m", "benchmarks.growth", "--point", name, str(size)]
-        done = subprocess.run(
-            command, capture_output=True, text=True, check=False, env=os.environ | variables, cwd=Path(__file__).parents[1]
-        )
-        if done.returncode:
-            raise SystemExit(f"{name} at {size} failed: {(done.stderr.strip().splitlines() or ['?'])[-1]}")
-        points.append(json.loads(done.stdout.splitlines()[-1]))
+        found = in_a_process("benchmarks.growth", "--point", name, str(size), variables=variables)
+        if "failed" in found:
+            raise SystemExit(f"{name} at {size} failed: {found['failed']}")
+        points.append(found)
     seconds, memory = ([point[key] for point in points] for key in ("seconds", "memory"))
     return {"against": curve.against, "sizes": sizes, "seconds": seconds, "memory": memory, "wall": curve.wall}
 
@@ -254,17 +248,11 @@ def table(found: Mapping[str, Any]) -> list[str]:
     return results.table(HEADER, rows(found))
 
 
-def with_table(page: str, found: Mapping[str, Any]) -> str:
-    """The page of the documentation, with this table in the place of the one that it has."""
-    start = re.escape("| " + " | ".join(HEADER[:3]))
-    return re.sub(rf"^{start}[^\n]*\n(\|[^\n]*\n)+", "\n".join(table(found)) + "\n", page, count=1, flags=re.MULTILINE)
-
-
 def draw() -> None:
     """RESULTS.md, the table in docs/speed.md, and its pictures."""
     found = results.read(results.FOLDER, "growth")
     results.write(results.FOLDER)
-    PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8"), found), encoding="utf-8")
+    PAGE.write_text(results.with_table(PAGE.read_text(encoding="utf-8"), table(found)), encoding="utf-8")
     picture(found, "seconds", PICTURES / "growth_time.png")
     picture(found, "memory", PICTURES / "growth_memory.png")
 

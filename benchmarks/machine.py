@@ -4,19 +4,33 @@ from __future__ import annotations
 
 import gc
 import importlib.metadata
+import json
 import os
 import platform
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-__all__ = ["Others", "environment", "load", "machine", "matmul_rate", "peak_memory", "product_time"]
+__all__ = [
+    "ONE_THREAD",
+    "Others",
+    "environment",
+    "in_a_process",
+    "load",
+    "machine",
+    "matmul_rate",
+    "peak_memory",
+    "product_time",
+]
+
+# Variables of the environment of a process.
+ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1")
 
 _LIBRARIES = ("numpy", "scipy", "torch", "jax", "cupy", "dask", "pytorch-cka", "rsatoolbox", "POT")
 
@@ -121,6 +135,27 @@ def _blas() -> str:
             }
         )
     )
+
+
+def in_a_process(
+    module: str, *arguments: str, variables: Mapping[str, str] | None = None, limit: float | None = None
+) -> Any:
+    """What `python -m module` prints last, as JSON; {"failed": why} if it fails or does not end within `limit` seconds."""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-m", module, *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=os.environ | dict(variables or {}),
+            timeout=limit,
+            cwd=Path(__file__).parents[1],
+        )
+    except subprocess.TimeoutExpired:
+        return {"failed": f"no end after {limit:g} s"}
+    if done.returncode:
+        return {"failed": (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]}
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def _version(name: str) -> str | None:

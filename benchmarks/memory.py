@@ -11,8 +11,8 @@ it may allocate (RLIMIT_DATA), 200 MB above the promise, so that one that takes 
 from __future__ import annotations
 
 import argparse
+import json
 import resource
-import subprocess
 import sys
 import tempfile
 import time
@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import results
-from benchmarks.machine import environment, machine
+from benchmarks.machine import environment, in_a_process, machine
 
 _BATCH = 4096
 _QUICK = 50
@@ -61,13 +61,12 @@ def main(arguments: list[str] | None = None) -> None:
         for name, case in CASES.items():
             if options.only not in name:
                 continue
-            command = [sys.executable, "-m", "benchmarks.memory", str(folder), "--case", name]
-            command += ["--quick"] if options.quick else []
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            if done.returncode:
-                print(f"{name:<58}{case.data:>9,.0f}   failed: {done.stderr.strip().splitlines()[-1]}")
+            quick = ["--quick"] if options.quick else []
+            done = in_a_process("benchmarks.memory", str(folder.resolve()), "--case", name, *quick)
+            if "failed" in done:
+                print(f"{name:<58}{case.data:>9,.0f}   failed: {done['failed']}")
                 continue
-            peak, seconds = map(float, done.stdout.split())
+            peak, seconds = done["peak"], done["seconds"]
             print(f"{name:<58}{case.data:>9,.0f}{peak:>9,.0f}{case.promise:>9,.0f}{seconds:>9.1f}", flush=True)
             if output is not None:
                 found = {"data": case.data, "peak": peak, "promise": case.promise, "seconds": seconds, "about": about}
@@ -84,7 +83,7 @@ def _run(name: str, folder: Path, divisor: int) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (int((_resident("VmData") + case.promise + 200) * 1e6),) * 2)
     Path("/proc/self/clear_refs").write_text("5")  # sets the high-water mark back to the present level
     work()
-    print(_resident("VmHWM") - before, time.perf_counter() - begin)
+    print(json.dumps({"peak": _resident("VmHWM") - before, "seconds": time.perf_counter() - begin}))
 
 
 def _resident(key: str) -> float:

@@ -11,7 +11,6 @@ layers that are rounded to its ten bits.
 from __future__ import annotations
 
 import argparse
-import re
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -91,18 +90,12 @@ def table() -> list[str]:
     return results.table(HEADER, rows)
 
 
-def with_table(page: str, lines: list[str]) -> str:
-    """The page with this table in the place of the one that it has."""
-    start = re.escape("| " + " | ".join(HEADER[:3]))
-    return re.sub(rf"^{start}[^\n]*\n(\|[^\n]*\n)+", "\n".join(lines) + "\n", page, count=1, flags=re.MULTILINE)
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Print the table, and write it into the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.parse_args(arguments)
     lines = table()
-    PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8"), lines), encoding="utf-8")
+    PAGE.write_text(results.with_table(PAGE.read_text(encoding="utf-8"), lines), encoding="utf-8")
     print(*lines, sep="\n")
 
 

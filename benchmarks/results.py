@@ -7,6 +7,7 @@ gpu.json (python -m benchmarks.memory, .growth, .gpu).
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -68,18 +69,25 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     return ["| " + " | ".join(line) + " |" for line in (header, ["---"] * len(header), *rows)]
 
 
+def with_table(page: str, lines: Sequence[str]) -> str:
+    """A page of Markdown with this table in the place of the one that begins with the same three columns."""
+    start = re.escape(" |".join(lines[0].split(" |")[:3]))
+    return re.sub(rf"^{start}[^\n]*\n(\|[^\n]*\n)+", lambda _: "\n".join(lines) + "\n", page, count=1, flags=re.MULTILINE)
+
+
 def about(entries: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Dates, commands, machines and versions that entries were measured with; mostly one."""
+    """Paragraphs on dates, commands, machines and versions that entries were measured with; mostly one."""
     different = Counter(json.dumps(entry["about"], sort_keys=True) for entry in entries)
     lines = []
     for text, count in different.most_common():
         one = json.loads(text)
         versions = ", ".join(f"{name} {version}" for name, version in one["versions"].items())
         of = "" if len(different) == 1 else f" ({count} of {len(entries)} cases)"
-        lines.append(
+        lines += [
             f"`{one['command']}`, {one['date']}, commit {one['commit']}{of}: {one['processor']}, {one['cores']} cores, "
-            f"{one['blas']}; {versions}."
-        )
+            f"{one['blas']}; {versions}.",
+            "",
+        ]
     return lines
 
 
@@ -91,7 +99,7 @@ def _speed(found: Mapping[str, Any]) -> list[str]:
     good = [(case, entry) for case, entry in known if "ways" in entry]
     targets = [target.reached(entry["ways"]) for case, entry in good for target in case.targets]
     spreads = [entry["noise"]["spread"] for _, entry in good]
-    lines = [line for text in about([entry for _, entry in known]) for line in (text, "")]
+    lines = about([entry for _, entry in known])
     if good:
         noisy = sum(is_noisy(entry) for _, entry in good)
         others = [entry["noise"]["others"] for _, entry in good]
@@ -218,7 +226,7 @@ def _memory(found: Mapping[str, Any]) -> list[str]:
 
     found = {name: found[name] for name in promises if name in found}
     return [
-        *(line for text in about(list(found.values())) for line in (text, "")),
+        *about(list(found.values())),
         "Peak of the resident set above an interpreter with the libraries imported, under a limit on what the process may "
         "allocate of 200 MB more than the promise.",
         "",
@@ -243,7 +251,7 @@ def _growth(found: Mapping[str, Any]) -> list[str]:
     from benchmarks import growth
 
     return [
-        *(line for text in about(list(found.values())) for line in (text, "")),
+        *about(list(found.values())),
         "Exponents, fitted over the larger half of the sizes; [docs/speed.md](../docs/speed.md) has the pictures.",
         "",
         *growth.table(found),
@@ -268,7 +276,7 @@ def _gpu(found: Mapping[str, Any]) -> list[str]:
     cards = {(one["library"], one["device"]): one["rate"] for one in found.values()}
     rates = "; ".join(f"{device} ({library}): {rate / 1e12:.1f} TFLOP/s" for (library, device), rate in cards.items())
     return [
-        *(line for text in about(list(found.values())) for line in (text, "")),
+        *about(list(found.values())),
         f"Float32 products: {rates}. Times are of the device; the limit is the time of its float32 products for the "
         "operations of the shortest algorithm. Memory is the peak above the layers.",
         "",

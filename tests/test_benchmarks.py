@@ -134,8 +134,8 @@ def test_points_of_growth(monkeypatch):
 def test_the_page_on_speed_has_the_tables_of_today():
     page = growth.PAGE.read_text(encoding="utf-8")
     found = results.read(results.FOLDER, "growth")
-    assert growth.with_table(page, found) == page, "python -m benchmarks.growth draw"
-    assert precision.with_table(page, ["| index | shape | float64 |"]) != page
+    assert results.with_table(page, growth.table(found)) == page, "python -m benchmarks.growth draw"
+    assert results.with_table(page, ["| index | shape | float64 |"]) != page
 
 
 def test_explain_on_the_page_on_speed(capsys):

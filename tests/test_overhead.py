@@ -10,6 +10,7 @@ import pickle
 import subprocess
 import sys
 
+import definitions
 import numpy as np
 import pytest
 
@@ -23,11 +24,6 @@ from simkit.spec import Spec, parse
 def layers(n=10, p=3, q=4):
     rng = np.random.default_rng(0)
     return rng.standard_normal((n, p)).astype(np.float32), rng.standard_normal((n, q)).astype(np.float32)
-
-
-def cka(x, y):
-    x, y = (z.astype(np.float64) - z.astype(np.float64).mean(axis=0) for z in (x, y))
-    return np.sum((x.T @ y) ** 2) / np.sqrt(np.sum((x.T @ x) ** 2) * np.sum((y.T @ y) ** 2))
 
 
 # --- NumPy as a namespace -------------------------------------------------------------------------------------------------
@@ -106,7 +102,9 @@ def test_no_copy_of_a_layer_in_float64_is_made_for_gradients():
         (1 - simkit.compare(x, y)).backward()
     assert not [call for call in calls.found if call[1] == torch.float64 and call[2] >= x.numel()]
     assert not [call for call in calls.found if call[0].startswith("aten.neg") and call[2] >= x.numel()]
-    assert float(simkit.compare(x.detach(), y)) == pytest.approx(cka(x.detach().numpy(), y.numpy()), abs=1e-6)
+    assert float(simkit.compare(x.detach(), y)) == pytest.approx(
+        definitions.cka(x.detach().double().numpy(), y.double().numpy()), abs=1e-6
+    )
 
 
 @pytest.mark.parametrize("offset", [0.0, 1e5])
@@ -203,8 +201,8 @@ def test_a_pair_has_the_score_that_it_has_among_others(backend, size):
     x = x * np.float32(size)
     one = simkit.compare(*map(backend.asarray, (x, y)))
     both = simkit.pairwise([backend.asarray(x)], [backend.asarray(z) for z in (x, y)])
-    assert float(one) == pytest.approx(cka(x, y), rel=3e-7)
-    assert both.to_numpy() == pytest.approx(np.asarray([[1.0, cka(x, y)]]), rel=3e-7)
+    assert float(one) == pytest.approx(definitions.cka(x.astype(float), y.astype(float)), rel=3e-7)
+    assert both.to_numpy() == pytest.approx(np.asarray([[1.0, definitions.cka(x.astype(float), y.astype(float))]]), rel=3e-7)
     assert namespace_of(one) is namespace_of(backend.asarray(x))
     assert "float32" in str(one.dtype)
 

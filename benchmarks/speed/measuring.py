@@ -13,7 +13,7 @@ import numpy as np
 from benchmarks.machine import Others, load, matmul_rate, peak_memory, product_time
 from benchmarks.speed.case import Case, Problem, Way, ratio
 
-__all__ = ["is_noisy", "memory_of", "times_of"]
+__all__ = ["difference", "is_noisy", "memory_of", "times_of"]
 
 _SPREAD, _OTHERS = 0.2, 0.1  # of the fixed product; of the cores, taken by other processes: from there wall times say little
 _PAUSE = 0.25  # seconds, in which the threads of one library's pool fall asleep before another's begin
@@ -40,7 +40,7 @@ def times_of(case: Case, *, quick: bool, rounds: int | None = None) -> dict[str,
             del ready[name]
             lacking.append(f"{name}: {type(error).__name__}: {error}")
             continue
-        errors[name] = _error(result, truth)
+        errors[name] = difference(result, truth)
     if rounds is None:
         expected = sum(wall / problem.ways[name].times for name, (wall, _) in first.items())
         fewest, most = min(_FEWEST, case.rounds), _FEWEST_QUICK if quick else case.rounds
@@ -93,16 +93,12 @@ def is_noisy(found: dict[str, Any]) -> bool:
     return noise["spread"] > _SPREAD or noise["others"] > _OTHERS
 
 
-def memory_of(case: Case, way: str, *, quick: bool) -> float | None:
+def memory_of(case: Case, way: str, *, quick: bool) -> float:
     """MiB by which this process rises above its level before, the data included in the latter, while a way runs once."""
     small, problem = case.make(True), case.make(quick)
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            small.ways[way].prepare()()  # imports, and starts pools of threads
-        work = problem.ways[way].prepare()
-    except ImportError:
-        return None
-    return peak_memory(work)
+    with warnings.catch_warnings(action="ignore"):
+        small.ways[way].prepare()()  # imports, and starts pools of threads
+    return peak_memory(problem.ways[way].prepare())
 
 
 def _truth(problem: Problem) -> np.ndarray | None:
@@ -134,8 +130,8 @@ def _timed(way: Way, work: Callable[[], Any]) -> tuple[tuple[float, float], Any]
     return (wall * way.times, cpu * way.times), result
 
 
-def _error(result: Any, truth: np.ndarray | None) -> float | None:
-    """The largest absolute difference from the definition."""
+def difference(result: Any, truth: np.ndarray | None) -> float | None:
+    """The largest absolute difference of a result from the definition, None if it has another shape."""
     if truth is None or result is None:
         return None
     found = np.asarray(result, dtype=np.float64)

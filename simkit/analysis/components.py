@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from simkit.arrays import as_matrix, check_matrix, is_constant, is_lazy, namespace_of, to_numpy
+from simkit.arrays import as_matrix, check_matrix, is_lazy, namespace_of, to_numpy, varies
 from simkit.errors import InvalidArrayError, NeedsAllExamplesError
 from simkit.linalg import compact
 from simkit.representation import Representation
@@ -63,7 +63,7 @@ def principal_components(X: Any, k: int = 2, *, flatten: bool = False) -> Princi
     if is_lazy(x):
         raise NeedsAllExamplesError("X is lazy; principal components of examples need its values: pass X.compute().")
     check_matrix(x, "X")
-    if bool(is_constant(x)):
+    if not varies(x):
         raise InvalidArrayError("X is constant: all its examples are the same, so it has no principal components.")
     n, p = x.shape
     if k > min(n - 1, p):

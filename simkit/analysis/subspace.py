@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from simkit.arrays import as_pair, is_constant, is_lazy, namespace_of, rounding_of, to_numpy
+from simkit.arrays import as_pair, is_lazy, namespace_of, rounding_of, to_numpy, varies
 from simkit.arrays.modes import own_modes
 from simkit.errors import InvalidArrayError, NeedsAllExamplesError
 from simkit.linalg import compact
@@ -129,7 +129,7 @@ def shared_subspace(X: Any, Y: Any, *, flatten: bool = False) -> SharedSubspace:
     for layer, name in ((x, "X"), (y, "Y")):
         if is_lazy(layer):
             raise NeedsAllExamplesError(f"{name} is lazy; the shared subspace needs its values: pass {name}.compute().")
-        if bool(is_constant(layer)):
+        if not varies(layer):
             raise InvalidArrayError(f"{name} is constant: all its examples are the same, so it has no eigenvectors.")
     xp = namespace_of(x, y)
     with own_modes(x):

@@ -43,7 +43,7 @@ from simkit.arrays.placement import (
     unwritable,
 )
 from simkit.arrays.precision import accumulation_dtype, as_floating, in_one_precision, in_precision_of, rounding_of
-from simkit.arrays.values import check_matrix, check_values, count_nonfinite, is_constant, is_undefined, varies
+from simkit.arrays.values import check_matrix, check_values, count_nonfinite, is_constant, varies
 from simkit.warn import warn_caller
 
 __all__ = [
@@ -73,7 +73,6 @@ __all__ = [
     "is_dask",
     "is_lazy",
     "is_traced",
-    "is_undefined",
     "is_viewable",
     "library_of",
     "namespace_of",

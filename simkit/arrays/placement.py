@@ -13,7 +13,6 @@ from simkit.arrays.libraries import (
     Array,
     Namespace,
     dtype_name,
-    is_at_hand,
     is_dask,
     is_lazy,
     is_plain,
@@ -102,9 +101,9 @@ def number_of(x: Array) -> Any:
 
 
 def on_host(x: Array) -> Array:
-    """`x` for a look at its values: NumPy's view of them, where they lie on the host, and NumPy is the fastest to begin."""
+    """`x`, whose values are known, for a look at them: NumPy's view, where they lie on the host, and NumPy begins faster."""
     library = library_of(x)
-    if library == "jax" and is_at_hand(x):
+    if library == "jax" and all(device.platform == "cpu" for device in x.devices()):
         return np.asarray(x)
     if library == "torch" and x.numel() <= _FEW and is_viewable(x):
         return x.detach().numpy()

@@ -10,7 +10,7 @@ from simkit.arrays.libraries import Array, is_lazy, namespace_of
 from simkit.arrays.placement import detach, on_host
 from simkit.errors import InvalidArrayError
 
-__all__ = ["check_matrix", "check_values", "count_nonfinite", "is_constant", "is_undefined", "varies"]
+__all__ = ["check_matrix", "check_values", "count_nonfinite", "is_constant", "varies"]
 
 
 def check_matrix(x: Array, name: str = "X", *, min_examples: int = 2, check_finite: bool = True) -> None:
@@ -76,16 +76,6 @@ def count_nonfinite(x: Array) -> int:
 def is_constant(x: Array) -> Array:
     """Whether all examples are the same, as a 0-d boolean array."""
     return namespace_of(x).all(x == x[: min(1, x.shape[0]), :])
-
-
-def is_undefined(x: Array, *, checked: bool) -> bool:
-    """Whether every similarity to a matrix is nan: all examples are the same, or, unless `checked`, some are not finite.
-
-    Indexes are not asked then, since linear algebra libraries answer nan with exceptions. False for a lazy array.
-    """
-    if is_lazy(x):
-        return False
-    return (not checked and count_nonfinite(x) > 0) or not varies(x)
 
 
 def varies(x: Array) -> bool:

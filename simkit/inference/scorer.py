@@ -19,11 +19,11 @@ from simkit.arrays import (
     detach,
     in_one_precision,
     is_lazy,
-    is_undefined,
     namespace_of,
     placement,
     rounding_of,
     to_numpy,
+    varies,
 )
 from simkit.arrays.modes import own_modes
 from simkit.comparison import check_examples, matrices_of, question_of
@@ -123,12 +123,12 @@ class Scorer:
 
     def scores(self) -> Array:
         """The scores, shape (rows, columns), nan where a layer is constant."""
-        varied = [[not is_undefined(layer.values, checked=True) for layer in side] for side in (self.rows, self.columns)]
+        varied = [[varies(layer.values) for layer in side] for side in (self.rows, self.columns)]
         if all(map(all, varied)):
             return self.scored(*self.states)
         found = np.full([len(side) for side in varied], np.nan)
         if all(map(any, varied)):
-            kept = self._changed(lambda side: tuple(layer for layer in side if not is_undefined(layer.values, checked=True)))
+            kept = self._changed(lambda side: tuple(layer for layer in side if varies(layer.values)))
             found[np.ix_(*varied)] = to_numpy(kept.scores())
         return self.xp.asarray(found, dtype=accumulation_dtype(self.like, self.xp), **placement(self.like))
 
@@ -273,7 +273,7 @@ def checked(sides: Sides, given: Mapping[str, Any], index: Index[Any], *, spare:
                 f"{name} is lazy, and inference goes over its examples many times: pass {name}.compute() for a Dask array; "
                 "call it outside of jax.jit, torch.func.vmap and torch.compile."
             )
-        if is_undefined(x, checked=True):
+        if not varies(x):
             raise InvalidArrayError(f"{name} is constant: all its examples are the same, so there is nothing to infer.")
     first = next(iter(layers.values()))
     question = question_of(index, sides, layers, "memory", whole=True)
