@@ -223,6 +223,17 @@ def test_gradients_and_precision_ask_for_the_library(tall, small):
     assert float(simkit.compare(X.detach(), Y, precision="bf16")) == pytest.approx(expected, abs=0.02)
 
 
+@pytest.mark.parametrize("tall", [True, False])
+def test_sums_of_pairs_that_nobody_asked_for_are_nan(small, tall):
+    """Neither parts of them nor zeros, which might be taken for scores."""
+    _, sums = sums_of(layers(30)[:2], layers(30)[2:], tall=tall)
+    asked = np.eye(5, dtype=bool)
+    asked[:2, 2:] = asked[2:, :2] = True
+    np.testing.assert_array_equal(np.isnan(sums.inner), ~asked)
+    _, sums = sums_of(layers(30), tall=tall)
+    assert np.isfinite(sums.inner).all()
+
+
 def test_memory_is_that_of_blocks():
     """Neither copies of the layers nor Gram matrices nor the joint scatter."""
     rng = np.random.default_rng(0)

@@ -289,3 +289,14 @@ def test_wrong_parameters():
         warnings.simplefilter("error")
         with pytest.raises(ValueError, match="at least 3"):
             RSA()(np.eye(2), np.eye(2))
+
+
+@pytest.mark.parametrize("comparison", ["pearson", "spearman", "kendall", "cosine", "whitened_cosine"])
+def test_layers_that_were_permuted_are_pooled_in_their_order(comparison, rng):
+    index = simkit.get_index("rsa", comparison=comparison)
+    states = [index.prepare(Representation(rng.standard_normal((12, 4)))) for _ in range(3)]
+    first, then = rng.permutation(12), rng.permutation(12)
+    moved = [index.permuted(index.permuted(state, first), then) for state in states]
+    expected = index.permuted(index.permuted(index.pool(states), first), then)
+    np.testing.assert_allclose(index.pool(moved).vector, expected.vector, atol=1e-14)
+    np.testing.assert_allclose(moved[0].rdm, index.permuted(states[0], first[then]).rdm)
