@@ -6,7 +6,9 @@ takes, or ten thousand letters. Files keep names exactly; whatever is printed, d
 
 from __future__ import annotations
 
-__all__ = ["escaped", "printable", "shortened", "shown"]
+from collections.abc import Sequence
+
+__all__ = ["escaped", "printable", "short_names", "shortened", "shown"]
 
 
 def printable(text: object, *, keep: str = "") -> str:
@@ -35,6 +37,53 @@ def shortened(text: str, limit: int = 60) -> str:
         return text
     tail = (limit - 3) // 2
     return f"{text[: limit - 3 - tail]}...{text[-tail:]}"
+
+
+def short_names(names: Sequence[str]) -> list[str]:
+    """Names for people to read side by side: without the parts, between dots, that all of them begin or end with.
+
+    Parts that are numbers stay, since they say which layer it is. Names that differ still do, none is empty (the empty name
+    is shown as a pair of quotes), and nothing is escaped. One name alone stays as it is.
+
+    Parameters
+    ----------
+    names : sequence of str
+        The names of the layers of one network.
+
+    Returns
+    -------
+    list of str
+        As many, in the same order.
+
+    Examples
+    --------
+    >>> short_names(["model.layers.0.attn.o", "model.layers.1.mlp.up"])
+    ['0.attn.o', '1.mlp.up']
+    >>> short_names(["blocks.0.conv", "blocks.1.conv"])
+    ['0', '1']
+    """
+    parts = [name.split(".") for name in names]
+    if len(set(names)) > 1:
+        first = _shared(parts)
+        parts = [part[first:] for part in parts]
+        last = _shared([part[::-1] for part in parts])
+        parts = [part[: len(part) - last] for part in parts]
+    unnamed = "''"  # where one name is empty, no part is shared
+    while unnamed in names:
+        unnamed = f"'{unnamed}'"
+    return [".".join(part) or unnamed for part in parts]
+
+
+def _shared(names: list[list[str]]) -> int:
+    """How many parts all names begin with, but for numbers, that can go so that each name keeps a part with a letter."""
+    count = 0
+    for shared, *others in zip(*names, strict=False):
+        if shared.partition("#")[0].isdecimal() or any(other != shared for other in others):
+            break
+        if not all(any(name[count + 1 :]) for name in names):
+            break
+        count += 1
+    return count
 
 
 def shown(value: object, limit: int = 100) -> str:

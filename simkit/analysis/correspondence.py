@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import itertools
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from simkit.best import found_layers
 from simkit.comparison import pairwise
-from simkit.errors import InvalidArrayError
+from simkit.errors import ChanceWarning, InvalidArrayError
 from simkit.index import Index
 from simkit.registry import get_index
 
 __all__ = ["LayerAccuracy", "jackknife_test", "layer_accuracy"]
 
-_ROUNDING = 16  # scores that differ by less than so many eps of their precision are tied
-_EQUAL = 1e-12  # and so are accuracies, sums of shares
+_EQUAL = 1e-12  # accuracies, sums of shares, that differ by less are equal
 
 
 @dataclass(frozen=True)
@@ -126,26 +127,14 @@ def layer_accuracy(
         if chosen.facts.symmetric and b < a:
             scores[a, b] = scores[b, a].T
             continue
-        matrix = pairwise(networks[a], networks[b], chosen, **options)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ChanceWarning)  # the order of scores counts, not how high they are
+            matrix = pairwise(networks[a], networks[b], chosen, **options)
         scores[a, b], n = matrix.to_numpy(), matrix.n
     hits = np.zeros((m, m, len(layers)))
     for (a, b), forth in scores.items():
-        hits[a, b] = found_layers(forth + scores[b, a].T if symmetrise else forth, chosen)
+        hits[a, b] = found_layers(forth + scores[b, a].T if symmetrise else forth, smallest=chosen.facts.identity == 0)
     return LayerAccuracy(str(chosen), layers, hits, n)
-
-
-def found_layers(scores: np.ndarray, index: Index[Any]) -> np.ndarray:
-    """1 where the most similar layer is the one in the same place, (..., layers) from scores (..., layers, layers).
-
-    Of m layers that are equally similar up to rounding each counts 1/m; nan is not found. Of a distance, an index that is 0
-    for a layer and itself, the smallest score is the most similar.
-    """
-    similarity = -scores if index.facts.identity == 0 else scores
-    best = np.max(np.where(np.isnan(similarity), -np.inf, similarity), axis=-1, keepdims=True)
-    size = np.max(np.abs(np.where(np.isfinite(scores), scores, 0.0)), axis=-1, keepdims=True)
-    tied = similarity >= best - _ROUNDING * np.finfo(scores.dtype).eps * size  # nan is not
-    same = np.diagonal(tied, axis1=-2, axis2=-1)
-    return same / np.maximum(np.sum(tied, axis=-1), 1)
 
 
 def jackknife_test(first: LayerAccuracy, second: LayerAccuracy) -> tuple[float, float]:
