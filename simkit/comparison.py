@@ -34,14 +34,17 @@ from simkit.feasibility import check_fits
 from simkit.guard import is_outside
 from simkit.matrix import SimilarityMatrix
 from simkit.memory import available_to, is_on_host
+from simkit.origin import origin
 from simkit.planner import Plan, Question, Source, plan
 from simkit.progress import track
+from simkit.provenance import check_same_data, sides_of
 from simkit.registry import get_index
 from simkit.scale import blocks
 from simkit.scale.linear import linear_sums
-from simkit.scoring import scores
+from simkit.scoring import scored
 from simkit.sides import Sides, are_layers
 from simkit.spec import check_choice
+from simkit.statistics.chance import Scores
 from simkit.statistics.hsic_sums import kernel_estimator_of
 from simkit.statistics.kernel_sums import KernelSums
 from simkit.statistics.layers import Layers
@@ -123,6 +126,9 @@ def compare(
     -----
     ConstantInputWarning
         The score is nan: a representation is the same for all examples, or does not vary in a way that the index sees.
+    ChanceWarning
+        The score is hardly above that of layers that have nothing to do with each other (`SimilarityMatrix.chance`). Not
+        where gradients are asked for, nor of values that are not there yet.
 
     Examples
     --------
@@ -139,9 +145,9 @@ def compare(
     sides, given = Sides.of_pair(X, Y)
     layers = matrices_of(given, flatten)
     with _modes(layers, precision):
-        return _scores(
+        return _scored(
             chosen, sides, given, layers, check_finite=check_finite, tiles=tiles, ids=ids, numpy=precision is None
-        )
+        ).values
 
 
 def pairwise(
@@ -168,7 +174,7 @@ def pairwise(
     index : str or Index
         As in `compare`.
     progress : bool, optional
-        Show a progress bar; by default if standard error is a terminal and Rich is installed.
+        Show a progress bar; by default in terminals and notebooks. See `simkit.set_options`.
     check_finite, flatten, tiles, precision
         As in `compare`.
     ids : (ids of A, ids of B), optional
@@ -179,12 +185,23 @@ def pairwise(
     Returns
     -------
     SimilarityMatrix
-        ``values[i, j]`` is the similarity of the i-th layer of `A` (rows) and the j-th of `B` (columns).
+        ``values[i, j]`` is the similarity of the i-th layer of `A` (rows) and the j-th of `B` (columns), ``chance[i, j]``
+        its mean over all orders of the examples of one of them, if the index knows it (else `simkit.inference.chance`).
+        What `simkit.torch.activations` and `simkit.features.open_activations` know of the layers is in its `details`.
 
     Raises
     ------
     SimkitError
         As `compare`; messages name the layer.
+
+    Warns
+    -----
+    ConstantInputWarning, AccuracyWarning
+        Scores are nan or infinite.
+    ChanceWarning
+        The scores hardly rise above chance; the message says what to do.
+    DataWarning
+        The layers of `A` and `B` say that they are of different inputs.
 
     Examples
     --------
@@ -196,10 +213,13 @@ def pairwise(
            [0.098, 1.   ]])
     """
     chosen = get_index(index, **parameters)
+    sides_details = sides_of(A, B)
+    check_same_data(sides_details)
     sides, given = Sides.of_layers(A, B)
     layers = matrices_of(given, flatten)
+    plans: list[Plan] = []
     with _modes(layers, precision):
-        values = _scores(
+        found = _scored(
             chosen,
             sides,
             given,
@@ -209,8 +229,10 @@ def pairwise(
             ids=ids,
             numpy=precision is None,
             progress=progress,
+            noting=plans.append,
         )
-    return SimilarityMatrix(values, sides.rows, sides.columns, str(chosen), next(iter(layers.values())).shape[0])
+    n, details = next(iter(layers.values())).shape[0], origin(plans[0], layers.values()) | sides_details
+    return SimilarityMatrix(found.values, sides.rows, sides.columns, str(chosen), n, found.chance, details)
 
 
 def explain(
@@ -291,7 +313,7 @@ def _modes(layers: Mapping[str, Array], precision: Precision | None) -> Abstract
     return own_modes(next(iter(layers.values())), precision)
 
 
-def _scores(
+def _scored(
     index: Index[Any],
     sides: Sides,
     given: Mapping[str, Any],
@@ -302,8 +324,9 @@ def _scores(
     ids: Any,
     numpy: bool = True,
     progress: bool | None = False,
-) -> Array:
-    """Check, plan, produce the statistic, score."""
+    noting: Callable[[Plan], None] = lambda chosen: None,
+) -> Scores:
+    """Check, plan, note the plan, produce the statistic, score."""
     rounding = {name: rounding_of(x) for name, x in given.items()}
     check_examples(sides, given, layers, index.facts.min_examples, check_finite=False, ids=ids)
     first = next(iter(layers.values()))
@@ -316,10 +339,11 @@ def _scores(
     source: Source = "chunks" if is_dask(first) else "memory"
     question = question_of(index, sides, layers, source, blocks=tiles is not None, numpy=numpy)
     chosen = plan(question)
+    noting(chosen)
     if source == "chunks":
         from simkit.scale import dask
 
-        return dask.scores(index, question, chosen, sides, layers, rounding=rounding, check_finite=check_finite)
+        return dask.scored(index, question, chosen, sides, layers, rounding=rounding, check_finite=check_finite)
     check_fits(question, chosen, partial(available_to, first))
     whole = dict(zip(layers, in_one_precision(*layers.values()), strict=True))
     steps = 2 * len(layers) if chosen.statistic is KernelSums else len(layers) + len(sides.rows)
@@ -339,11 +363,13 @@ def _scores(
             else:
                 values, _ = ValueCheck.of(own, rounding=rounding, finite=check_finite, kept=True)
             statistic = _statistic(chosen, own, values, bandwidth=tiles or "exact", advance=advance)
-        found = scores(index, statistic, sides)
+        # Of a pair chance is only warned of: not of a loss, nor of what has no value yet or is 0 by chance.
+        read = sides.kind != "pair" or not (question.lazy or question.whole or index.is_unbiased)
+        found = scored(index, statistic, sides, by_chance=read)
     if own is whole:
         return found
     like = next(iter(whole.values()))
-    return constant_of(found, like, namespace_of(like))
+    return Scores(*(x if x is None else constant_of(x, like, namespace_of(like)) for x in found))
 
 
 def check_examples(

@@ -6,12 +6,15 @@ from simkit.text import printable
 
 __all__ = [
     "AccuracyWarning",
+    "ChanceWarning",
     "CheckpointError",
     "ClusterError",
     "ClusterMemoryError",
     "ClusterWarning",
     "ConstantInputWarning",
     "DataWarning",
+    "ExtractionError",
+    "ExtractionWarning",
     "InferenceError",
     "InferenceWarning",
     "InvalidArrayError",
@@ -95,8 +98,20 @@ class ClusterWarning(RuntimeWarning):
     """Work on a cluster or in a process group is held up; the message says by what, and what can be done."""
 
 
+class ExtractionError(SimkitError, ValueError):
+    """Activations cannot be taken from a model as asked: layers, batches or rules that do not fit; the message says why."""
+
+
+class ExtractionWarning(RuntimeWarning):
+    """Something of a model is left out of its activations; the message says what and why."""
+
+
 class AccuracyWarning(RuntimeWarning):
     """The result may be less accurate than the precision of the data; the message says how to get an accurate one."""
+
+
+class ChanceWarning(RuntimeWarning):
+    """Scores are hardly above those of layers that have nothing to do with each other; the message says what to do."""
 
 
 class ConstantInputWarning(RuntimeWarning):
@@ -104,4 +119,4 @@ class ConstantInputWarning(RuntimeWarning):
 
 
 class DataWarning(RuntimeWarning):
-    """A file may not hold all that it declares; the message says how much is missing."""
+    """A file may not hold all that it declares, or activations may be of different examples; the message says why."""

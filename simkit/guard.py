@@ -130,10 +130,12 @@ _RULES: dict[str, dict[str, _Rule]] = {
         "facts": _Rule(_no_facts),
         "prepare": _Rule(_no_state, protects=True),
         "score": _Rule(_no_score),
-        "scores": _Rule(_no_scores),
+        **dict.fromkeys(("scores", "chance"), _Rule(_no_scores)),
         "kernel_estimator": _Rule(_no_sums),
         **dict.fromkeys(("leave_one_out", "resampled"), _Rule(_no_scores_of_each)),
-        **dict.fromkeys(("from_sums", "is_unbiased", "permuted", "bytes_resampled", "pool", "rescaled"), _Rule()),
+        **dict.fromkeys(
+            ("from_sums", "is_unbiased", "knows_chance", "permuted", "bytes_resampled", "pool", "rescaled"), _Rule()
+        ),
     },
     "kernel": {
         "invariances": _Rule(_no_invariances),

@@ -45,6 +45,9 @@ class Index(Specified, ABC, Generic[State]):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
+        own = vars(cls)
+        if "knows_chance" not in own and own.keys() & {"prepare", "score", "from_sums"}:
+            cls.knows_chance = False  # type: ignore[method-assign, assignment]  # of another score, which has to say so itself
         guard(cls)
 
     @property
@@ -118,6 +121,35 @@ class Index(Specified, ABC, Generic[State]):
     def is_unbiased(self) -> bool:
         """Whether the score aims at the population's value whatever n is, up to the order 1 / n."""
         return False
+
+    @property
+    def knows_chance(self) -> bool:
+        """Whether `chance` gives the mean of the score over all orders of the examples of one layer.
+
+        Of an index of HSIC sums it says besides that this mean is `from_sums` of the mean sums of X and Y: the score is of
+        first degree in their HSIC. A class that overrides `prepare`, `score` or `from_sums` declares it anew.
+        """
+        return False
+
+    def chance(self, xs: Sequence[State], ys: Sequence[State], n: int) -> Array:
+        """The mean of the score of all pairs over all n! orders of the examples of one layer, shape (len(xs), len(ys)).
+
+        It is asked for beside the scores, so it must cost little. A layer with itself counts as one with a permuted copy.
+
+        Parameters
+        ----------
+        xs, ys : sequence of states
+            Prepared layers.
+        n : int
+            Number of examples. An index of second moments is handed states of fewer rows: see
+            `simkit.representation.Representation`.
+
+        Raises
+        ------
+        NotImplementedError
+            The index declares that it knows, and does not say.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no closed form of what it is by chance.")
 
     def permuted(self, state: State, order: Array) -> State | None:
         """The state of the same layer with its examples in another order; None to prepare the layer anew.

@@ -190,12 +190,17 @@ class Plan:
         """NumPy does the work for arrays of all libraries, unless their values ask for more care."""
         return self.statistic is KernelSums and "tall" in self.options
 
+    @property
+    def route(self) -> str:
+        """What the work consists of, from where the examples are, in one line."""
+        return f"{self.form}, from {_FROM[self.source]} ({self.statistic.__name__})"
+
     def __str__(self) -> str:
         work = "as many as the index takes" if self.operations is None else f"{self.operations:.1e} multiply-adds"
         return "\n".join(
             (
                 str(self.index),
-                f"  route       {self.form}, from {_FROM[self.source]} ({self.statistic.__name__})",
+                f"  route       {self.route}",
                 f"  because     {self.reason}",
                 f"  memory      {in_words(self.bytes)} besides the layers",
                 f"  operations  {work}",

@@ -17,6 +17,7 @@ import numpy as np
 from simkit.arrays import (
     Array,
     count_nonfinite,
+    detach,
     dtype_name,
     is_lazy,
     library_of,
@@ -28,12 +29,13 @@ from simkit.arrays import (
 from simkit.arrays.modes import own_modes
 from simkit.errors import AccuracyWarning, ConstantInputWarning
 from simkit.sides import Sides
+from simkit.statistics.chance import Scores, warn_if_mostly_chance
 from simkit.statistics.statistic import Statistic
 
 if TYPE_CHECKING:
     from simkit.index import Index
 
-__all__ = ["in_silence", "scores", "warn_if_not_finite"]
+__all__ = ["in_silence", "scored", "scores", "warn_if_not_finite"]
 
 NO_VARIATION = (
     "one of them does not vary in a way that this index sees. Do most examples coincide, so that the median distance is 0 "
@@ -45,8 +47,15 @@ _OUT_OF_RANGE = (
 )
 
 
-def scores(index: Index[Any], statistic: Statistic, sides: Sides, name_of: Mapping[str, str] | None = None) -> Array:
-    """The scores of a comparison.
+def scored(
+    index: Index[Any],
+    statistic: Statistic,
+    sides: Sides,
+    name_of: Mapping[str, str] | None = None,
+    *,
+    by_chance: bool = True,
+) -> Scores:
+    """The scores of a comparison, and what they are by chance where the index knows it.
 
     Parameters
     ----------
@@ -56,11 +65,14 @@ def scores(index: Index[Any], statistic: Statistic, sides: Sides, name_of: Mappi
     sides : Sides
     name_of : mapping of names to names, optional
         The name in the statistic of each layer, where one stands for several. Default: its own.
+    by_chance : bool
+        Whether anybody will look at chance.
 
     Returns
     -------
-    array, shape (rows, columns); for two arrays shape ()
-        In the namespace and on the device of the statistic, and in the common precision of the layers.
+    Scores
+        Arrays of shape (rows, columns), for two arrays of shape (), or None. In the namespace and on the device of the
+        statistic, and in the common precision of the layers.
 
     Warns
     -----
@@ -68,6 +80,8 @@ def scores(index: Index[Any], statistic: Statistic, sides: Sides, name_of: Mappi
         A layer is constant, or a score is nan although both layers vary.
     AccuracyWarning
         A score is not finite since products overflow, or infinite as the index may be.
+    ChanceWarning
+        Scores that are read as shares of 1 hardly rise above chance.
     """
     rows, columns = ([(name_of or {}).get(name, name) for name in names] for names in (sides.row_names, sides.column_names))
     undefined = statistic.values.undefined
@@ -77,36 +91,62 @@ def scores(index: Index[Any], statistic: Statistic, sides: Sides, name_of: Mappi
         )
     like = statistic.values.first[0]
     with in_silence(like), own_modes(like):
-        values = _nan_where(undefined, statistic, index, rows, columns)
-        if dtype_name(values) != statistic.values.dtype:
-            xp = namespace_of(values)
-            values = xp.astype(values, getattr(xp, statistic.values.dtype))
-    if not is_lazy(values) and count_nonfinite(values):
-        extreme = partial(statistic.out_of_range, values.dtype)
-        warn_if_not_finite(index, values, rows, columns, undefined=undefined, extreme=extreme)
+        found = _nan_where(undefined, statistic, index, rows, columns, by_chance=by_chance)
+        xp, dtype = namespace_of(found.values), statistic.values.dtype
+        if dtype_name(found.values) != dtype:
+            found = _each(found, lambda array: xp.astype(array, getattr(xp, dtype), copy=False))
+    values, lazy = found.values, is_lazy(found.values)
+    surprising = lazy or count_nonfinite(values) > 0
+    if found.chance is not None:
+        known, chance = detach(values), detach(found.chance)
+        found = Scores(values, xp.where(xp.isnan(known), known, chance) if surprising else chance)
+    if not lazy:
+        if surprising:
+            extreme = partial(statistic.out_of_range, values.dtype)
+            warn_if_not_finite(index, values, rows, columns, undefined=undefined, extreme=extreme)
+        warn_if_mostly_chance(index, found, rows, columns, statistic.n)
     if sides.kind == "pair":
-        return values[(0,) * values.ndim]  # of NumPy always a scalar
-    return values[None, None] if values.ndim == 0 else values
+        return _each(found, lambda array: array[(0,) * array.ndim])  # of NumPy always a scalar
+    return _each(found, lambda array: array[None, None] if array.ndim == 0 else array)
+
+
+def scores(index: Index[Any], statistic: Statistic, sides: Sides, name_of: Mapping[str, str] | None = None) -> Array:
+    """The scores alone: see `scored`."""
+    return scored(index, statistic, sides, name_of, by_chance=False).values
+
+
+def _each(found: Scores, change: Callable[[Array], Array]) -> Scores:
+    return Scores(change(found.values), None if found.chance is None else change(found.chance))
 
 
 def _nan_where(
-    undefined: Collection[str], statistic: Statistic, index: Index[Any], rows: Sequence[str], columns: Sequence[str]
-) -> Array:
+    undefined: Collection[str],
+    statistic: Statistic,
+    index: Index[Any],
+    rows: Sequence[str],
+    columns: Sequence[str],
+    *,
+    by_chance: bool,
+) -> Scores:
     """Scores of all pairs, nan for those of undefined layers, of which there is no asking."""
     defined = [[name for name in names if name not in undefined] for names in (rows, columns)]
     if len(defined[0]) == len(rows) and len(defined[1]) == len(columns):
-        return statistic.scores(index, *defined)
+        return statistic.scored(index, *defined, by_chance=by_chance)
     nan = statistic.nan
     xp, there = namespace_of(nan), placement(nan)
     if not all(defined):
-        return xp.broadcast_to(nan, (len(rows), len(columns))) + 0
-    values = statistic.scores(index, *defined)
-    values = values[None, None] if values.ndim == 0 else values
-    for axis, (names, kept) in enumerate(zip((rows, columns), defined, strict=True)):
-        place = xp.asarray([kept.index(name) if name in kept else 0 for name in names], **there)
-        mask = xp.reshape(xp.asarray([name in kept for name in names], **there), (-1, 1) if axis == 0 else (1, -1))
-        values = xp.where(mask, xp.take(values, place, axis=axis), xp.astype(nan, values.dtype))
-    return values
+        none = xp.broadcast_to(nan, (len(rows), len(columns))) + 0
+        return Scores(none, detach(none) if by_chance and index.knows_chance else None)
+
+    def spread(values: Array) -> Array:
+        values = values[None, None] if values.ndim == 0 else values
+        for axis, (names, kept) in enumerate(zip((rows, columns), defined, strict=True)):
+            place = xp.asarray([kept.index(name) if name in kept else 0 for name in names], **there)
+            mask = xp.reshape(xp.asarray([name in kept for name in names], **there), (-1, 1) if axis == 0 else (1, -1))
+            values = xp.where(mask, xp.take(values, place, axis=axis), xp.astype(nan, values.dtype))
+        return values
+
+    return _each(statistic.scored(index, *defined, by_chance=by_chance), spread)
 
 
 def in_silence(x: Array) -> AbstractContextManager[Any]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from contextvars import copy_context
@@ -14,11 +15,13 @@ from typing import Any, TypeVar
 
 from simkit.arrays import Array, library_of
 
-__all__ = ["each_in_threads", "in_threads", "most_threads"]
+__all__ = ["each_in_threads", "in_threads", "most_threads", "one_blas_thread"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+_LEAST = 32  # size of a matrix below which BLAS takes one thread anyway
+_WORK = 2**28  # multiplications for a layer, some ten milliseconds, up to which one thread is hardly slower
 _LIMITS = threading.Lock()  # of BLAS are those of the process, so one caller at a time may change them
 
 
@@ -65,6 +68,27 @@ def each_in_threads(work: Callable[[Item], Result], items: Sequence[Item], like:
     for k, share in enumerate(shares):
         found[k :: len(shares)] = share
     return found
+
+
+@contextmanager
+def one_blas_thread(layers: Iterable[Array], statistic: str) -> Iterator[None]:
+    """Within, BLAS takes one thread if an index has but small matrices of all `layers` to decompose; else as many as before.
+
+    Threads of BLAS wait for each other thousands of times in a decomposition of a small matrix, and spin while they wait.
+    Where the cores have other work too, an SVD of 100 x 100 takes a hundred times longer with two threads than with one.
+
+    Parameters
+    ----------
+    layers : iterable of arrays, shapes (n, p)
+    statistic : str
+        What the index needs (`simkit.Facts.statistic`). Those of HSIC sums decompose nothing.
+    """
+    shapes = [] if statistic == "hsic sums" else [x.shape for x in layers if library_of(x) == "numpy"]
+    sizes = [n if statistic == "examples" else min(n, p) for n, p in shapes]
+    work = [math.prod(shape) * size for shape, size in zip(shapes, sizes, strict=True)]
+    is_small = bool(sizes) and max(sizes) >= _LEAST and max(work) <= _WORK
+    with _single_blas_threads(_cores() if is_small else 1):
+        yield
 
 
 @contextmanager

@@ -127,7 +127,7 @@ def test_labelled_forms(rng):
     pytest.importorskip("pandas")
     frame = matrix.to_pandas()
     assert frame.loc["a1", "b2"] == values[1, 2]
-    assert frame.attrs == {"index": "svcca(threshold=0.9)", "n": 20}
+    assert frame.attrs == {"index": "svcca(threshold=0.9)", "n": 20, "details": matrix.details}
     pytest.importorskip("xarray")
     array = matrix.to_xarray()
     assert array.dims == ("row", "column")
@@ -149,6 +149,6 @@ def test_html_is_escaped_and_complete(rng):
 
 
 def test_no_progress_bar_where_nobody_looks():
-    code = "import simkit, numpy; simkit.pairwise([numpy.eye(5)] * 3, progress=None)"
+    code = "import simkit, numpy; simkit.pairwise([numpy.arange(5.0)[:, None]] * 3, progress=None)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
     assert done.stdout == done.stderr == ""

@@ -485,3 +485,43 @@ def test_half_a_million_examples_under_a_hard_limit():
     assert done.returncode == 0, done.stderr
     assert "491520" in done.stdout
     assert "the limit holds" in done.stdout
+
+
+def test_a_reset_stream_is_as_it_was_made():
+    torch = pytest.importorskip("torch")
+    X, Y = pair(60, 5, 4)
+    stream = simkit.stream("cka", estimator="unbiased", flatten=True)
+    stream.update({"a": X}, {"b": Y})
+    sums = stream.statistic
+    stream.reset()
+    assert (stream.n, stream.batches, stream.rows, stream.statistic, stream.like) == (0, 0, (), None, None)
+    assert repr(stream) == "<Stream of cka(estimator=unbiased): no batch yet>"
+    with pytest.raises(InvalidArrayError, match="call update first"):
+        stream.compute()
+    stream.update(torch.tensor(X[:, :3, None]), torch.tensor(Y))  # other layers, another framework, the same settings
+    assert isinstance(stream.compute(), torch.Tensor)
+    assert float(stream.compute()) == pytest.approx(
+        float(simkit.compare(X[:, :3], Y, "cka", estimator="unbiased")), rel=1e-12
+    )
+    assert sums.n == 60  # what others hold stays
+
+
+def test_a_reset_heals_an_interrupted_stream(monkeypatch):
+    from simkit.scale.batches import Batches
+
+    X, Y = pair(60, 5, 4)
+    stream = simkit.stream("cka")
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    stream.update(X, Y)
+    with monkeypatch.context() as patch:
+        patch.setattr(Batches, "_hold", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            stream.update(X, Y)
+    with pytest.raises(InvalidArrayError, match="interrupted"):
+        stream.compute()
+    stream.reset()
+    stream.update(X, Y)
+    assert float(stream.compute()) == pytest.approx(float(simkit.compare(X, Y)), rel=1e-12)

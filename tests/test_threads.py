@@ -17,7 +17,7 @@ from simkit.inference import permutation_test
 from simkit.scale import blocks
 from simkit.statistics import median_distance
 from simkit.statistics.values import ValueCheck
-from simkit.threads import in_threads
+from simkit.threads import in_threads, one_blas_thread
 
 HERE = np.zeros(1)
 
@@ -145,3 +145,41 @@ def test_permutations_in_threads(two, spec):
     for b in (0, 1, 2, 33, 39):
         assert result.distribution[b] == pytest.approx(float(simkit.compare(X[orders[b]], Y, spec)), rel=1e-9), b
     np.testing.assert_array_equal(permutation_test(X, Y, spec, permutations=40, rng=3).distribution, result.distribution)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "statistic", "within"),
+    [
+        ([(100, 60), (100, 40)], "moments", 1),
+        ([(200, 3000)], "moments", 1),
+        ([(2048, 512)], "moments", 2),  # work enough for two
+        ([(100, 60), (2048, 512)], "moments", 2),
+        ([(600, 10)], "examples", 1),
+        ([(6000, 10)], "examples", 2),  # n x n
+        ([(100, 60)], "hsic sums", 2),  # nothing is decomposed
+        ([(20, 10)], "moments", 2),  # of which BLAS knows itself
+    ],
+)
+def test_small_decompositions_get_one_thread_of_blas(two, shapes, statistic, within):
+    with one_blas_thread([np.empty(shape) for shape in shapes], statistic):
+        assert limits() == {within}
+    assert limits() == {2}
+
+
+def test_scores_and_resamples_of_small_layers_take_one_thread(two, monkeypatch):
+    seen = set()
+
+    class Watched(simkit.get_index("procrustes").__class__):
+        def prepare(self, representation):
+            seen.update(limits())
+            return super().prepare(representation)
+
+        def score(self, x, y):
+            seen.update(limits())
+            return super().score(x, y)
+
+    X, Y = pair(60, 40, 40)
+    simkit.pairwise({"x": X}, {"y": Y}, Watched())
+    simkit.interval(X, Y, Watched(), subsamples=4, rng=0)
+    permutation_test(X, Y, Watched(), permutations=4, rng=0)
+    assert seen == {1}

@@ -16,6 +16,7 @@ from simkit.kernels.linear import Linear
 from simkit.registry import get_kernel
 from simkit.representation import Representation
 from simkit.spec import check_choice
+from simkit.statistics.chance import mean_sums
 from simkit.statistics.hsic_sums import (
     ESTIMATORS,
     Estimator,
@@ -86,23 +87,43 @@ class KernelIndex(Index[Prepared]):
 
     def score(self, x: Prepared, y: Prepared) -> Array:
         """The score of one pair."""
-        xy = x.sums(y)
-        xx, yy = (x.own, y.own) if self.is_normalised else (xy, xy)
+        return self._of_pair(x.sums(y), x, y)
+
+    def _of_pair(self, xy: HSICSums, x: Prepared, y: Prepared) -> Array:
+        """The score from the sums of a pair, as they are or their means over all orders."""
         scale = x.scale * y.scale
-        if library_of(scale) == "numpy" or not are_numbers([sums.inner for sums in (xy, xx, yy)]):
-            return self.rescaled(self.from_sums(xy, xx, yy), scale)
-        with np.errstate(all="ignore"):
-            score = self.from_sums(as_numbers(xy), as_numbers(xx), as_numbers(yy))
-            return constant_of(self.rescaled(score, number_of(scale)), scale, x.xp)
+        if library_of(scale) != "numpy" and are_numbers([xy.inner]):
+            xy = as_numbers(xy)
+            xx, yy = (x.own_numbers, y.own_numbers) if self.is_normalised else (xy, xy)
+            if xx is not None and yy is not None:
+                with np.errstate(all="ignore"):
+                    return constant_of(self.rescaled(self.from_sums(xy, xx, yy), number_of(scale)), scale, x.xp)
+        xx, yy = (x.own, y.own) if self.is_normalised else (xy, xy)
+        return self.rescaled(self.from_sums(xy, xx, yy), scale)
 
     def scores(self, xs: Sequence[Prepared], ys: Sequence[Prepared], advance: Callable[[], None] = lambda: None) -> Array:
         """The scores of all pairs, shape (len(xs), len(ys)), from one pass over the layers."""
         xy = xx = yy = all_sums(xs, ys, advance)
         if self.is_normalised:
-            own, other = own_sums(xs), own_sums(ys)
-            xx = HSICSums(own.inner[:, None], own.rows[:, None], own.totals[:, None], own.n)
-            yy = HSICSums(other.inner[None, :], other.rows[None, :], other.totals[None, :], other.n)
+            xx, yy = _own(xs, ys)
         return self.rescaled(self.from_sums(xy, xx, yy), _scales(xs, ys))
+
+    def chance(self, xs: Sequence[Prepared], ys: Sequence[Prepared], n: int) -> Array:
+        """The score of the mean sums over all orders: see `simkit.statistics.chance`."""
+        xp = xs[0].xp
+        both = (*xs, *ys)
+        if len(both) == 2 and not (self.is_normalised and any(layer.own_numbers is None for layer in both)):
+            xy = mean_sums(xs[0].trace(self.estimator), ys[0].trace(self.estimator), self.estimator, n)
+            return xp.reshape(self._of_pair(xy, xs[0], ys[0]), (1, 1))
+        x, y = (self._traces(side) for side in (xs, ys))
+        xy = xx = yy = mean_sums(x[:, None], y[None, :], self.estimator, n)
+        if self.is_normalised:
+            xx, yy = _own(xs, ys)
+        return self.rescaled(self.from_sums(xy, xx, yy), _scales(xs, ys))
+
+    def _traces(self, layers: Sequence[Prepared]) -> Array:
+        first, traces = layers[0], [layer.trace(self.estimator) for layer in layers]
+        return constant_of(np.asarray(traces), first.scale, first.xp) if are_numbers(traces) else first.xp.stack(traces)
 
     def permuted(self, state: Prepared, order: Array) -> Prepared:
         """The rows of the features, or the rows and columns of the Gram matrix, in another order."""
@@ -153,6 +174,15 @@ class KernelIndex(Index[Prepared]):
     @abstractmethod
     def from_sums(self, xy: HSICSums, xx: HSICSums, yy: HSICSums) -> Array:
         """The score from the three sums of each of the three pairs; elementwise where they are arrays."""
+
+
+def _own(xs: Sequence[Prepared], ys: Sequence[Prepared]) -> tuple[HSICSums, HSICSums]:
+    """The sums of the layers with themselves, of shapes (len(xs), 1) and (1, len(ys))."""
+    xx, yy = own_sums(xs), own_sums(ys)
+    return (
+        HSICSums(xx.inner[:, None], xx.rows[:, None], xx.totals[:, None], xx.n),
+        HSICSums(yy.inner[None, :], yy.rows[None, :], yy.totals[None, :], yy.n),
+    )
 
 
 def _scales(xs: Sequence[Prepared], ys: Sequence[Prepared]) -> Array:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple, TypeAlias, get_args
 
 from simkit.arrays import Array, Namespace, placement
-from simkit.index import Index
+from simkit.index import Index, pair_by_pair
 from simkit.linalg import Factored, cross, ratio, ridge_root, root, squared_norm, total
 from simkit.properties import Facts, Invariance, Invariances, implied
 from simkit.representation import Representation
@@ -124,8 +125,24 @@ class CanonicalRidge(Index[tuple[_State, _State]]):
     def score(self, x: tuple[_State, _State], y: tuple[_State, _State]) -> Array:
         """Squared canonical ridge correlations, normalised."""
         (a, _), (_, b) = x, y
+        return self._normalised(squared_norm(b.q.cross(a.q), a.xp), a, b)
+
+    @property
+    def knows_chance(self) -> bool:
+        """The sum is linear in Q~_X Q~_X', and nothing else depends on the order of the examples."""
+        return True
+
+    def chance(self, xs: Sequence[tuple[_State, _State]], ys: Sequence[tuple[_State, _State]], n: int) -> Array:
+        """sum_i a_i sum_i b_i / (n - 1), normalised."""
+
+        def summed(x: tuple[_State, _State], y: tuple[_State, _State]) -> Array:
+            a, b = x[0], y[1]
+            return self._normalised(a.xp.sum(a.squares) * a.xp.sum(b.squares) / (n - 1), a, b)
+
+        return pair_by_pair(summed, xs, ys, half=False)
+
+    def _normalised(self, overlap: Array, a: _State, b: _State) -> Array:
         xp = a.xp
-        overlap = squared_norm(b.q.cross(a.q), xp)
         if self.normalization == "cka":
             return ratio(overlap, a.norm * b.norm, xp)
         k = min(a.squares.shape[0], b.squares.shape[0])

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple, TypeAlias, get_args
 
 from simkit.arrays import Array, Namespace, namespace_of, placement
-from simkit.index import Index
+from simkit.index import Index, pair_by_pair
 from simkit.indexes._basis_index import BasisIndex, formed
 from simkit.linalg import Basis, cosines, cross, ratio, smaller_rank, squared_cosines, squared_norm, total
 from simkit.properties import Facts, Invariances
@@ -38,6 +38,23 @@ class _CorrelationIndex(BasisIndex):
         if self.summary == "pillai":
             return xp.where(rank == 0, float("nan"), found)
         return ratio(found, xp.astype(rank, found.dtype), xp)
+
+    @property
+    def knows_chance(self) -> bool:
+        """The sum of squared correlations is linear in each projection; that of correlations is not."""
+        return self.summary != "rho"
+
+    def chance(self, xs: Sequence[Basis], ys: Sequence[Basis], n: int) -> Array:
+        """rank(X) rank(Y) / (n - 1), which is larger rank / (n - 1) as a mean over the smaller one."""
+
+        def summed(x: Basis, y: Basis) -> Array:
+            xp = namespace_of(x.columns.x, y.columns.x)
+            ranks = [xp.astype(basis.rank, x.columns.x.dtype) for basis in (x, y)]
+            smaller = xp.minimum(*ranks)
+            found = xp.maximum(*ranks) if self.summary == "r2" else ranks[0] * ranks[1]
+            return xp.where(smaller > 0, found / (n - 1), float("nan"))
+
+        return pair_by_pair(summed, xs, ys, half=False)
 
     def _facts(self, invariances: Invariances, generic: str = "") -> Facts:
         bounded = self.summary != "pillai"
@@ -131,6 +148,11 @@ class SVCCA(_CorrelationIndex):
             generic="no two singular values are equal where the threshold is reached" if self.threshold < 1 else "",
         )
 
+    @property
+    def knows_chance(self) -> bool:
+        """As `CCA`, of the components that are kept."""
+        return self.summary != "rho"
+
     def prepare(self, representation: Representation) -> Basis:
         """Left singular vectors up to the threshold."""
         return representation.principal_basis(self.threshold)
@@ -221,3 +243,18 @@ class PWCCA(Index[_Weighted]):
     def permuted(self, state: _Weighted, order: Array) -> _Weighted:
         """The same space, the examples in another order; the neurons keep their coordinates."""
         return state._replace(basis=state.basis.permuted(order))
+
+    @property
+    def knows_chance(self) -> bool:
+        """With squares it is linear in the projection on the other layer."""
+        return bool(self.squared)
+
+    def chance(self, xs: Sequence[_Weighted], ys: Sequence[_Weighted], n: int) -> Array:
+        """That of `LinearRegression` of the weighting layer: the rank of the other / (n - 1)."""
+
+        def share(x: _Weighted, y: _Weighted) -> Array:
+            x, y = (x, y) if self.weights == "x" else (y, x)
+            defined = (y.basis.rank > 0) & (squared_norm(x.coordinates, x.xp) > 0)
+            return x.xp.where(defined, x.xp.astype(y.basis.rank, x.coordinates.dtype) / (n - 1), float("nan"))
+
+        return pair_by_pair(share, xs, ys, half=False)

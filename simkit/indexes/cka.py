@@ -59,6 +59,11 @@ class CKA(KernelIndex):
             min_examples=self.min_examples,
         )
 
+    @property
+    def knows_chance(self) -> bool:
+        """It is of first degree in the HSIC of the pair; the other two do not depend on the order of the examples."""
+        return True
+
     def from_sums(self, xy: HSICSums, xx: HSICSums, yy: HSICSums) -> Array:
         """The ratio of the three HSICs; of sums, never of averages of ratios."""
         xp = namespace_of(xy.inner)

@@ -48,6 +48,11 @@ class DistanceCorrelation(CKA):
         check_choice(self.name, "estimator", self.estimator, ("biased", "unbiased"))
         check_choice(self.name, "squared", self.squared, (False, True))
 
+    @property
+    def knows_chance(self) -> bool:
+        """The mean of a root has no closed form."""
+        return bool(self.squared) or self.estimator == "unbiased"
+
     def from_sums(self, xy: HSICSums, xx: HSICSums, yy: HSICSums) -> Array:
         """The ratio of distance covariances, or its root."""
         squared = super().from_sums(xy, xx, yy)

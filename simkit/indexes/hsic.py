@@ -60,6 +60,11 @@ class HSIC(KernelIndex):
         """HSIC is of first degree in K and in L."""
         return score * scale * scale
 
+    @property
+    def knows_chance(self) -> bool:
+        """It is of first degree in the HSIC of the pair."""
+        return True
+
     def from_sums(self, xy: HSICSums, xx: HSICSums, yy: HSICSums) -> Array:
         """HSIC from the sums of the pair; those of the layers with themselves do not matter."""
         del xx, yy

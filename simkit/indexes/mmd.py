@@ -44,6 +44,11 @@ class MMD(HSIC):
         super().__post_init__()
         check_choice(self.name, "estimator", self.estimator, ("biased", "unbiased"))
 
+    @property
+    def knows_chance(self) -> bool:
+        """It is HSIC but for a factor."""
+        return True
+
     def from_sums(self, xy: HSICSums, xx: HSICSums, yy: HSICSums) -> Array:
         """HSIC, divided by n^2 as a mean over all pairs where it is biased."""
         bias = ((xy.n - 1) / xy.n) ** 2 if self.estimator == "biased" else 1.0

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from simkit.arrays import Array
-from simkit.index import Index
+from simkit.index import Index, pair_by_pair
 from simkit.linalg import ratio, squared_norm
 from simkit.properties import Facts, Invariances, implied
 from simkit.representation import Representation
@@ -54,3 +55,18 @@ class LinearRegression(Index[Representation]):
         xp = x.xp
         explained = squared_norm(y.basis.columns.cross(x.columns), xp)
         return xp.where(y.basis.rank == 0, float("nan"), ratio(explained, x.squared_norm, xp))
+
+    @property
+    def knows_chance(self) -> bool:
+        """It is linear in the projection on Y."""
+        return True
+
+    def chance(self, xs: Sequence[Representation], ys: Sequence[Representation], n: int) -> Array:
+        """rank(Y) / (n - 1): the share of any variance that falls into a space of that dimension at random."""
+        xp = xs[0].xp
+
+        def share(x: Representation, y: Representation) -> Array:
+            defined = (y.basis.rank > 0) & (x.squared_norm > 0)
+            return xp.where(defined, xp.astype(y.basis.rank, x.squared_norm.dtype) / (n - 1), float("nan"))
+
+        return pair_by_pair(share, xs, ys, half=False)

@@ -229,6 +229,25 @@ class RSA(Index[_State]):
             advance()
         return found
 
+    @property
+    def knows_chance(self) -> bool:
+        """Each pair of examples meets every other one equally often."""
+        return True
+
+    def chance(self, xs: Sequence[_State], ys: Sequence[_State], n: int) -> Array:
+        """0 for correlations, Kendall's too; sum d sum e / (|d| |e| n (n - 1) / 2) for ``"cosine"``; else that of CKA."""
+        if self.comparison not in ("cosine", "whitened_cosine"):
+            return abs(0 * self._sums(xs, slice(1))[:, None] * self._sums(ys, slice(1))[None, :])  # nan stays nan
+        every, count = slice(None), n * (n - 1) / 2
+        if self.comparison == "whitened_cosine":  # of a whole matrix, whose trace counts
+            every, count = slice(None, None, n + 1), n - 1
+        return self._sums(xs, every)[:, None] * self._sums(ys, every)[None, :] / count
+
+    @staticmethod
+    def _sums(states: Sequence[_State], entries: slice) -> Array:
+        xp = states[0].xp
+        return xp.stack([total(state.vector[entries], xp) for state in states])
+
     def permuted(self, state: _State, order: Array) -> _State:
         """What is compared of the dissimilarities, in another order."""
         xp, n = state.xp, state.n

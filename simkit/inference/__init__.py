@@ -9,6 +9,7 @@ drawn, left out or permuted for all pairs. `interval` chooses the method that is
 results are numbers and NumPy arrays.
 """
 
+from simkit.inference.averages import chance
 from simkit.inference.bounds import Interval
 from simkit.inference.ceilings import NoiseCeiling, noise_ceiling
 from simkit.inference.intervals import IntervalResult, interval
@@ -24,6 +25,7 @@ __all__ = [
     "NoiseCeiling",
     "PermutationResult",
     "bootstrap",
+    "chance",
     "interval",
     "jackknife",
     "noise_ceiling",

@@ -96,7 +96,7 @@ def interval(
     rng : int or numpy.random.Generator, optional
         Seed of the subsamples. The same ones each time by default.
     progress : bool, optional
-        Show a progress bar; by default if standard error is a terminal and Rich is installed.
+        Show a progress bar; by default in terminals and notebooks. See `simkit.set_options`.
     flatten : bool
         Accept arrays of more than two dimensions and flatten each example.
     **parameters
@@ -118,6 +118,8 @@ def interval(
     -----
     InferenceWarning
         The score is the same whatever is left out, so that the interval is a point.
+    ChanceWarning
+        The score is hardly above chance, of which an interval says nothing: see `simkit.permutation_test`.
 
     Notes
     -----
@@ -180,6 +182,7 @@ def interval(
             InferenceWarning,
         )
     reach = t_quantile((1 + confidence) / 2, min(m, len(left_out)) - 1) * error
+    scorer.warn_if_mostly_chance()
     bottom, top = scorer.index.facts.range
     low, high = np.maximum(score - reach, np.minimum(bottom, score)), np.minimum(score + reach, np.maximum(top, score))
     shaped = scorer.shaped

@@ -168,7 +168,7 @@ def _permuted(scorer: Scorer, rows: np.ndarray) -> list[Any]:
         permuted = scorer.index.permuted(state, order)
         if permuted is None:
             values = scorer.xp.take(layer.values, order, axis=0)
-            permuted = scorer.index.prepare(scorer.representation(layer._replace(values=values)))
+            [permuted] = scorer.prepared([layer._replace(values=values)])
         found.append(permuted)
     return found
 

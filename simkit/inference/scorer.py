@@ -6,6 +6,7 @@ A pair X, Y is one row and one column. Each layer is prepared once for all its p
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property, partial, wraps
 from typing import Any, NamedTuple, TypeVar
@@ -39,6 +40,8 @@ from simkit.progress import track
 from simkit.registry import get_index
 from simkit.representation import Representation
 from simkit.sides import Sides, are_layers
+from simkit.statistics.chance import Scores, warn_if_mostly_chance
+from simkit.threads import one_blas_thread
 
 __all__ = ["MEMORY", "Layer", "Scorer", "checked", "fits", "on_host", "scorer_of"]
 
@@ -109,17 +112,24 @@ class Scorer:
     @_in_own_modes
     def states(self) -> tuple[list[Any], list[Any]]:
         """The prepared rows and columns, one list where they are the same."""
-        xs = [self.index.prepare(self.representation(layer)) for layer in self.rows]
-        if self.columns is self.rows:
-            return xs, xs
-        return xs, [self.index.prepare(self.representation(layer)) for layer in self.columns]
+        xs = self.prepared(self.rows)
+        return xs, xs if self.columns is self.rows else self.prepared(self.columns)
+
+    def prepared(self, layers: Sequence[Layer]) -> list[Any]:
+        """The states of layers of this scorer, perhaps of other examples."""
+        with self._blas(layers):
+            return [self.index.prepare(self.representation(layer)) for layer in layers]
+
+    def _blas(self, layers: Sequence[Layer]) -> AbstractContextManager[None]:
+        return one_blas_thread((layer.values for layer in layers), self.index.facts.statistic)
 
     @_in_own_modes
     def scored(self, xs: Sequence[Any], ys: Sequence[Any]) -> Array:
         """Scores of all pairs of states, shape (len(xs), len(ys))."""
-        if len(xs) == len(ys) == 1:  # without what prepares for many pairs
-            return in_library(self.index, self.index.score(xs[0], ys[0]), self.like)[None, None]
-        return in_library(self.index, self.index.scores(xs, ys), self.like)
+        with self._blas((*self.rows, *self.columns)):
+            if len(xs) == len(ys) == 1:  # without what prepares for many pairs
+                return in_library(self.index, self.index.score(xs[0], ys[0]), self.like)[None, None]
+            return in_library(self.index, self.index.scores(xs, ys), self.like)
 
     def scores(self) -> Array:
         """The scores, shape (rows, columns), nan where a layer is constant."""
@@ -146,6 +156,14 @@ class Scorer:
     def score(self) -> np.ndarray:
         """The scores of all examples as float64 numbers, shape (rows, columns)."""
         return on_host([self.scores()], self.xp)[0]
+
+    @_in_own_modes
+    def warn_if_mostly_chance(self) -> None:
+        """Warn if the scores hardly rise above chance, where the index knows it."""
+        if self.index.knows_chance and not self.index.is_unbiased:
+            found = Scores(self.score, on_host([self.index.chance(*self.states, self.n)], self.xp)[0])
+            rows, columns = ([layer.name for layer in side] for side in (self.rows, self.columns))
+            warn_if_mostly_chance(self.index, found, rows, columns, self.n)
 
     def order(self, examples: np.ndarray) -> Array:
         """Numbers of examples as an array of the layers' library, on their device."""

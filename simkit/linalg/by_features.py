@@ -59,7 +59,7 @@ def norms_by_features(
     *,
     lengths: bool,
     steps: Callable[[int], Callable[[], None]] = lambda count: lambda: None,
-) -> tuple[np.ndarray, np.ndarray | None]:
+) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
     """|X_i'Y_j|^2 of pairs of layers, and the squared lengths of their rows.
 
     Parameters
@@ -77,10 +77,12 @@ def norms_by_features(
         In float64; nan for pairs that are not wanted.
     lengths : ndarray, shape (L, n), or None
         In float64.
+    traces : ndarray, shape (L,)
+        |X_i|^2 in float64.
     """
     layers, first = paired.layers, paired.layers[0].x
     n, jobs = first.shape[0], _jobs([layer.p for layer in layers], paired.split)
-    norms = np.zeros((len(layers), len(layers)))
+    norms = np.zeros((len(layers), len(layers) + 1))  # and beside them the traces
     found: list[tuple[int, slice, np.ndarray]] = []
     if len(jobs) <= _FEW:
         done = steps(sum(len(_blocks(n, job.width, _SHARES)) for job in jobs))
@@ -107,13 +109,13 @@ def norms_by_features(
         for own, pieces in in_threads(work, jobs, first):
             norms += own
             found += pieces
-    norms = paired.without_others(norms)
+    norms, traces = paired.without_others(norms[:, :-1]), norms[:, -1]
     if not lengths:
-        return norms, None
+        return norms, None, traces
     squares = np.zeros((len(layers), n))
     for layer, rows, part in found:
         squares[layer, rows] += part
-    return norms, squares
+    return norms, squares, traces
 
 
 def bytes_by_features(n: int, widths: Sequence[int], split: int | None, itemsize: int) -> int:
@@ -217,7 +219,7 @@ def _summed(
 
 
 def _add_norms(norms: np.ndarray, job: _Job, s: slice, t: slice, product: np.ndarray) -> None:
-    """The squared norms of the parts of a product, each of one layer with one other, added to theirs."""
+    """The squared norms of the parts of a product, each of one layer with one other, added to theirs; traces beside them."""
     for a in (piece for piece in job.pieces if s.start <= piece.place.start < s.stop):
         across = slice(a.place.start - s.start, a.place.stop - s.start)
         for b in (piece for piece in job.pieces if t.start <= piece.place.start < t.stop):
@@ -226,3 +228,5 @@ def _add_norms(norms: np.ndarray, job: _Job, s: slice, t: slice, product: np.nda
             norms[a.layer, b.layer] += square
             if s != t:  # the transposed product is another part of the norm
                 norms[b.layer, a.layer] += square
+            elif a is b:
+                norms[a.layer, -1] += np.trace(part)

@@ -29,7 +29,7 @@ import numpy as np
 from dask.base import tokenize
 from dask.layers import ArrayValuesDep
 
-from simkit.arrays import Array, check_values
+from simkit.arrays import Array, check_values, namespace_of
 from simkit.feasibility import check_fits
 from simkit.kernel import Kernel
 from simkit.planner import Plan, Question
@@ -37,8 +37,9 @@ from simkit.scale.cluster import Recipe, active_client, preflight
 from simkit.scale.kernels import kernel_sums
 from simkit.scale.sizes import boxed
 from simkit.scale.waiting import results
-from simkit.scoring import scores as scored
+from simkit.scoring import scored as scored_in_memory
 from simkit.sides import Sides
+from simkit.statistics.chance import Scores
 from simkit.statistics.hsic_sums import kernel_estimator_of
 from simkit.statistics.kernel_sums import KernelSums
 from simkit.statistics.landmarks import landmark_features
@@ -49,12 +50,12 @@ from simkit.statistics.values import ValueCheck
 if TYPE_CHECKING:
     from simkit.index import Index
 
-__all__ = ["compute", "mapped_with", "scores"]
+__all__ = ["compute", "mapped_with", "scored"]
 
 _STATES_TOGETHER = 2**24  # bytes of states that one merging task may hold
 
 
-def scores(
+def scored(
     index: Index[Any],
     question: Question,
     plan: Plan,
@@ -63,7 +64,7 @@ def scores(
     *,
     rounding: Mapping[str, float],
     check_finite: bool,
-) -> Array:
+) -> Scores:
     """Similarities of Dask matrices with the same, known number of rows, lazily: shape (rows, columns), of a pair shape ().
 
     Parameters
@@ -101,7 +102,7 @@ def scores(
         given = {name: rounding[name] for name in different}
         state = _reduced(blocks, _Leaf(plan.statistic, tuple(plan.options.items()), given, check_finite), plan.bytes)
     _ask_workers(index, blocks, plan.bytes)
-    asked = _Asked(Recipe.of(index), sides, {name: name_of[x.name] for name, x in layers.items()})
+    asked = _Asked(Recipe.of(index), index.knows_chance, sides, {name: name_of[x.name] for name, x in layers.items()})
     dtype = np.result_type(*(x.dtype for x in layers.values()))
     return _answer(state, asked, next(iter(layers.values())), dtype)
 
@@ -194,6 +195,7 @@ class _Asked:
     """What the last task is asked: everything but the data, in plain Python."""
 
     index: Recipe
+    by_chance: bool
     sides: Sides
     name_of: Mapping[str, str]  # the name in the statistic of each layer
 
@@ -251,19 +253,21 @@ def _reduced(blocks: Mapping[str, Array], leaf: _Leaf, size: int) -> Array:
     )
 
 
-def _answer(state: Array, asked: _Asked, like: Array, dtype: np.dtype) -> Array:
+def _answer(state: Array, asked: _Asked, like: Array, dtype: np.dtype) -> Scores:
+    """Lazy scores and, where the index knows it, chance, from one task."""
     shape = () if asked.sides.kind == "pair" else (len(asked.sides.rows), len(asked.sides.columns))
-    return da.blockwise(
+    both = da.blockwise(
         _score_all,
-        tuple("rc"[: len(shape)]),
+        tuple("krc"[: len(shape) + 1]),
         state,
         (),
         asked=asked,
-        new_axes=dict(zip("rc", shape, strict=False)),
+        new_axes=dict(zip("krc", (1 + asked.by_chance, *shape), strict=False)),
         dtype=dtype,
-        meta=np.zeros_like(like._meta, shape=(0,) * len(shape), dtype=dtype),
+        meta=np.zeros_like(like._meta, shape=(0,) * (len(shape) + 1), dtype=dtype),
         name=f"simkit-{asked.index.qualname}-{tokenize(state.name, asked)}",
     )
+    return Scores(both[0], both[1] if asked.by_chance else None)
 
 
 def _ask_workers(index: Index[Any], blocks: Mapping[str, Array], state: int) -> None:
@@ -298,8 +302,9 @@ def _features_of_block(x: Array, landmarks: Array, *, recipe: Recipe) -> Array:
 
 
 def _score_all(state: np.ndarray, *, asked: _Asked) -> Array:
-    """All scores from the state of all examples: in memory, on the framework of the chunks."""
-    return scored(asked.index.make(), state.item(), asked.sides, asked.name_of)
+    """All scores from the state of all examples, and chance after them: in memory, on the framework of the chunks."""
+    found = scored_in_memory(asked.index.make(), state.item(), asked.sides, asked.name_of)
+    return namespace_of(found.values).stack([x for x in found if x is not None])
 
 
 def _unchanged(box: np.ndarray, **_: Any) -> np.ndarray:

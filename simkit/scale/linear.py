@@ -73,13 +73,13 @@ def linear_sums(
             return KernelSums.empty(values)
         rows, diagonal, paired = None, None, CentredLayers(found, split)
         if tall:
-            inner, diagonal = norms_by_features(paired, lengths=estimator != "biased", steps=steps)
+            inner, diagonal, traces = norms_by_features(paired, lengths=estimator != "biased", steps=steps)
             norms = np.diagonal(inner)
             if diagonal is not None:
                 inner = inner - diagonal @ diagonal.T
         else:
             inner, diagonal = products_by_examples(paired, steps=steps)
-            norms = np.diagonal(inner) + np.vecdot(diagonal, diagonal)
+            norms, traces = np.diagonal(inner) + np.vecdot(diagonal, diagonal), diagonal.sum(axis=1)
         if not _is_in_range(norms, parts[0]):
             return None
         if diagonal is not None:
@@ -87,7 +87,7 @@ def linear_sums(
             if estimator != "biased" and not _is_resolved(inner, diagonal, parts[0]):
                 return None
     count = len(parts)
-    return KernelSums(values, tuple(defined), (0.0,) * count, inner, rows, diagonal, np.ones(count))
+    return KernelSums(values, tuple(defined), (0.0,) * count, inner, rows, diagonal, np.ones(count), traces)
 
 
 def _is_in_range(norms: np.ndarray, like: np.ndarray) -> bool:

@@ -32,12 +32,13 @@ from simkit.errors import CheckpointError, InvalidArrayError, SpecError
 from simkit.feasibility import check_width
 from simkit.fields import Fields, text_array
 from simkit.matrix import SimilarityMatrix
+from simkit.origin import origin
 from simkit.planner import Plan, Question, plan
 from simkit.registry import get_index
 from simkit.scale.batches import Batches
 from simkit.scale.locks import Lock
 from simkit.scale.projection import RandomProjection
-from simkit.scoring import scores
+from simkit.scoring import scored
 from simkit.sides import Kind, Sides, are_layers
 from simkit.statistics.minibatch import MinibatchHSIC
 from simkit.statistics.statistic import Statistic
@@ -90,7 +91,8 @@ def stream(
     Returns
     -------
     Stream
-        Give it batches with `Stream.update`, ask it with `Stream.compute`, at any time and as often as you like.
+        Give it batches with `Stream.update`, ask it with `Stream.compute`, at any time and as often as you like; begin anew
+        with `Stream.reset`.
 
     Raises
     ------
@@ -212,6 +214,24 @@ class Stream:
             batches.add(layers, rounding, finite=self.check_finite)
             self._sides, self._widths, self._batches = sides, widths, batches
 
+    def reset(self) -> None:
+        """Forget all batches, the names and widths of their layers too; index and settings stay.
+
+        The next batch may be of other layers, of another framework or on another device. After an update that was
+        interrupted, the stream can be used again.
+
+        Examples
+        --------
+        >>> import numpy as np, simkit
+        >>> stream = simkit.stream("cka")
+        >>> stream.update(np.eye(5), np.eye(5))
+        >>> stream.reset()
+        >>> stream
+        <Stream of cka: no batch yet>
+        """
+        with self._lock.here:
+            self._sides, self._widths, self._batches = None, (), None
+
     def _matrix(self, x: Any, name: str) -> Array:
         called = f"{name} of batch {self.batches}"
         x = as_matrix(x, called, flatten=self.flatten)
@@ -329,16 +349,19 @@ class Stream:
             A score is nan.
         AccuracyWarning
             Some directions of a representation are of the size of the rounding of its values, so its rank is uncertain.
+        ChanceWarning
+            The scores hardly rise above chance.
         """
         with self._lock.here:
             if self._sides is None or self._batches is None:
                 raise InvalidArrayError("No batch yet, so there is nothing to compute; call update first.")
             statistic = self._batches.statistic
             statistic.values.check(self.index.facts.min_examples)
-            values = scores(self.index, statistic, self._sides)
+            values, chance = scored(self.index, statistic, self._sides)
             if self._sides.kind == "pair":
                 return values
-            return SimilarityMatrix(values, self.rows, self.columns, str(self.index), statistic.n)
+            details = origin(_plan_of(self.index), [values])
+            return SimilarityMatrix(values, self.rows, self.columns, str(self.index), statistic.n, chance, details)
 
     # --- files -------------------------------------------------------------------------------------------------------------
 
@@ -457,7 +480,8 @@ def check_state_fits(index: Index[Any], widths: Sequence[int], max_bytes: int = 
         See `simkit.feasibility.check_width`.
     """
     if _plan_of(index).statistic is not MinibatchHSIC:  # which does not grow with the widths
-        check_width(widths, max_bytes, projectable=_is_projectable(index))
+        by_batches = index.kernel_estimator is not None
+        check_width(widths, max_bytes, projectable=_is_projectable(index), by_batches=by_batches)
 
 
 def _plan_of(index: Index[Any], rows: tuple[int, ...] = (1,), columns: tuple[int, ...] | None = None) -> Plan:

@@ -28,7 +28,9 @@ from simkit.arrays import (
     detach,
     is_at_hand,
     is_lazy,
+    namespace_of,
     number_of,
+    on_host,
     placement,
     wants_gradients,
     warn_caller,
@@ -161,6 +163,13 @@ class _Prepared(ABC):
     def permuted(self, order: Array) -> _Prepared:
         """The same layer with the examples in another order, which does not change its sums with itself."""
 
+    @abstractmethod
+    def trace(self, estimator: Estimator) -> Array:
+        """tr(HKH), for the estimator that the layer was prepared for; anything for the unbiased ones, which need none.
+
+        A number of NumPy where the values are at hand, else a 0-d array. No derivative is asked of it.
+        """
+
     @property
     def whole(self) -> Any:
         """The same layer as it is prepared at first: a Gram matrix that was put in another order as one of its own."""
@@ -170,6 +179,11 @@ class _Prepared(ABC):
     def own(self) -> HSICSums:
         """The sums of the layer with itself, computed once however many partners it has."""
         return self.sums(self) if self.known is None else self.known
+
+    @cached_property
+    def own_numbers(self) -> HSICSums | None:
+        """The same as numbers of NumPy, asked of the library once; None where they cannot be: see `are_numbers`."""
+        return as_numbers(self.own) if are_numbers([self.own.inner]) else None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -186,6 +200,12 @@ class Gram(_Prepared):
         xp = self.xp
         totals = xp.sum(self.rows) * xp.sum(other.rows)
         return HSICSums(inner(self.k, other.k, xp), xp.sum(self.rows * other.rows), totals, self.n)
+
+    def trace(self, estimator: Estimator) -> Array:
+        """The trace; without the diagonal less the sum of what is left, since all entries of HKH add up to 0."""
+        k = on_host(self.k) if is_at_hand(self.k) else self.k
+        xp = namespace_of(k)
+        return _number(-total(k, xp) if estimator == "lange" else total(xp.linalg.diagonal(k), xp))
 
     def permuted(self, order: Array) -> Reordered:
         """Rows and columns in another order."""
@@ -207,6 +227,10 @@ class Reordered(_Prepared):
         inner = reordered_products([self.gram.k], self.order, [other.k], xp)[0, 0]
         totals = xp.sum(self.gram.rows) * xp.sum(other.rows)
         return HSICSums(inner, xp.sum(self.rows * other.rows), totals, self.n)
+
+    def trace(self, estimator: Estimator) -> Array:
+        """That of the Gram matrix, in whatever order."""
+        return self.gram.trace(estimator)
 
     @property
     def rows(self) -> Array:
@@ -242,6 +266,14 @@ class Features(_Prepared):
             return HSICSums(whole, zero, zero, self.n)
         shared = xp.sum(self.diagonal * other.diagonal)
         return HSICSums(whole - shared, shared, xp.sum(self.diagonal) * xp.sum(other.diagonal), self.n)
+
+    def trace(self, estimator: Estimator) -> Array:
+        """The sum of squared lengths."""
+        del estimator
+        x = self.x if self.diagonal is None else self.diagonal
+        x = on_host(x) if is_at_hand(x) else x
+        xp = namespace_of(x)
+        return _number(squared_norm(x, xp) if self.diagonal is None else xp.sum(x))
 
     def permuted(self, order: Array) -> Features:
         """Rows in another order."""
@@ -386,6 +418,10 @@ def are_numbers(values: Sequence[Array]) -> bool:
     return all(is_at_hand(value) and not wants_gradients(value) for value in values)
 
 
+def _number(value: Array) -> Any:
+    return number_of(value) if is_at_hand(value) else value
+
+
 def as_numbers(sums: HSICSums) -> HSICSums:
     """The sums of one pair as numbers of NumPy; see `are_numbers`."""
     return HSICSums(number_of(sums.inner), number_of(sums.rows), number_of(sums.totals), sums.n)
@@ -472,6 +508,10 @@ def _inner_of_grams(xs: Sequence[Gram | Reordered], ys: Sequence[Gram | Reordere
 
 def own_sums(layers: Sequence[Prepared]) -> HSICSums:
     """The sums of each layer with itself, as arrays of shape (len(layers),)."""
-    xp = layers[0].xp
-    inner, rows, totals = (stacked([layer.own[k] for layer in layers], xp) for k in range(3))
-    return HSICSums(inner, rows, totals, layers[0].n)
+    first, xp = layers[0], layers[0].xp
+    known = [layer.own_numbers for layer in layers]
+    if None in known:
+        inner, rows, totals = (xp.stack([layer.own[k] for layer in layers]) for k in range(3))
+    else:
+        inner, rows, totals = (constant_of(np.asarray([own[k] for own in known]), first.own[k], xp) for k in range(3))
+    return HSICSums(inner, rows, totals, first.n)

@@ -32,6 +32,7 @@ from simkit.linalg.in_place import along, less_sides, split_diagonal
 from simkit.linalg.points import Block, BlockMaker, KeptSquares, Points
 from simkit.linalg.products import inner_products
 from simkit.linalg.selection import at_place
+from simkit.statistics.chance import Scores, chance_from_sums
 from simkit.statistics.hsic_sums import Estimator, HSICSums, kernel_estimator_of, scale_of
 from simkit.statistics.statistic import Statistic
 from simkit.statistics.values import ValueCheck
@@ -251,6 +252,8 @@ class KernelSums(Statistic):
         which is all that the biased estimator needs.
     scales : array, shape (L,)
         The Gram matrices are the squares of these times as large.
+    traces : array, shape (L,)
+        Of the centred Gram matrices.
     """
 
     defined: tuple[str, ...]
@@ -259,8 +262,9 @@ class KernelSums(Statistic):
     rows: Array | None
     diagonal: Array | None
     scales: Array
+    traces: Array
 
-    arrays_named: ClassVar[tuple[str, ...]] = ("inner", "rows", "diagonal", "scales")
+    arrays_named: ClassVar[tuple[str, ...]] = ("inner", "rows", "diagonal", "scales", "traces")
 
     @classmethod
     def finished(
@@ -269,13 +273,16 @@ class KernelSums(Statistic):
         """From the sums over all blocks."""
         xp = namespace_of(blocks.inner)
         rows, diagonal = (xp.concat([part[a] for a in sorted(part)], axis=1) for part in (blocks.rows, blocks.diagonal))
-        return cls(values, defined, tuple(noise), blocks.inner, rows, diagonal, xp.stack(list(scales)))
+        n = diagonal.shape[1]
+        own = xp.sum(diagonal, axis=1)
+        traces = own - (xp.sum(rows, axis=1) + own) / n
+        return cls(values, defined, tuple(noise), blocks.inner, rows, diagonal, xp.stack(list(scales)), traces)
 
     @classmethod
     def empty(cls, values: ValueCheck) -> KernelSums:
         """Of no layer that is defined."""
         nothing = widen(values.first[0][0, :0], namespace_of(values.first[0]))
-        return cls(values, (), (), nothing[:, None], nothing[:, None], nothing[:, None], nothing)
+        return cls(values, (), (), nothing[:, None], nothing[:, None], nothing[:, None], nothing, nothing)
 
     def extended(self, layers: Mapping[str, Array], values: ValueCheck) -> Self:
         """There is none: examples of a batch would have to be compared with those of all others.
@@ -314,17 +321,24 @@ class KernelSums(Statistic):
         defined = fields.texts("defined", distinct=True)
         count = len(defined)
         shapes = {"inner": (count, count), "rows": (count, values.n), "diagonal": (count, values.n), "scales": (count,)}
-        kept = [name for name in shapes if name in fields or name in {"inner", "scales"}]
+        shapes |= {"traces": (count,)}
+        kept = [name for name in shapes if name in fields or name in {"inner", "scales", "traces"}]
         noise = tuple(float(eps) for eps in fields.reals("noise", (count,)))
         arrays = dict.fromkeys(shapes) | {name: fields.reals(name, shapes[name]) for name in kept}
         return cls(values, defined, noise, **arrays)
 
-    def scores(self, index: Index[Any], rows: Sequence[str], columns: Sequence[str]) -> Array:
+    def scored(self, index: Index[Any], rows: Sequence[str], columns: Sequence[str], *, by_chance: bool) -> Scores:
         """Scores of layers by name, shape (rows, columns), in the accumulation precision, for an index of HSIC sums."""
         xp = namespace_of(self.inner)
-        score = index.from_sums(*self.sums(rows, columns, kernel_estimator_of(index).estimator))
-        across, down = (xp.take(self.scales, self._places(side), axis=0) for side in (rows, columns))
-        return index.rescaled(score, across[:, None] * down[None, :])
+        xy, xx, yy = self.sums(rows, columns, kernel_estimator_of(index).estimator)
+        places = [self._places(side) for side in (rows, columns)]
+        across, down = (xp.take(self.scales, place, axis=0) for place in places)
+        scales, score = across[:, None] * down[None, :], index.from_sums(xy, xx, yy)
+        if not (by_chance and index.knows_chance):
+            return Scores(index.rescaled(score, scales), None)
+        x, y = (xp.take(self.traces, place, axis=0) for place in places)
+        chance = chance_from_sums(index, x[:, None], y[None, :], xx, yy)
+        return Scores(index.rescaled(score, scales), index.rescaled(chance, scales))
 
     def sums(self, rows: Sequence[str], columns: Sequence[str], estimator: Estimator) -> tuple[HSICSums, HSICSums, HSICSums]:
         """The sums of (X, Y), (X, X), (Y, Y) for layers by name, of shapes (rows, columns), (rows, 1), (1, columns).

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from simkit.arrays import Array, constant_of, is_constant, is_lazy, namespace_of, to_numpy
+from simkit.arrays import Array, constant_of, detach, is_constant, is_lazy, namespace_of, to_numpy
 from simkit.fields import Fields
 from simkit.guard import in_library
 from simkit.linalg import is_ordinary, power_of_two
 from simkit.representation import Representation
+from simkit.statistics.chance import Scores
 from simkit.statistics.statistic import Statistic
 from simkit.statistics.values import ValueCheck
+from simkit.threads import one_blas_thread
 
 if TYPE_CHECKING:
     from simkit.index import Index
@@ -28,21 +30,28 @@ def all_scores(
     rows: Sequence[str],
     columns: Sequence[str],
     advance: Callable[[], None] = lambda: None,
-) -> Array:
+    *,
+    by_chance: bool,
+) -> Scores:
     """Scores of all pairs of some layers, each prepared once, shape (rows, columns); of one pair, shape ().
 
-    `advance` is called once for each different layer, and then once for each row.
+    `advance` is called once for each different layer, and then once for each row. What the scores are `by_chance` is asked
+    of an index that knows it.
     """
-    states = {}
-    for name in dict.fromkeys((*rows, *columns)):
-        states[name] = index.prepare(layers[name])
-        advance()
-    like = layers[rows[0]].features
-    if len(rows) == len(columns) == 1:
-        return in_library(index, index.score(states[rows[0]], states[columns[0]]), like)
-    xs = [states[name] for name in rows]
-    ys = xs if list(rows) == list(columns) else [states[name] for name in columns]
-    return in_library(index, index.scores(xs, ys, advance), like)
+    with one_blas_thread((each.features for each in layers.values()), index.facts.statistic):
+        states = {}
+        for name in dict.fromkeys((*rows, *columns)):
+            states[name] = index.prepare(layers[name])
+            advance()
+        first = layers[rows[0]]
+        xs = [states[name] for name in rows]
+        ys = xs if list(rows) == list(columns) else [states[name] for name in columns]
+        alone = len(xs) == len(ys) == 1
+        values = in_library(index, index.score(xs[0], ys[0]) if alone else index.scores(xs, ys, advance), first.features)
+    if not (by_chance and index.knows_chance):
+        return Scores(values, None)
+    chance = in_library(index, index.chance(xs, ys, first.n), first.features)
+    return Scores(values, detach(chance[0, 0] if alone else chance))
 
 
 def out_of_range(layers: Mapping[str, Array]) -> list[str]:
@@ -93,15 +102,15 @@ class Layers(Statistic):
         whole = {name: xp.concat([part.features[name] for part in parts]) for name in head.features}
         return cls(values, whole, head.tall, head.advance)
 
-    def scores(self, index: Index[Any], rows: Sequence[str], columns: Sequence[str]) -> Array:
+    def scored(self, index: Index[Any], rows: Sequence[str], columns: Sequence[str], *, by_chance: bool) -> Scores:
         """Scores of all pairs, shape (rows, columns); of one pair, shape (). nan for what turns out to be constant."""
         xp = namespace_of(*self.features.values())
         layers = {
             name: Representation(x, name=name, tall=self.tall, rounding=eps, xp=xp)
             for (name, x), eps in zip(self.features.items(), self.values.rounding, strict=True)
         }
-        values = all_scores(index, layers, rows, columns, self.advance)
-        return self._nan_if_constant(values, rows, columns)
+        found = all_scores(index, layers, rows, columns, self.advance, by_chance=by_chance)
+        return found._replace(values=self._nan_if_constant(found.values, rows, columns))
 
     @property
     def nan(self) -> Array:

@@ -39,6 +39,7 @@ from simkit.caching import cached_property
 from simkit.fields import Fields
 from simkit.linalg import cross, identity, is_ordinary, powers_of_two, side_by_side, total, triangle, widen
 from simkit.representation import Representation
+from simkit.statistics.chance import Scores
 from simkit.statistics.layers import all_scores
 from simkit.statistics.statistic import Statistic
 from simkit.statistics.values import ValueCheck
@@ -282,9 +283,9 @@ class Roots(Statistic):
 
     # --- asked for scores ---------------------------------------------------------------------------------------------
 
-    def scores(self, index: Index[Any], rows: Sequence[str], columns: Sequence[str]) -> Array:
+    def scored(self, index: Index[Any], rows: Sequence[str], columns: Sequence[str], *, by_chance: bool) -> Scores:
         """Scores of all pairs for an index of second moments, shape (rows, columns)."""
-        return all_scores(index, self.representations(), rows, columns)
+        return all_scores(index, self.representations(), rows, columns, by_chance=by_chance)
 
     def representations(self) -> dict[str, Representation]:
         """Small matrices that stand for the layers in every index that depends on second moments only."""

@@ -26,6 +26,7 @@ import numpy as np
 
 from simkit.arrays import Array, accumulation_dtype, namespace_of, placement, to_numpy
 from simkit.fields import Fields
+from simkit.statistics.chance import Scores
 from simkit.statistics.values import ValueCheck
 
 if TYPE_CHECKING:
@@ -118,11 +119,16 @@ class Statistic(ABC):
         return self.values.widths
 
     @abstractmethod
-    def scores(self, index: Index[Any], rows: Sequence[str], columns: Sequence[str]) -> Array:
+    def scored(self, index: Index[Any], rows: Sequence[str], columns: Sequence[str], *, by_chance: bool) -> Scores:
         """Scores of layers that vary and are finite, shape (rows, columns), in whatever precision they are computed in.
 
-        `simkit.scoring.scores` asks for these, and says of all layers what must be said.
+        And what they are by chance, where the index knows it and it is asked for. `simkit.scoring.scored` asks for these,
+        and says of all layers what must be said.
         """
+
+    def scores(self, index: Index[Any], rows: Sequence[str], columns: Sequence[str]) -> Array:
+        """The scores alone."""
+        return self.scored(index, rows, columns, by_chance=False).values
 
     @property
     def nan(self) -> Array:

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import warnings
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
+import simkit
+from simkit.errors import NeedsAllExamplesError
 from simkit.representation import Representation
 from simkit.testing.case import IndexCase
 from simkit.testing.check import table
 from simkit.testing.report import Skipped
 
 __all__ = ["CHECKS"]
+
+_FEW = 5  # examples of which all orders are tried
+_ORDERS = 500  # that are tried of more
 
 
 def permuted(case: IndexCase) -> Iterator[str]:
@@ -30,6 +38,33 @@ def permuted(case: IndexCase) -> Iterator[str]:
             yield f"a permuted state scores {found:.9g}, the layer prepared in that order {expected:.9g}"
         if float(case.index.score(x, y)) != before:
             yield "permuted changes the state that it is given"
+
+
+def chance(case: IndexCase) -> Iterator[str]:
+    """What an index is by chance is the mean of its scores over all orders of the examples, in memory and from batches."""
+    if not case.index.knows_chance:
+        raise Skipped("it has no closed form of what it is by chance")
+    if case.facts.group > 1:
+        raise Skipped("examples come in groups")
+    n = max(_FEW, case.facts.min_examples)
+    X, Y = case.pair(n, 3, 2)
+    rng = case.rng
+    orders = list(itertools.permutations(range(n))) if n <= _FEW else [tuple(rng.permutation(n)) for _ in range(_ORDERS)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        null = np.asarray([case.number(X[list(order)], Y) for order in orders])
+        ways: dict[str, Any] = {"chance": simkit.pairwise([X], [Y], case.index).chance}
+        with suppress(NeedsAllExamplesError):
+            batches = simkit.stream(case.index)
+            batches.update([X], [Y])
+            ways["chance of a stream"] = batches.compute().chance
+    expected = float(np.mean(null))
+    slack = 0.0 if n <= _FEW else 5 * float(np.std(null)) / len(orders) ** 0.5
+    for where, array in ways.items():
+        if np.shape(array) != (1, 1):
+            yield f"{where} is of shape {np.shape(array)} for 1 x 1 layers; expected (1, 1)"
+        elif case.differ(float(array[0, 0]), expected) and not abs(float(array[0, 0]) - expected) <= slack:
+            yield f"{where} is {float(array[0, 0]):.9g}, the mean of the scores over all orders {expected:.9g}"
 
 
 def leave_one_out(case: IndexCase) -> Iterator[str]:
@@ -104,4 +139,4 @@ def _unlike_without(
                 return
 
 
-CHECKS = table(permuted, leave_one_out, resampled, pool)
+CHECKS = table(permuted, chance, leave_one_out, resampled, pool)
