@@ -11,6 +11,7 @@ import pytest
 from data import pair
 
 import simkit
+from simkit.arrays import to_numpy
 from simkit.errors import AccuracyWarning, InvalidArrayError, SpecError
 from simkit.indexes import CKNNA, Jaccard, MutualKNN
 from simkit.linalg import nearest as blocks
@@ -47,7 +48,7 @@ def chosen(backend, X, k, metric):
     points = Points.of(Representation(backend.asarray(X)), metric)
     near = neighbours(points, k)
     share = np.zeros(len(X) ** 2)
-    share[slice(None) if near.pairs.numbers is None else near.pairs.numbers] = near.share
+    share[slice(None) if near.pairs.numbers is None else to_numpy(near.pairs.numbers)] = to_numpy(near.share)
     return share.reshape(len(X), len(X))
 
 

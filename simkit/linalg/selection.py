@@ -47,8 +47,11 @@ def middle_of_pairs(d: Array, xp: Namespace) -> tuple[Array, Array]:
 
 
 def neighbours_at(x: Array, first: int, last: int, xp: Namespace) -> tuple[Array, Array]:
-    """What would stand at two places of `x` (m,) if it were sorted, at one or two beside each other; nan is above all."""
-    if array_api_compat.is_torch_namespace(xp):  # its selection is differentiable
+    """What would stand at two places of `x` (m,) if it were sorted, at one or two beside each other; nan is above all.
+
+    On a GPU PyTorch sorts: its selection there is the work of a single block, 245 ms for 3e7 numbers on an H100.
+    """
+    if array_api_compat.is_torch_namespace(xp) and x.device.type == "cpu":  # its selection is differentiable
         low = xp.kthvalue(x, first + 1).values
         if last == first:
             return low, low
