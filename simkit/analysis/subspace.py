@@ -11,7 +11,7 @@ from simkit.arrays import as_pair, is_lazy, namespace_of, rounding_of, to_numpy,
 from simkit.arrays.modes import own_modes
 from simkit.errors import InvalidArrayError, NeedsAllExamplesError
 from simkit.linalg import compact
-from simkit.plot import figure
+from simkit.plot import shared_subspace as draw
 from simkit.representation import Representation
 
 if TYPE_CHECKING:
@@ -69,22 +69,12 @@ class SharedSubspace:
         return pd.DataFrame(columns, index=pd.RangeIndex(1, len(self.eigenvalues) + 1, name="eigenvector"))
 
     def plot(self, axes: tuple[Axes, Axes] | None = None) -> tuple[Axes, Axes]:
-        """Draw Figure 8: scaling beside eigenvalues on the left, the cosine of the rotation on the right."""
-        if axes is None:
-            made = figure(7.2, 3.0).subplots(1, 2)
-            axes = (made[0], made[1])
-        left, right = axes
-        places = np.arange(1, len(self.eigenvalues) + 1)
-        left.loglog(places, self.eigenvalues, color="tab:orange", label="|XX'u|, the eigenvalues")
-        left.loglog(places, np.where(self.scaling > 0, self.scaling, np.nan), ".", color="tab:purple", label="|YY'u|")
-        left.set(xlabel="eigenvector of XX'", ylabel="length, relative to |XX'| and |YY'|")
-        left.legend(frameon=False, fontsize=8)
-        right.semilogx(places, self.cosines, ".", color="tab:purple")
-        right.set(xlabel="eigenvector of XX'", ylabel="cosine of u and YY'u", ylim=(0, 1.02))
-        right.set_title(f"CKA {self.cka:.3f}, effective rank {self.effective_rank:.1f}, n = {self.n}", fontsize=9)
-        for ax in axes:
-            ax.spines[["top", "right"]].set_visible(False)
-        return axes
+        """Draw Figure 8: scaling beside eigenvalues on the left, the cosine of the rotation on the right.
+
+        See `simkit.plot.shared_subspace`.
+        """
+        ((left, right),) = draw(self, axes)
+        return left, right
 
     def __str__(self) -> str:
         return f"linear CKA {self.cka:.4g} shared by {self.effective_rank:.3g} of {len(self.eigenvalues)} directions"
