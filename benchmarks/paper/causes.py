@@ -259,7 +259,7 @@ def _about_encoders(study: Study, axis: Axes, numbers: dict[str, np.ndarray]) ->
                 (label, f"{size / p:g}", size, percent(share), percent(tied(value)))
                 for value, size, share in zip(at, sizes, shares, strict=True)
             ]
-    axis.axhline(100 / study.size.sublayers, color="0.6", lw=0.8, ls=":")
+    axis.axhline(100 / study.size.sublayers, color="0.4", lw=0.8, ls=":", label="by chance")
     axis.set(xscale="log", xlabel="n / p", ylabel="sublayers found by CCA, %", title="Encoders, Residual", ylim=(0, 100))
     return [
         f"Encoders, {len(cells[BASE].recipes)} of each kind, 3 of those that take longest: sublayers found, % (jackknife "
@@ -312,7 +312,7 @@ def _about_convolutional(study: Study, axis: Axes, numbers: dict[str, np.ndarray
         for k in study.size.growing
         if k <= total
     ]
-    axis.axhline(100 / 9, color="0.6", lw=0.8, ls=":")
+    axis.axhline(100 / 9, color="0.4", lw=0.8, ls=":", label="by chance")
     axis.set(xlabel="threshold", ylabel="layers found by SVCCA, %", title="Convolutional networks", ylim=(0, 100))
     return [
         f"Convolutional networks, {len(first.recipes)} of each kind: layers found by SVCCA (R2), % (jackknife standard "

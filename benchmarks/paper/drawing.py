@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 __all__ = ["heatmaps", "markdown", "percent", "sheet", "show"]
 
-DPI = 110
+DPI = 160  # of print
 
 
 def sheet(rows: int, columns: int, size: tuple[float, float] = (2.5, 2.4), **options: Any) -> tuple[Figure, np.ndarray]:

@@ -38,4 +38,4 @@ def run(study: Study) -> Report:
         f"Mean similarity over {len(group.recipes)} networks ({len(group.recipes) * (len(group.recipes) - 1) // 2} pairs), "
         f"n = {group.n} training images.\n\n" + markdown(["index", "same layer", "other layers", "difference"], rows)
     )
-    return Report("figure2", text, means, heatmaps(list(means.items()), 2))
+    return Report("figure2", text, means, heatmaps(list(means.items()), 3, limits=(0, 1)))

@@ -27,4 +27,4 @@ def run(study: Study) -> Report:
     chance = 100 / len(group.names)
     text = f"{len(group.recipes)} Tiny-10 networks, n = {group.n} training images. Chance: {chance:.1f} %.\n\n{table}"
     means = {label: average(value) for label, value in scores.items()}
-    return Report("figure_f3", text, means, heatmaps(list(means.items()), 4))
+    return Report("figure_f3", text, means, heatmaps(list(means.items()), 4, limits=(0, 1), bar="Mean SVCCA"))

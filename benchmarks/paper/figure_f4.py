@@ -29,5 +29,6 @@ def run(study: Study) -> Report:
     ]
     head = ["untrained Plain-18", "same layer", "first and last layer", "last untrained layer and all"]
     text = f"n = {len(trained['conv1'])} held-out images.\n\n{markdown(head, rows)}"
-    shown = [(title, values) for title, values in panels.items() if title != "Vs. itself trained"]
+    titles = {"Same net": "Same net", "Different nets": "Different nets", "Vs. trained": "Vs. trained (x-axis)"}
+    shown = [(title, panels[name]) for name, title in titles.items()]
     return Report("figure_f4", text, panels, heatmaps(shown, 3, limits=(0, 1), bar="CKA (linear)"))

@@ -38,7 +38,7 @@ def run(study: Study) -> Report:
         means = study.cache.arrays("within-class", {"index": index, **settings}, lambda index=index: compute(index))  # type: ignore[misc]
         for part, title in (("all", "All examples"), ("within", "Within class")):
             numbers[f"{title}, {kind}"] = matrix = means[part]
-            hits = np.mean(found_layers(matrix, simkit.get_index(index)))
+            hits = np.mean(found_layers(matrix, smallest=simkit.get_index(index).facts.identity == 0))
             rows.append((f"{title}, {kind}", *(f"{value:.2f}" for value in np.diag(matrix)), f"{hits:.0%}"))
     same = np.corrcoef(numbers["All examples, biased"].ravel(), numbers["Within class, biased"].ravel())[0, 1]
     text = (

@@ -24,7 +24,7 @@ PANELS = (
 
 
 def run(study: Study) -> Report:
-    """A heatmap for each index, with its own colours as in the paper."""
+    """A heatmap for each index, all in one scale."""
     recipes = study.recipe("tiny10"), study.recipe("resnet14", seed=1)
     settings = {
         "networks": [recipe.settings for recipe in recipes],
@@ -43,5 +43,5 @@ def run(study: Study) -> Report:
     n = len(study.images().examples("train", study.size.train_draws)[1])
     head = ["index", "order of best matches (Spearman)", "least", "most"]
     text = f"Tiny-10 from seed 0 and ResNet-14 from seed 1, n = {n} training images.\n\n{markdown(head, rows)}"
-    figure = heatmaps(list(numbers.items()), 4, labels=("Tiny-10 layer", "ResNet-14 layer"))
+    figure = heatmaps(list(numbers.items()), 4, labels=("Tiny-10 layer", "ResNet-14 layer"), limits=(0, 1))
     return Report("figure_f8", text, numbers, figure)

@@ -314,7 +314,7 @@ def symmetric(scores: np.ndarray) -> np.ndarray:
 
 def identified(scores: np.ndarray, index: str, layers: Sequence[str], n: int) -> LayerAccuracy:
     """Section 6.1 from similarities that are there already; see `simkit.analysis.layer_accuracy`."""
-    return LayerAccuracy(index, tuple(layers), found_layers(scores, simkit.get_index(index)), n)
+    return LayerAccuracy(index, tuple(layers), found_layers(scores, smallest=simkit.get_index(index).facts.identity == 0), n)
 
 
 def average(scores: np.ndarray) -> np.ndarray:

@@ -99,7 +99,7 @@ def run(study: Study) -> Report:
             label=index,
         )
     axes[0, 0].set(xscale="log", xlabel="examples n", ylabel="layers found, %", ylim=(0, 100))
-    axes[0, 0].axhline(100 / len(group.names), color="0.6", lw=0.8, ls=":")
+    axes[0, 0].axhline(100 / len(group.names), color="0.4", lw=0.8, ls=":", label=f"by chance, 1 of {len(group.names)}")
     axes[0, 0].set_xticks(sizes, [str(n) for n in sizes])
     axes[0, 0].minorticks_off()
     figure.legend(loc="outside right upper", fontsize=7, frameon=False)

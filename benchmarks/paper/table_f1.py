@@ -99,13 +99,13 @@ def run(study: Study) -> Report:
         ],
     )
     figure, axes = sheet(len(PANELS), len(PLACES), (1.9, 1.7))
-    for row, label in zip(axes, PANELS, strict=True):
+    for i, (row, label) in enumerate(zip(axes, PANELS, strict=True)):
         for ax, place in zip(row, PLACES, strict=True):
-            image = show(ax, means[f"{label}, {place}"], place if row is axes[0] else "")
-            small(figure.colorbar(image, ax=ax, fraction=0.05, pad=0.03))
+            image = show(ax, means[f"{label}, {place}"], "" if i else place, (0, 1))
         row[0].set_ylabel(f"{label}\nSublayer", fontsize=8)
     for ax in axes[-1]:
         ax.set_xlabel("Sublayer", fontsize=8)
+    small(figure.colorbar(image, ax=axes, fraction=0.02, pad=0.02), "Mean similarity over pairs of networks")
     odd = np.add.outer(np.arange(count), np.arange(count)) % 2 == 1
     apart = ~np.eye(count, dtype=bool)
     checks = [
