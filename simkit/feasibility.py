@@ -84,7 +84,7 @@ def _largest(fits: Callable[[int], bool], most: int) -> int:
     return low
 
 
-def check_width(widths: Sequence[int], max_bytes: int, *, projectable: bool) -> None:
+def check_width(widths: Sequence[int], max_bytes: int, *, projectable: bool, by_batches: bool = False) -> None:
     """Raise if the joint scatter matrix of layers that come in batches is larger than allowed, or than there is memory.
 
     Parameters
@@ -95,6 +95,8 @@ def check_width(widths: Sequence[int], max_bytes: int, *, projectable: bool) -> 
         What the user allows.
     projectable : bool
         Whether a random projection approximates the index.
+    by_batches : bool
+        Whether the index has an estimator of the examples of each batch alone.
 
     Raises
     ------
@@ -117,8 +119,10 @@ def check_width(widths: Sequence[int], max_bytes: int, *, projectable: bool) -> 
         if projectable
         else ""
     )
+    minibatch = 'estimator="minibatch", which compares the examples of a batch only; ' if by_batches else ""
     raise InvalidArrayError(
         f"The layers have {total} features in all, so their joint scatter matrix would take {wanted / 1e9:.1f} GB; "
-        f"max_bytes={max_bytes} allows {fits} features. What fits: fewer layers per stream; maps averaged over positions, "
-        f'simkit.examples(x, "mean", channels="first"); {projected}or, if there is the memory, max_bytes={wanted}.'
+        f"max_bytes={max_bytes} allows {fits} features. What fits: maps averaged over positions, "
+        f'simkit.examples(x, "mean", channels="first"); {minibatch}{projected}fewer layers per stream, in '
+        f"several passes; or, if there is the memory, max_bytes={wanted}."
     )

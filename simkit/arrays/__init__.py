@@ -28,10 +28,12 @@ from simkit.arrays.libraries import (
     library_of,
     namespace_of,
     wants_gradients,
+    written_library,
 )
 from simkit.arrays.matrices import as_matrix, check_axes
 from simkit.arrays.pairs import as_pair, check_same_examples, check_same_framework
 from simkit.arrays.placement import (
+    all_to_numpy,
     constant_of,
     detach,
     is_viewable,
@@ -50,6 +52,7 @@ __all__ = [
     "Array",
     "Namespace",
     "accumulation_dtype",
+    "all_to_numpy",
     "as_array",
     "as_floating",
     "as_matrix",
@@ -87,4 +90,5 @@ __all__ = [
     "varies",
     "wants_gradients",
     "warn_caller",
+    "written_library",
 ]

@@ -29,6 +29,7 @@ __all__ = [
     "library_of",
     "namespace_of",
     "wants_gradients",
+    "written_library",
 ]
 
 
@@ -199,6 +200,15 @@ def _is_batched(x: Array, functorch: Any) -> bool:
 def is_instance(module: str, kind: str, x: Any) -> bool:
     """Whether `x` is of a class of a library that is perhaps not installed, and not imported for the question."""
     return module in sys.modules and isinstance(x, getattr(sys.modules[module], kind))
+
+
+@lru_cache(256)
+def written_library(cls: type) -> str:
+    """The library of a class of arrays and its version: ``torch 2.13.0``."""
+    library: str = _library_of_class(cls)
+    name = cls.__module__.partition(".")[0] if library == "other" else library
+    version = getattr(sys.modules.get(name), "__version__", "")
+    return f"{name} {version}".rstrip()
 
 
 def dtype_name(x: Array) -> str:

@@ -23,6 +23,7 @@ from simkit.arrays.libraries import (
 from simkit.errors import UnsupportedError
 
 __all__ = [
+    "all_to_numpy",
     "constant_of",
     "detach",
     "is_viewable",
@@ -54,10 +55,10 @@ def constant_of(value: float | Sequence[Any] | np.ndarray, like: Array, xp: Name
     return xp.asarray(value, dtype=like.dtype, **placement(like))
 
 
-def take_rows(x: Array, rows: np.ndarray) -> Array:
-    """Some rows of `x`, by their numbers, which may be repeated."""
+def take_rows(x: Array, rows: np.ndarray, *, axis: int = 0) -> Array:
+    """Some rows of `x`, by their numbers, which may be repeated; or what there is along another axis."""
     xp = namespace_of(x)
-    return xp.take(x, rows if is_dask(x) else xp.asarray(rows, **placement(x)), axis=0)
+    return xp.take(x, rows if is_dask(x) else xp.asarray(rows, **placement(x)), axis=axis)
 
 
 def to_numpy(x: Array) -> np.ndarray:
@@ -84,6 +85,15 @@ def to_numpy(x: Array) -> np.ndarray:
     if hasattr(x, "__dlpack__") and not hasattr(x, "__array__"):
         return np.from_dlpack(x)
     return np.asarray(x)
+
+
+def all_to_numpy(*arrays: Array | None) -> tuple[np.ndarray | None, ...]:
+    """`to_numpy` of each array that is there; Dask computes them together, so that what they share is computed once."""
+    if any(x is not None and is_dask(x) for x in arrays):
+        import dask
+
+        arrays = dask.compute(*arrays)
+    return tuple(None if x is None else to_numpy(x) for x in arrays)
 
 
 def is_viewable(x: Array) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 
 from simkit.errors import InvalidArrayError
 
-__all__ = ["Block", "dtype_of", "size_of"]
+__all__ = ["Block", "decoded", "dtype_of", "size_of"]
 
 
 def _bfloat16(bits: np.ndarray) -> np.ndarray:
@@ -42,6 +42,12 @@ _DECODERS: dict[str, tuple[str, Callable[[np.ndarray], np.ndarray]]] = {
 def dtype_of(stored: str) -> np.dtype:
     """The dtype in which numbers stored as `stored` are given, a dtype of NumPy's or one that it has not."""
     return np.dtype("f4") if stored in _DECODERS else np.dtype(stored).newbyteorder("=")
+
+
+def decoded(values: np.ndarray, stored: str) -> np.ndarray:
+    """Numbers whose bits are stored as `stored`, in the dtype of `dtype_of`."""
+    decoder = _DECODERS.get(stored)
+    return decoder[1](values) if decoder else values
 
 
 def size_of(stored: str) -> int:
@@ -87,6 +93,4 @@ class Block:
         values = np.fromfile(path, dtype, math.prod(shape), offset=offset)
         if values.size < math.prod(shape):
             raise InvalidArrayError(f"{os.fspath(path)} is cut off: it ends amid the numbers that it declares.")
-        if decoder:
-            values = decoder[1](values)
-        return values.reshape(shape).astype(dtype_of(self.stored), copy=False)
+        return decoded(values, self.stored).reshape(shape).astype(dtype_of(self.stored), copy=False)

@@ -1,4 +1,4 @@
-"""Headers of ``.safetensors`` files, checked as the reference library does.
+"""Files of the kind ``.safetensors``, whose headers are checked as the reference library does.
 
 https://huggingface.co/docs/safetensors: eight bytes with the length of a header in JSON, the header, and the numbers of all
 tensors without a gap. The library maps files, whose pages would count as memory, and gives NumPy no bfloat16 and no float8.
@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from simkit.errors import InvalidArrayError
 from simkit.formats.numbers import Block, size_of
 from simkit.formats.paths import check_file
 
-__all__ = ["read_blocks"]
+__all__ = ["read_blocks", "write_blocks"]
 
 _LONGEST_HEADER = 100_000_000  # the reference library's limit
 _MOST_AXES = 64  # of an array of NumPy's
@@ -28,6 +31,7 @@ _DTYPES = {
     "F8_E4M3": "float8_e4m3",
     "F8_E5M2": "float8_e5m2",
 }
+_NAMES = {stored: name for name, stored in _DTYPES.items()}
 
 
 def read_blocks(path: Path) -> dict[str, Block]:
@@ -43,6 +47,25 @@ def read_blocks(path: Path) -> dict[str, Block]:
     blocks = {name: _block(entry, name, 8 + length, path) for name, entry in entries.items() if name != "__metadata__"}
     _check_layout(blocks, 8 + length, size, path)
     return blocks
+
+
+def write_blocks(path: Path, tensors: Mapping[str, tuple[np.ndarray, str]]) -> None:
+    """Write arrays with the dtypes that they are stored as (`simkit.formats.numbers`), those of NumPy's as bits.
+
+    The reference library would take them all from one dictionary of tensors in PyTorch, or without bfloat16.
+    """
+    header, place, entries = {}, 0, sorted(tensors.items(), key=lambda item: -size_of(item[1][1]))  # aligned in this order
+    for name, (values, stored) in entries:
+        end = place + values.nbytes
+        header[name] = {"dtype": _NAMES[stored], "shape": list(values.shape), "data_offsets": [place, end]}
+        place = end
+    text = json.dumps(header).encode("ascii")
+    text += b" " * (-len(text) % 8)
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little"))
+        file.write(text)
+        for _, (values, _) in entries:
+            file.write(np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<")).reshape(-1).view(np.uint8).data)
 
 
 def _parsed(header: bytes, path: Path) -> dict[str, Any]:

@@ -13,12 +13,14 @@ from typing import Any, Literal, get_args
 
 from simkit.errors import InvalidArrayError
 from simkit.formats.damage import reading
+from simkit.formats.manifest import read_manifest
 from simkit.formats.paths import check_file, check_folder, status
 from simkit.scale.sources.hdf5 import open_hdf5
 from simkit.scale.sources.labels import labelled, read_labels
 from simkit.scale.sources.parquet import check_parquet, open_parquet
 from simkit.scale.sources.plain import open_npy, open_safetensors
 from simkit.scale.sources.rows import Missing, Rows, lazy_array
+from simkit.scale.sources.store import DescribedLayers, DescribedRows, open_store
 from simkit.scale.sources.zarr import open_zarr
 
 __all__ = ["SUFFIXES", "open_source"]
@@ -39,7 +41,8 @@ def open_source(
         ``.npy``, ``.zarr`` (an array, or a group of arrays), ``.h5`` or ``.hdf5``, ``.parquet`` (a file, or a folder of
         files in the order of their names) or ``.safetensors``. In Parquet, columns of lists of numbers are layers; if
         there are none, all columns of numbers together are one layer, but for those of the labels. In .safetensors, bfloat16
-        and float8 are read as float32.
+        and float8 are read as float32. Folders ``.zarr`` and ``.safetensors`` that `simkit.features` has written are read by
+        their manifest.
     chunks : int, optional
         Examples per chunk. Default: as many as make 8 MiB of a layer, in multiples of the chunks that are stored.
     ids : str or False, optional
@@ -49,14 +52,16 @@ def open_source(
         is a feature; an index of pandas never is.
     missing : {"warn", "error", "ignore"}, optional
         What to do where chunks of Zarr or HDF5 were never written, which read as the fill value: stores leave out chunks of
-        fill values on purpose, and a writer that was stopped leaves out the rest. "ignore" saves listing the chunks.
+        fill values on purpose, and a writer that was stopped leaves out the rest. "ignore" saves listing the chunks, and
+        reads what there is of activations that `simkit.features` has not finished, which is an error otherwise.
 
     Returns
     -------
     dask.array.Array, or dict of str to dask.array.Array
         One array, shape (n, ...), or all arrays of the file by name. With labels each is an xarray.DataArray of such an
         array, of dimensions "example" and "feature", and its coordinate "example" is checked by `simkit.compare` and
-        `simkit.pairwise`.
+        `simkit.pairwise`. The layers of a store of `simkit.features` have `details`, as
+        `simkit.SimilarityMatrix.details` keeps them.
 
     Raises
     ------
@@ -65,8 +70,8 @@ def open_source(
     InvalidArrayError
         The file is of another kind, damaged, empty, a pipe or a device, or holds pickled objects; the files of a folder
         differ in their columns; `ids` is no column, or has missing values; a column of a layer is called like a label;
-        chunks are missing, and `missing` is "error". While computing: the file is damaged, or has changed since it was
-        opened.
+        chunks are missing, and `missing` is "error"; activations are not finished. While computing: the file is damaged,
+        or has changed since it was opened.
     TooLargeError
         A chunk would not fit into the memory.
     ImportError
@@ -111,18 +116,25 @@ def open_source(
                 return labelled(lazy_array(found, chunks), labels)
             if not found:
                 raise InvalidArrayError(f"{path} holds no arrays.")
-            return {name: labelled(lazy_array(rows, chunks), labels) for name, rows in found.items()}
+            layers = {name: labelled(lazy_array(rows, chunks), labels) for name, rows in found.items()}
+            return DescribedLayers(layers, found.details) if isinstance(found, DescribedRows) else layers
     except ImportError as error:
         raise ImportError(f'{path} needs {error.name}: pip install "simkit-similarity[files]"') from None
+
+
+def _stored(path: Path, missing: Missing) -> dict[str, Rows] | None:
+    """The layers of a store of activations; None if it is none."""
+    manifest = read_manifest(path)
+    return None if manifest is None else open_store(path, manifest, missing)
 
 
 _Opener = Callable[[Path, str | Literal[False] | None, Missing], Rows | dict[str, Rows]]
 _KINDS: dict[str, tuple[Callable[[Path], Any], _Opener]] = {
     ".npy": (check_file, lambda path, ids, missing: open_npy(path)),
-    ".zarr": (check_folder, lambda path, ids, missing: open_zarr(path, missing)),
+    ".zarr": (check_folder, lambda path, ids, missing: _stored(path, missing) or open_zarr(path, missing)),
     ".h5": (check_file, lambda path, ids, missing: open_hdf5(path, missing)),
     ".hdf5": (check_file, lambda path, ids, missing: open_hdf5(path, missing)),
     ".parquet": (check_parquet, lambda path, ids, missing: open_parquet(path, ids)),
-    ".safetensors": (check_file, lambda path, ids, missing: open_safetensors(path)),
+    ".safetensors": (status, lambda path, ids, missing: _stored(path, missing) or open_safetensors(path)),
 }
 SUFFIXES = tuple(_KINDS)
