@@ -17,9 +17,12 @@ from typing import Any, TextIO
 
 import numpy as np
 
+from simkit.arrays import to_numpy
 from simkit.errors import InvalidArrayError
+from simkit.features.stored import open_activations
 from simkit.files import check_target, whole_file
 from simkit.formats.damage import reading
+from simkit.formats.manifest import LAYOUTS, read_manifest
 from simkit.formats.npy import whole_header
 from simkit.formats.npz import read_npz
 from simkit.formats.numbers import dtype_of
@@ -28,9 +31,10 @@ from simkit.formats.room import check_room
 from simkit.formats.safetensors import read_blocks
 from simkit.formats.torch_file import read_torch
 from simkit.matrix import SimilarityMatrix
+from simkit.scale.sources.store import DescribedLayers
 from simkit.text import printable
 
-__all__ = ["Activations", "check_writable", "read_activations", "write_matrix", "write_text"]
+__all__ = ["READABLE", "WRITABLE", "Activations", "check_writable", "read_activations", "write_matrix", "write_text"]
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ class Activations:
 
 
 def read_activations(path: str | os.PathLike[str], *, max_bytes: int | None = None) -> Activations:
-    """Read activations from ``.npy``, ``.npz``, ``.safetensors``, ``.pt`` or ``.pth``.
+    """Read activations from ``.npy``, ``.npz``, ``.safetensors``, ``.pt`` or ``.pth``, or from a store of `simkit.features`.
 
     Parameters
     ----------
@@ -66,7 +70,7 @@ def read_activations(path: str | os.PathLike[str], *, max_bytes: int | None = No
         No such file.
     InvalidArrayError
         The file is of another kind, damaged, empty, a pipe or a device; it holds pickled objects, two arrays of one name, or
-        tensors that are no dense arrays of numbers.
+        tensors that are no dense arrays of numbers; a store is not finished.
     TooLargeError
         It declares more than `max_bytes`.
     ImportError
@@ -76,6 +80,10 @@ def read_activations(path: str | os.PathLike[str], *, max_bytes: int | None = No
     status(path)
     if max_bytes is not None and max_bytes < 1:
         raise ValueError(f"max_bytes={max_bytes}; expected a number of bytes, at least 1.")
+    if path.is_dir() and path.suffix.lower() in LAYOUTS and read_manifest(path) is not None:
+        stored = open_activations(path)
+        check_room(path, stored.nbytes, max_bytes, chunked=True)
+        return Activations(DescribedLayers(dict(stored), stored.details), single=False)
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
         raise InvalidArrayError(
@@ -110,6 +118,7 @@ _READERS: dict[str, Callable[[Path, int | None], Any]] = {
     ".pt": read_torch,
     ".pth": read_torch,
 }
+READABLE = tuple(_READERS)  # suffixes of what `read_activations` reads
 
 
 def check_writable(path: str | os.PathLike[str], *, force: bool = False) -> None:
@@ -122,7 +131,10 @@ def check_writable(path: str | os.PathLike[str], *, force: bool = False) -> None
 
 
 def write_matrix(matrix: SimilarityMatrix, path: str | os.PathLike[str], *, force: bool = False) -> None:
-    """Write a matrix as ``.csv``, ``.json``, ``.npz`` or ``.png``, by the suffix of `path`.
+    """Write a matrix as ``.csv``, ``.json`` or ``.npz``, or its heatmap as ``.png``, ``.pdf`` or ``.svg``, by the suffix.
+
+    The same matrix gives the same file, byte by byte, with the same versions of libraries: pictures hold no date. Text of an
+    .svg is text, which can be searched and edited; that of a .pdf is drawn in fonts that it holds.
 
     Raises
     ------
@@ -159,15 +171,26 @@ def write_text(path: str | os.PathLike[str], records: Any, *, force: bool = Fals
 
 
 def as_record(matrix: SimilarityMatrix) -> dict[str, Any]:
-    """The matrix in terms of JSON; nan, which JSON does not have, becomes null."""
-    values = [[float(value) if math.isfinite(value) else None for value in line] for line in matrix.to_numpy()]
-    return {
+    """The matrix in terms of JSON; nan, which JSON does not have, becomes null.
+
+    ``"chance"`` and ``"details"`` are there if the matrix has them.
+    """
+    record = {
         "index": matrix.index,
         "n": matrix.n,
         "rows": list(matrix.rows),
         "columns": list(matrix.columns),
-        "values": values,
+        "values": _numbers(matrix.to_numpy()),
     }
+    if matrix.chance is not None:
+        record["chance"] = _numbers(to_numpy(matrix.chance))
+    if matrix.details:
+        record["details"] = dict(matrix.details)
+    return record
+
+
+def _numbers(values: np.ndarray) -> list[list[float | None]]:
+    return [[float(value) if math.isfinite(value) else None for value in line] for line in values]
 
 
 def _write_csv(matrix: SimilarityMatrix, path: Path, force: bool) -> None:
@@ -186,7 +209,7 @@ def _write_npz(matrix: SimilarityMatrix, path: Path, force: bool) -> None:
     matrix.save(path, force=force)
 
 
-def _write_png(matrix: SimilarityMatrix, path: Path, force: bool) -> None:
+def _write_picture(matrix: SimilarityMatrix, path: Path, force: bool) -> None:
     from simkit.plot import save_heatmap
 
     save_heatmap(matrix, path, force=force)
@@ -196,5 +219,8 @@ _WRITERS: dict[str, Callable[[SimilarityMatrix, Path, bool], None]] = {
     ".csv": _write_csv,
     ".json": _write_json,
     ".npz": _write_npz,
-    ".png": _write_png,
+    ".png": _write_picture,
+    ".pdf": _write_picture,
+    ".svg": _write_picture,
 }
+WRITABLE = tuple(_WRITERS)  # suffixes of what `write_matrix` writes

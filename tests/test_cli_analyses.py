@@ -149,7 +149,7 @@ def test_test_draws_and_complains(call, networks, tmp_path):
             "test", "x.npy", "y.npy", "-m", method, "--resamples", 20, "-o", f"{method}.png", "-i", "cka(estimator=unbiased)"
         )
         assert (tmp_path / f"{method}.png").read_bytes().startswith(b"\x89PNG")
-    assert "expected one of permutation, interval, bootstrap, jackknife" in call(
+    assert "not one of 'permutation', 'interval', 'bootstrap', 'jackknife'" in call(
         "test", "x.npy", "y.npy", "-m", "magic", code=2
     )
     assert "holds 3 layers; choose one with --layer: a, b, c" in call("test", "n0.npz", "n1.npz", code=2)

@@ -15,12 +15,15 @@ from typing import Annotated, Any
 import typer
 
 import simkit
+from simkit.cli.activations import activations
 from simkit.cli.compare import compare
 from simkit.cli.console import one_line
 from simkit.cli.demo import demo
 from simkit.cli.listing import indexes, kernels
+from simkit.cli.models import models
 from simkit.cli.new_plugin import new_plugin
 from simkit.cli.plugins import plugins
+from simkit.cli.report import report
 from simkit.cli.sanity import sanity
 from simkit.cli.significance import significance
 from simkit.cli.subspace import subspace
@@ -31,23 +34,26 @@ from simkit.text import printable, shortened
 __all__ = ["app", "run"]
 
 _TRACEBACK = "--traceback"
+_COMPLETION = "_SIMKIT_COMPLETE"
 _CLOSED = 141  # what a program returns that SIGPIPE ended
 
 app = typer.Typer(
     name="simkit",
     help="How similar are two neural representations?",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+app.command()(activations)
 app.command()(compare)
 app.command()(demo)
 app.command()(indexes)
 app.command()(kernels)
+app.command()(models)
 app.command()(new_plugin)
 app.command()(plugins)
+app.command()(report)
 app.command()(sanity)
 app.command("test")(significance)
 app.command()(subspace)
@@ -78,7 +84,17 @@ def _invoke(arguments: list[str]) -> int:
     """Run a command; unlike Typer's own way, it lets every exception pass."""
     command = typer.main.get_command(app)
     try:
-        with command.make_context("simkit", arguments) as context:
+        if _COMPLETION in os.environ:  # the shell asks, and Typer answers
+            command.main([], prog_name="simkit")
+        context = command.make_context("simkit", arguments)
+    except SystemExit as leave:  # what Typer does after completion, or having installed it
+        if isinstance(leave.__context__, BrokenPipeError):
+            raise
+        return leave.code if isinstance(leave.code, int) else 0
+    except typer.Exit as leave:
+        return leave.exit_code
+    try:
+        with context:
             command.invoke(context)
     except typer.Exit as leave:
         return leave.exit_code
@@ -93,7 +109,10 @@ def _failed(error: BaseException) -> int:
         what = in_options(str(error)) or "read files in chunks, or compare fewer layers at once."
         return _complain(f"out of memory: {what}", 1)
     if hasattr(error, "format_message"):  # Typer's errors of usage; they know how to phrase themselves
-        return _complain(error.format_message(), 2) if error.format_message() else 2  # no command, so help was printed
+        message = error.format_message()
+        if not message or type(error).__name__ == "NoArgsIsHelpError":  # help was printed
+            return 2
+        return _complain(message.replace(" Value error, ", " ") + _hint(error), 2)
     if isinstance(error, SimkitError | OSError | ImportError) or (isinstance(error, ValueError) and _is_own(error)):
         return _complain(in_options(str(error)), 2)
     return _complain(
@@ -101,6 +120,12 @@ def _failed(error: BaseException) -> int:
         f"of a library and not of the input; add {_TRACEBACK} to see where it happened)",
         1,
     )
+
+
+def _hint(error: BaseException) -> str:
+    """Where to read how a command is used, if it lacks something."""
+    command = getattr(getattr(error, "ctx", None), "command_path", "")
+    return f" See {command} --help." if command and "Missing" in type(error).__name__ else ""
 
 
 def _is_own(error: BaseException) -> bool:

@@ -2,77 +2,91 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Optional
 
-import numpy as np
 import typer
 
 import simkit
 from simkit.arrays import is_dask
-from simkit.cli.console import print_json, print_matrix, say
+from simkit.cli.console import console, print_json, say
 from simkit.cli.examples import Examples, matrices
-from simkit.cli.options import Force, Json, MaxBytes
-from simkit.cli.reading import convert_to_one_library
-from simkit.io import Activations, as_record, check_writable, read_activations, write_matrix
+from simkit.cli.matrix_table import chance_line, print_matrix
+from simkit.cli.options import IN_CHUNKS, Force, IndexSpec, Json, MaxBytes, Timeout, activations_file, result_file
+from simkit.cli.reading import check_ways, convert_to_one_library, label_column, open_in_chunks
+from simkit.io import READABLE, WRITABLE, as_record, check_writable, read_activations, write_matrix
 from simkit.matrix import SimilarityMatrix
 from simkit.scale.cluster import connected
-
-_READABLE = 100  # layers a side up to which a matrix that goes into a file is shown, too
-_LARGE = {".zarr", ".h5", ".hdf5", ".parquet"}  # formats that are read in chunks unasked
 
 
 def compare(
     context: typer.Context,
     a: Annotated[
-        Path, typer.Argument(help="Activations: .npy, .npz, .safetensors, .pt, .zarr, .h5 or .parquet.", show_default=False)
+        Path, activations_file("A", f"Activations: {', '.join((*READABLE, *IN_CHUNKS))}.", (*READABLE, *IN_CHUNKS))
     ],
-    b: Annotated[Optional[Path], typer.Argument(help="More; by default A with itself.", show_default=False)] = None,
-    index: Annotated[str, typer.Option("--index", "-i", help="Spec, such as 'cka(kernel=rbf(fraction=0.4))'.")] = "cka",
-    output: Annotated[
-        Optional[Path], typer.Option("--output", "-o", help="Write .csv, .json, .npz or .png.", show_default=False)
+    b: Annotated[
+        Optional[Path],
+        activations_file(
+            "[B]", "Those of another network for the same examples. Default: A itself.", (*READABLE, *IN_CHUNKS)
+        ),
     ] = None,
+    index: IndexSpec = "cka",
+    output: Annotated[Optional[Path], result_file("Write the scores, or the heatmap:", WRITABLE)] = None,
     examples: Examples = None,
     chunks: Annotated[
         Optional[int],
-        typer.Option(help="Read this many examples at a time; by default everything, but not of .zarr, .h5, .parquet."),
+        typer.Option(
+            metavar="N",
+            help="Read N examples at a time, with Dask. Default: files are read whole, but .zarr, .h5, .parquet in chunks.",
+            show_default=False,
+        ),
     ] = None,
     scheduler: Annotated[
         Optional[str],
-        typer.Option(help="Compute on a Dask cluster, such as tcp://head:8786, that sees the files.", show_default=False),
+        typer.Option(
+            metavar="ADDRESS",
+            help="Compute on a Dask cluster whose workers see the files, such as tcp://head:8786.",
+            show_default=False,
+        ),
     ] = None,
     ids: Annotated[
         Optional[str],
-        typer.Option(help="Column of .parquet files that holds the labels of the examples.", show_default=False),
+        typer.Option(
+            metavar="COLUMN", help="The column of .parquet files that holds the labels of the examples.", show_default=False
+        ),
     ] = None,
-    no_ids: Annotated[bool, typer.Option("--no-ids", help="Columns called like labels are features.")] = False,
+    no_ids: Annotated[
+        bool, typer.Option("--no-ids", help="Every column of .parquet files is a feature, also one called like a label.")
+    ] = False,
     missing: Annotated[
-        str, typer.Option(help="If chunks of .zarr and .h5 files were never written: warn, error or ignore.")
+        Literal["warn", "error", "ignore"],
+        typer.Option(help="What to do if chunks of a .zarr or .h5 file were never written."),
     ] = "warn",
     max_bytes: MaxBytes = None,
-    timeout: Annotated[
-        float, typer.Option(help="Seconds after which a cluster on which nothing can work is given up.")
-    ] = 600.0,
+    timeout: Timeout = 600.0,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Compare two files: of one array each, a number; of many layers, a matrix (rows A, columns B)."""
+    """Compare two networks layer by layer; of two files with one array each, print a number.
+
+    Rows are the layers of A, columns those of B. In each row the best match is bold; of A with itself, the best other layer.
+    The table is as wide as the terminal; into a pipe or a file go whole names and six decimals.
+    """
     if output is not None:
         check_writable(output, force=force)
     chosen = simkit.get_index(index)
     if scheduler is not None:
         context.with_resource(connected(scheduler))
     in_chunks = (
-        chunks is not None or scheduler is not None or not {a.suffix.lower(), (b or a).suffix.lower()}.isdisjoint(_LARGE)
+        chunks is not None or scheduler is not None or not {a.suffix.lower(), (b or a).suffix.lower()}.isdisjoint(IN_CHUNKS)
     )
-    column = _column(ids, no_ids, (a, b or a))
-    _check_ways(in_chunks, missing, max_bytes)
+    column = label_column(ids, no_ids, (a, b or a))
+    check_ways(in_chunks, missing, max_bytes)
     read = (
-        partial(_open_activations, chunks=chunks, ids=column, missing=missing)
+        partial(open_in_chunks, chunks=chunks, ids=column, missing=missing)
         if in_chunks
         else partial(read_activations, max_bytes=max_bytes)
     )
@@ -84,62 +98,37 @@ def compare(
     sides = [(a, first.layers)] if b is None else [(a, first.layers), (b, second.layers)]
     found = matrices(examples, sides)
     rows, columns = found[0], found[1] if b is not None else None
-    if first.single and second.single:
-        (x,), (y,) = rows.values(), (columns or rows).values()
-        value = float(_computed(simkit.compare(x, y, chosen), timeout))
-        n = int(x.shape[0])
-        if output is not None:
-            matrix = SimilarityMatrix(np.array([[value]]), (a.stem,), ((b or a).stem,), str(chosen), n)
-            write_matrix(matrix, output, force=force)
-        if as_json:
-            print_json({"index": str(chosen), "n": n, "value": value if math.isfinite(value) else None})
-        else:
-            print(f"{value:.6g}")
-        return
     matrix = simkit.pairwise(rows, columns, chosen)
-    matrix = replace(matrix, values=_computed(matrix.values, timeout))
+    matrix = _computed(matrix, timeout)
     if output is not None:
         write_matrix(matrix, output, force=force)
+    single = first.single and second.single
     if as_json:
-        print_json(as_record(matrix))
+        print_json(_record(matrix) if single else as_record(matrix))
+        return
+    if single:
+        print(f"{float(matrix.to_numpy()[0, 0]):.6g}")
+        if matrix.chance is not None and console.is_terminal:
+            console.print(chance_line(matrix), style="dim", highlight=False)
     else:
-        if output is None or max(map(len, (matrix.rows, matrix.columns))) <= _READABLE:
-            print_matrix(matrix)
-        if output is not None:
-            say(f"Written to {output}")
+        print_matrix(matrix, None if b is None else (a.name, b.name))
+    if output is not None:
+        say(f"Written to {output}")
 
 
-def _check_ways(in_chunks: bool, missing: str, max_bytes: int | None) -> None:
-    """Raise for options of the other way to read."""
-    if missing != "warn" and not in_chunks:
-        raise ValueError("--missing is about files that are read in chunks (.zarr, .h5, .hdf5), and these are read whole.")
-    if in_chunks and max_bytes is not None:
-        raise ValueError(
-            "--max-bytes is about files that are read whole, and these are read in chunks; --chunks bounds those."
-        )
+def _record(matrix: SimilarityMatrix) -> dict[str, Any]:
+    """The one score of two arrays, in terms of JSON."""
+    record = as_record(matrix)
+    found = {"index": record["index"], "n": record["n"], "value": record["values"][0][0]}
+    return found | {"chance": record["chance"][0][0]} if "chance" in record else found
 
 
-def _column(ids: str | None, no_ids: bool, files: tuple[Path, ...]) -> str | Literal[False] | None:
-    """What `open_source` is told of labels."""
-    if (ids or no_ids) and all(path.suffix.lower() != ".parquet" for path in files):
-        raise ValueError("--ids and --no-ids are about columns of .parquet files, and no such file is given.")
-    if ids and no_ids:
-        raise ValueError("--ids and --no-ids contradict each other; give one of the two.")
-    return False if no_ids else ids
-
-
-def _open_activations(path: Path, chunks: int | None, ids: str | Literal[False] | None, missing: Any) -> Activations:
-    """A file that is read in chunks, as Dask arrays."""
-    from simkit.scale.sources import open_source
-
-    found = open_source(path, chunks=chunks, ids=ids if path.suffix.lower() == ".parquet" else None, missing=missing)
-    return Activations(found, single=False) if isinstance(found, dict) else Activations({path.stem: found}, single=True)
-
-
-def _computed(values: Any, timeout: float) -> Any:
-    """`values`, computed with a progress bar if they are lazy."""
-    if not is_dask(values):
-        return values
+def _computed(matrix: SimilarityMatrix, timeout: float) -> SimilarityMatrix:
+    """The matrix, computed with a progress bar if it is lazy."""
+    lazy = {name: array for name in ("values", "chance") if is_dask(array := getattr(matrix, name))}
+    if not lazy:
+        return matrix
     from simkit.scale.dask import compute
 
-    return compute(values, progress=sys.stderr.isatty(), timeout=timeout)[0]
+    found = compute(*lazy.values(), progress=sys.stderr.isatty(), timeout=timeout)
+    return replace(matrix, **dict(zip(lazy, found, strict=True)))

@@ -6,15 +6,14 @@ import json
 import sys
 from typing import Any
 
-from rich.cells import cell_len
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from simkit.matrix import SimilarityMatrix
 from simkit.text import printable, shortened
 
-__all__ = ["console", "one_line", "print_json", "print_matrix", "say", "tell"]
+__all__ = ["console", "measured", "one_line", "print_json", "print_table", "say", "say_note", "tell"]
 
 _LONGEST_LINE = 3000  # characters of a message; a list of ten thousand layers is cut in the middle
 
@@ -58,17 +57,18 @@ def print_json(record: Any) -> None:
     print(json.dumps(record, indent=1, allow_nan=False))
 
 
-def print_matrix(matrix: SimilarityMatrix) -> None:
-    """Print a matrix as a table."""
-    rows, columns = (tuple(map(shortened, names)) for names in (matrix.rows, matrix.columns))
-    table = Table(title=f"{matrix.index}, n = {matrix.n}", title_justify="left")
-    table.add_column("", no_wrap=True, min_width=min(12, max(map(len, rows))))
-    for name in columns:
-        table.add_column(name, justify="right", no_wrap=True)
-    for name, line in zip(rows, matrix.to_numpy(), strict=True):
-        best = line.max() if len(line) > 1 else None
-        table.add_row(name, *(Text(f"{value:.3f}", "bold" if value == best else "") for value in line))
-    widths = [cell_len(printable(name)) for name in columns]
-    needed = 12 + max(cell_len(printable(name)) for name in rows) + sum(max(8, width + 3) for width in widths)
-    wide = console if console.is_terminal else PlainConsole(width=max(console.width, needed))
-    wide.print(table, crop=False)
+def say_note(line: str) -> None:
+    """Print a remark below a table."""
+    console.print(line, style="dim", highlight=False)
+
+
+def measured(table: Table) -> int:
+    """How many columns of text a table needs if nothing in it is to be wrapped."""
+    return Measurement.get(console, console.options.update(max_width=10**5), table).maximum
+
+
+def print_table(table: Table, needed: int | None = None) -> None:
+    """Print a table: as wide as the terminal, with what is wider folded; whole into a pipe or a file."""
+    needed = measured(table) if needed is None else needed
+    on = console if console.is_terminal or needed <= console.width else PlainConsole(width=needed)
+    on.print(table)

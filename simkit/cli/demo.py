@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Optional
 
-import typer
+import numpy as np
 from rich.table import Table
 
 import simkit
 from simkit import demo as bundled
 from simkit.analysis import LayerAccuracy, layer_accuracy
 from simkit.cli.console import console, print_json, say, tell
-from simkit.cli.options import Json
+from simkit.cli.options import Force, Json, check_output, result_file
 from simkit.discovery import OWN
 from simkit.errors import SimkitError
-from simkit.io import check_writable
+from simkit.pictures import PICTURES
 from simkit.progress import track
+from simkit.threads import each_in_threads
 
 # Table 2 of the paper: ten Tiny-10 networks on CIFAR-10, n = 10000.
 PAPER = {
@@ -29,45 +31,45 @@ PAPER = {
     "svcca": 0.151,
 }
 
-LEFT_OUT = {"soft_match": "its linear programs take minutes at these widths"}
+PICTURE = Path("simkit-demo.png")
+
+
+def left_out() -> dict[str, str]:
+    """Indexes that take too long here, and why."""
+    if importlib.util.find_spec("ot") is not None:
+        return {}
+    why = 'its linear programs take minutes at these widths without POT: pip install "simkit-similarity[transport]"'
+    return {"soft_match": why}
 
 
 def demo(
-    output: Annotated[Path, typer.Option("--output", "-o", help="Where to write the heatmap (.png).")] = Path(
-        "simkit-demo.png"
-    ),
-    force: Annotated[bool, typer.Option("--force", help="Replace the picture if it exists.")] = False,
+    output: Annotated[
+        Optional[Path], result_file("Write the heatmap there. Default: simkit-demo.png, replaced if it exists;", PICTURES)
+    ] = None,
+    force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Compare the layers of two trained networks with every index of simkit, and draw the heatmap of linear CKA."""
-    if output.suffix.lower() != ".png":
-        raise ValueError(f"{output}: the heatmap is written as .png.")
-    check_writable(output, force=force)
+    picture = PICTURE if output is None else output
+    force = force or output is None  # the picture of an earlier run
+    check_output(picture, PICTURES, force=force)
     networks = [bundled.load(0), bundled.load(1)]
     hidden = [{name: x for name, x in network.items() if name != "logits"} for network in networks]
     own = [entry for entry in simkit.list_indexes() if entry.distribution == OWN]  # what plugins bring may take its time
     specs = dict.fromkeys([*own, "cka(kernel=rbf(fraction=0.8))", "cka(estimator=unbiased)"])
-    for spec in LEFT_OUT:
+    without = left_out()
+    for spec in without:
         specs.pop(spec, None)
-    results: list[LayerAccuracy] = []
-    failed: dict[str, str] = {}
-    with track(len(specs), "indexes") as advance:
-        for spec in specs:
-            try:
-                results.append(layer_accuracy(hidden, spec))
-            except Exception as error:  # a broken plugin must not spoil the rest, however it fails
-                failed[spec] = str(error) if isinstance(error, SimkitError) else f"{type(error).__name__}: {error}"
-            advance()
-    results.sort(key=lambda result: -result.accuracy)
+    results, failed = _found(hidden, list(specs))
     matrix = simkit.pairwise(networks[0], networks[1], "cka")
 
     from simkit.plot import save_heatmap
 
-    save_heatmap(matrix, output, force=force, labels=("network trained from seed 0", "network trained from seed 1"))
+    save_heatmap(matrix, picture, force=force, labels=("network trained from seed 0", "network trained from seed 1"))
     if as_json:
         print_json(
             {
-                "picture": str(output),
+                "picture": str(picture),
                 "n": matrix.n,
                 "layers": list(hidden[0]),
                 "accuracy": {result.index: result.accuracy for result in results},
@@ -90,7 +92,7 @@ def demo(
         paper = f"{PAPER[result.index]:.1%}" if result.index in PAPER else ""
         table.add_row(result.index, f"{result.accuracy:.0%}", paper, _missed(result))
     console.print(table)
-    for spec, why in LEFT_OUT.items():
+    for spec, why in without.items():
         console.print(f"{spec} is left out: {why}.", style="dim", highlight=False)
     for spec, why in failed.items():
         tell(f"{spec} failed:", "red", why)
@@ -99,7 +101,26 @@ def demo(
         "any pair (Theorem 1 of the paper), and so does regression; CKA does not.",
         style="dim",
     )
-    say(f"Heatmap of linear CKA: {output}")
+    say(f"Heatmap of linear CKA: {picture}")
+
+
+def _found(networks: list[dict[str, np.ndarray]], specs: list[str]) -> tuple[list[LayerAccuracy], dict[str, str]]:
+    """What each index found, the best first, and why others failed."""
+    failed: dict[str, str] = {}
+    with track(len(specs), "indexes") as advance:
+
+        def found(spec: str) -> LayerAccuracy | None:
+            try:
+                return layer_accuracy(networks, spec)
+            except Exception as error:  # a broken plugin must not spoil the rest, however it fails
+                failed[spec] = str(error) if isinstance(error, SimkitError) else f"{type(error).__name__}: {error}"
+                return None
+            finally:
+                advance()
+
+        # One thread of BLAS for each: on matrices this small several spend most of their time waiting for each other.
+        results = each_in_threads(found, specs, next(iter(networks[0].values())))
+    return sorted(filter(None, results), key=lambda result: -result.accuracy), failed
 
 
 def _missed(result: LayerAccuracy) -> str:

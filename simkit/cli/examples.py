@@ -10,9 +10,11 @@ from typing import Annotated, Any, Optional, get_args
 import typer
 
 from simkit.activations import Channels, NamedRule, examples
+from simkit.cli.completion import rules
+from simkit.scale.sources.store import DescribedLayers
 from simkit.spec import check_choice
 
-__all__ = ["Examples", "matrices"]
+__all__ = ["Examples", "matrices", "rules_of"]
 
 Examples = Annotated[
     Optional[list[str]],
@@ -23,6 +25,7 @@ Examples = Annotated[
         "where the channels of maps are. Repeat it for layers, 'conv*=mean:first', or files, 'b.npz:*=cls'; the first that "
         "matches counts.",
         show_default=False,
+        autocompletion=rules,
     ),
 ]
 
@@ -55,7 +58,34 @@ def matrices(options: Sequence[str] | None, files: Sequence[tuple[Path, Mapping[
         made |= examples(meant, rule, channels=channels or None)  # type: ignore[call-overload]
         waiting = {label: x for label, x in waiting.items() if label not in meant}
     found = waiting | made
-    return [{name: found[f"{path}:{name}"] for name in layers} for path, layers in files]
+    return [
+        _described({name: found[f"{path}:{name}"] for name in layers}, layers, rules)
+        for (path, layers), rules in zip(files, rules_of(options, files), strict=True)
+    ]
+
+
+def _described(made: dict[str, Any], layers: Mapping[str, Any], rules: Mapping[str, str]) -> dict[str, Any]:
+    """Layers with what those that they were made of say of themselves, and the rules by which they were made."""
+    details = getattr(layers, "details", None)
+    if details is None:
+        return made
+    before = details.get("rules", {})
+    both = {name: ", then ".join(filter(None, (before.get(name), rules.get(name)))) for name in made}
+    return DescribedLayers(made, {**details, "rules": both})
+
+
+def rules_of(options: Sequence[str] | None, files: Sequence[tuple[Path, Mapping[str, Any]]]) -> list[dict[str, str]]:
+    """The rule of each layer of each file that has one, as it was given; the first option that matches counts."""
+    given = [option.rpartition("=") for option in options or ()]
+    return [
+        {
+            name: next(rule for pattern, _, rule in given if _is_meant(pattern or "*", names))
+            for name in layers
+            for names in [(f"{path}:{name}", name, f"{path.name}:{name}")]
+            if any(_is_meant(pattern or "*", names) for pattern, _, _ in given)
+        }
+        for path, layers in files
+    ]
 
 
 def _is_meant(pattern: str, names: Sequence[str]) -> bool:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any, Optional
 
+import typer
 from rich.table import Table
 from rich.text import Text
 
-from simkit.cli.console import console, print_json, tell
+from simkit.cli.completion import index_names, kernel_names
+from simkit.cli.console import console, measured, print_json, print_table, say_note, tell
+from simkit.cli.details import details_of, print_details
 from simkit.cli.options import Json
 from simkit.discovery import Entry
 from simkit.errors import SimkitError
@@ -18,20 +21,21 @@ from simkit.properties import CAPABILITIES
 from simkit.registry import Registry, get_index, get_kernel
 from simkit.registry import indexes as index_registry
 from simkit.registry import kernels as kernel_registry
+from simkit.spec import parse
 
 # Invariances, and the headings of their columns.
 _OF_INDEXES = {"invertible_linear": "invertible", "orthogonal": "orthogonal", "isotropic_scaling": "scaling"}
 _OF_KERNELS = {"orthogonal": "orthogonal", "translation": "offset", "isotropic_scaling": "scaling"}
 
 
-def describe(kind: str, entry: Entry) -> dict[str, Any]:
-    """One row: what an index or a kernel with default parameters declares, or its error."""
+def describe(kind: str, entry: Entry, spec: str | None = None) -> dict[str, Any]:
+    """One row: what an index or a kernel declares, with default parameters or those of a spec, or its error."""
     row: dict[str, Any] = {"name": entry.name, "distribution": entry.distribution, "version": entry.version, "error": None}
     error = error_of(entry)
     if error:
         return row | {"error": error}
     try:
-        return row | (_facts_of_index if kind == "index" else _facts_of_kernel)(entry.spec)
+        return row | (_facts_of_index if kind == "index" else _facts_of_kernel)(spec or entry.spec)
     except SimkitError as error:
         return row | {"error": str(error)}
     except Exception as error:  # a plugin may fail in any way it likes
@@ -82,33 +86,69 @@ def _origin(row: dict[str, Any]) -> str:
 
 
 _CENTRED = {*_OF_INDEXES.values(), *_OF_KERNELS.values(), "symmetric"}
-_FOLDED = {"formula", "reference"}
+_FORMULA = 28  # columns of text on a terminal
+_LESS_IMPORTANT = ("reference", "from", "needs", "symmetric", "range", "scaling", "offset", "orthogonal")
 
 
 def _list(
     kind: str, registry: Registry[Any], title: str, cells: Callable[[dict[str, Any]], dict[str, Text | str]], as_json: bool
 ) -> None:
-    """Print every entry of a registry; `cells` are those of a row, by heading."""
+    """Print every entry of a registry; `cells` are those of a row, by heading.
+
+    On a narrow terminal columns are left out, the least important first, and a line says so.
+    """
     rows = [describe(kind, entry) for _, same in sorted(registry.entries().items()) for entry in same]
     if as_json:
         print_json(rows)
         return
     shown = [cells(row) for row in rows if row["error"] is None]
-    # On a narrow terminal the facts matter more than references; --json has everything.
-    header = [name for name in (shown[0] if shown else {}) if name != "reference" or console.width >= 120]
-    table = Table(title=title, title_justify="left")
-    for name in header:
-        table.add_column(name, justify="center" if name in _CENTRED else "left", no_wrap=name not in _FOLDED)
-    for row in shown:
-        table.add_row(*(row[name] for name in header))
-    console.print(table)
+    header = list(shown[0] if shown else {})
+    left_out = [name for name in _LESS_IMPORTANT if name in header]
+    omitted: list[str] = []
+    while (needed := measured(table := _table(title, header, shown))) > console.width and console.is_terminal and left_out:
+        omitted.append(left_out.pop(0))
+        header.remove(omitted[-1])
+    print_table(table, needed)
+    if omitted:
+        command = "indexes" if kind == "index" else "kernels"
+        say_note(f"Left out: {', '.join(omitted)}. `simkit {command} NAME`, a wider terminal or --json has them.")
     for row in rows:
         if row["error"] is not None:
             tell("broken:", "red", f"{row['name']} of {_origin(row)}: {row['error']}")
 
 
-def indexes(as_json: Json = False) -> None:
-    """List the similarity indexes: what each is invariant to (Table 1 of the paper), its range, and where it comes from."""
+def _table(title: str, header: list[str], rows: list[dict[str, Text | str]]) -> Table:
+    table = Table(title=title, title_justify="left")
+    for name in header:
+        room = _FORMULA if name == "formula" and console.is_terminal else None
+        table.add_column(name, justify="center" if name in _CENTRED else "left", overflow="fold", max_width=room)
+    for row in rows:
+        table.add_row(*(row[name] for name in header))
+    return table
+
+
+def _tell(kind: str, registry: Registry[Any], spec: str, as_json: bool) -> None:
+    """Print everything about one of a registry."""
+    entry = registry.find(parse(spec).name)
+    print_details(details_of(registry, spec, describe(kind, entry, spec)), as_json)
+
+
+def indexes(
+    name: Annotated[
+        Optional[str],
+        typer.Argument(
+            metavar="[NAME]",
+            help="Everything about one: parameters, formula, facts and sources. A spec such as 'cka(kernel=rbf)' will do.",
+            show_default=False,
+            autocompletion=index_names,
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """List the similarity indexes and what each is invariant to (Table 1 of the paper), or describe one."""
+    if name is not None:
+        _tell("index", index_registry, name, as_json)
+        return
 
     def cells(row: dict[str, Any]) -> dict[str, Text | str]:
         return {
@@ -125,8 +165,22 @@ def indexes(as_json: Json = False) -> None:
     _list("index", index_registry, title, cells, as_json)
 
 
-def kernels(as_json: Json = False) -> None:
-    """List the kernels for HSIC and CKA."""
+def kernels(
+    name: Annotated[
+        Optional[str],
+        typer.Argument(
+            metavar="[NAME]",
+            help="Everything about one: parameters, formula, facts and sources.",
+            show_default=False,
+            autocompletion=kernel_names,
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """List the kernels for HSIC and CKA, or describe one."""
+    if name is not None:
+        _tell("kernel", kernel_registry, name, as_json)
+        return
 
     def cells(row: dict[str, Any]) -> dict[str, Text | str]:
         return {

@@ -10,7 +10,7 @@ import tempfile
 from importlib import resources
 from pathlib import Path
 from string import Template
-from typing import Annotated, Any, NamedTuple, Optional
+from typing import Annotated, Any, Literal, NamedTuple, Optional
 
 import typer
 
@@ -22,7 +22,6 @@ from simkit.files import whole_file
 from simkit.registry import ALIASES, OFFERED_ELSEWHERE, Registry
 from simkit.registry import indexes as index_registry
 from simkit.registry import kernels as kernel_registry
-from simkit.spec import check_choice
 
 PREFIX = "simkit-"
 KINDS: dict[str, Registry[Any]] = {"kernel": kernel_registry, "index": index_registry}
@@ -38,16 +37,20 @@ class Names(NamedTuple):
 
 
 def new_plugin(
-    name: Annotated[str, typer.Argument(help="Its name in spec strings, such as soft-cosine; 'simkit-' is put before it.")],
-    kind: Annotated[str, typer.Option("--kind", "-k", help="kernel or index.", show_default=False)],
+    name: Annotated[
+        str,
+        typer.Argument(metavar="NAME", help="Its name in spec strings, such as soft-cosine; 'simkit-' is put before it."),
+    ],
+    kind: Annotated[Literal["kernel", "index"], typer.Option("--kind", "-k", help="What it adds.", show_default=False)],
     output: Annotated[
         Optional[Path],
-        typer.Option("--output", "-o", help="The folder to make, by default ./simkit-NAME.", show_default=False),
+        typer.Option(
+            "--output", "-o", metavar="FOLDER", help="The folder to make, by default ./simkit-NAME.", show_default=False
+        ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Write into a folder that exists, over files that exist.")] = False,
 ) -> None:
     """Begin a distribution with a kernel or an index of your own: an example that works, its tests and its entry point."""
-    check_choice("new-plugin", "--kind", kind, KINDS)
     names = named(name)
     folder = Path(f"./{names.distribution}") if output is None else output
     files = rendered(names, kind)

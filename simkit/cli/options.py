@@ -3,20 +3,63 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated, Any, Optional
 
 import typer
 
-from simkit.io import check_writable
+from simkit.cli.completion import files, index_names, results
+from simkit.io import READABLE, check_writable
 
-__all__ = ["Force", "Json", "MaxBytes", "check_output"]
+__all__ = [
+    "IN_CHUNKS",
+    "Force",
+    "IndexSpec",
+    "Json",
+    "MaxBytes",
+    "Timeout",
+    "activations_file",
+    "check_output",
+    "result_file",
+]
+
+IN_CHUNKS = (".zarr", ".h5", ".hdf5", ".parquet")  # formats that only `simkit compare` reads, but for stores of activations
 
 Force = Annotated[bool, typer.Option("--force", help="Replace the output file if it exists.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 MaxBytes = Annotated[
     Optional[int],
-    typer.Option(help="Refuse files that declare more than this; by default more than the memory.", show_default=False),
+    typer.Option(
+        help="Refuse files whose arrays would take more bytes than this. Default: the memory that is free.",
+        show_default=False,
+        metavar="BYTES",
+    ),
 ]
+Timeout = Annotated[
+    float, typer.Option("--timeout", metavar="SECONDS", help="How long to wait for a cluster on which nothing can work.")
+]
+IndexSpec = Annotated[
+    str,
+    typer.Option(
+        "--index",
+        "-i",
+        metavar="SPEC",
+        help="The index, with parameters in brackets if you like: 'cka(estimator=unbiased)'. `simkit indexes` lists them.",
+        autocompletion=index_names,
+    ),
+]
+
+
+def activations_file(metavar: str, help: str, suffixes: tuple[str, ...] = READABLE) -> Any:
+    """The argument for a file of activations."""
+    return typer.Argument(metavar=metavar, help=help, show_default=False, autocompletion=files(suffixes))
+
+
+def result_file(help: str, suffixes: tuple[str, ...]) -> Any:
+    """The option ``--output`` for a file of one of the suffixes, which its help lists."""
+    listed = f"{', '.join(suffixes[:-1])} or {suffixes[-1]}" if len(suffixes) > 1 else suffixes[0]
+    return typer.Option(
+        "--output", "-o", metavar="FILE", help=f"{help} {listed}.", show_default=False, autocompletion=results(suffixes)
+    )
 
 
 def check_output(output: Path | None, suffixes: tuple[str, ...], *, force: bool) -> None:

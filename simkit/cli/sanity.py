@@ -10,9 +10,10 @@ from rich.table import Table
 
 import simkit
 from simkit.analysis import LayerAccuracy, jackknife_test, layer_accuracy
+from simkit.cli.completion import index_names
 from simkit.cli.console import console, print_json, say
 from simkit.cli.examples import Examples, matrices
-from simkit.cli.options import Force, Json, MaxBytes, check_output
+from simkit.cli.options import Force, Json, MaxBytes, activations_file, check_output, result_file
 from simkit.io import read_activations, write_text
 from simkit.plot import label, plain_axes, room_for, save
 from simkit.progress import track
@@ -21,27 +22,36 @@ from simkit.text import shortened
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+_SUFFIXES = (".csv", ".json", ".png", ".pdf", ".svg")
+
 
 def sanity(
     files: Annotated[
         list[Path],
-        typer.Argument(help="Two or more networks: .npz, .safetensors or .pt.", show_default=False),
+        activations_file("NETWORK", "Two or more networks with the same layers: .npz, .safetensors or .pt."),
     ],
     index: Annotated[
         Optional[list[str]],
-        typer.Option("--index", "-i", help="Spec; repeat it for several indexes. Default: cka.", show_default=False),
+        typer.Option(
+            "--index",
+            "-i",
+            metavar="SPEC",
+            help="An index; repeat it for several. Default: cka.",
+            show_default=False,
+            autocompletion=index_names,
+        ),
     ] = None,
-    symmetrise: Annotated[bool, typer.Option("--symmetrise", help="Use S + S' for asymmetric indexes.")] = False,
-    output: Annotated[
-        Optional[Path], typer.Option("--output", "-o", help="Write .csv, .json or .png.", show_default=False)
-    ] = None,
+    symmetrise: Annotated[
+        bool, typer.Option("--symmetrise", help="Use the mean of both directions of indexes that are not symmetric.")
+    ] = False,
+    output: Annotated[Optional[Path], result_file("Write the table, or a picture of it:", _SUFFIXES)] = None,
     examples: Examples = None,
     max_bytes: MaxBytes = None,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Identify the layers of each network in every other one: how often is the most similar layer the corresponding one?"""
-    check_output(output, (".csv", ".json", ".png"), force=force)
+    check_output(output, _SUFFIXES, force=force)
     indexes = [simkit.get_index(spec) for spec in index or ["cka"]]
     networks = matrices(examples, [(path, read_activations(path, max_bytes=max_bytes).layers) for path in files])
     results = []
@@ -94,7 +104,7 @@ def _shown(value: float | None, form: str) -> str:
 
 
 def _write(results: list[LayerAccuracy], records: list[dict[str, Any]], output: Path, *, force: bool) -> None:
-    if output.suffix.lower() == ".png":
+    if output.suffix.lower() not in (".csv", ".json"):
         save(_draw(results), output, force=force)
         return
     flat = [{**{k: v for k, v in record.items() if k != "by_layer"}, **record["by_layer"]} for record in records]

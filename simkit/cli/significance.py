@@ -4,28 +4,31 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional, cast, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
 
 import numpy as np
 import typer
 
 import simkit
+from simkit.cli.completion import files
 from simkit.cli.console import print_json, say
 from simkit.cli.examples import Examples, matrices
-from simkit.cli.options import Force, Json, MaxBytes, check_output
+from simkit.cli.options import Force, IndexSpec, Json, MaxBytes, activations_file, check_output, result_file
 from simkit.cli.reading import convert_to_one_library
 from simkit.inference import BootstrapResult, IntervalResult, JackknifeResult, PermutationResult
 from simkit.inference.resampling import Method
 from simkit.io import read_activations, write_text
 from simkit.plot import TITLE, label, plain_axes, save
-from simkit.spec import check_choice
+from simkit.provenance import check_same_data
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Result = BootstrapResult | IntervalResult | JackknifeResult | PermutationResult
 
-_METHODS = ("permutation", "interval", "bootstrap", "jackknife")
+Way = Literal["permutation", "interval", "bootstrap", "jackknife"]
+
+_SUFFIXES = (".json", ".png", ".pdf", ".svg")
 
 # What is written of each kind of result.
 _RECORDED: dict[type[Result], tuple[str, ...]] = {
@@ -37,44 +40,48 @@ _RECORDED: dict[type[Result], tuple[str, ...]] = {
 
 
 def significance(
-    a: Annotated[Path, typer.Argument(help="One layer: .npy, or a file of layers with --layer.", show_default=False)],
-    b: Annotated[Path, typer.Argument(help="Another layer for the same examples.", show_default=False)],
-    index: Annotated[str, typer.Option("--index", "-i", help="Spec of the index.")] = "cka",
-    method: Annotated[
-        str, typer.Option("--method", "-m", help="permutation, interval, bootstrap or jackknife.")
-    ] = "permutation",
-    resamples: Annotated[int, typer.Option(help="Permutations or resamples.")] = 1000,
-    seed: Annotated[int, typer.Option(help="Of the random draws.")] = 0,
-    confidence: Annotated[float, typer.Option(help="Of the interval.")] = 0.95,
-    interval: Annotated[str, typer.Option(help="Of the bootstrap: bca, percentile or basic.")] = "bca",
+    a: Annotated[Path, activations_file("A", "One layer: .npy, or a file of layers with --layer.")],
+    b: Annotated[Path, activations_file("B", "Another layer for the same examples.")],
+    index: IndexSpec = "cka",
+    method: Annotated[Way, typer.Option("--method", "-m", help="What to compute, as said above.")] = "permutation",
+    resamples: Annotated[int, typer.Option(metavar="N", help="How many permutations or resamples to draw.")] = 1000,
+    seed: Annotated[int, typer.Option(metavar="N", help="Of the random draws.")] = 0,
+    confidence: Annotated[float, typer.Option(metavar="LEVEL", help="Of the interval, between 0 and 1.")] = 0.95,
+    interval: Annotated[Method, typer.Option(help="How the bootstrap makes an interval of its resamples.")] = "bca",
     groups: Annotated[
         Optional[Path],
         typer.Option(
-            help="A .npy of one label for each example: those with one label are drawn, or permuted, together or within.",
+            metavar="FILE",
+            help="A .npy of one label for each example. Intervals draw examples of one label together; permutations stay "
+            "within them.",
             show_default=False,
+            autocompletion=files((".npy",)),
         ),
     ] = None,
     layer: Annotated[
-        Optional[str], typer.Option("--layer", "-l", help="Which layer of files with several.", show_default=False)
+        Optional[str],
+        typer.Option("--layer", "-l", metavar="NAME", help="Which layer of files with several.", show_default=False),
     ] = None,
     examples: Examples = None,
-    output: Annotated[
-        Optional[Path],
-        typer.Option("--output", "-o", help="Write .json, or a .png of the distribution.", show_default=False),
-    ] = None,
+    output: Annotated[Optional[Path], result_file("Write the result, or a picture of the distribution:", _SUFFIXES)] = None,
     max_bytes: MaxBytes = None,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Test a similarity against chance (permutation), or give its interval, by the method that is valid for the index.
+    """Test a similarity against chance, or say how sure it is.
 
-    Method bootstrap gives an interval where resampling with replacement is valid, and jackknife a standard error.
+    permutation: a p-value, from permuted examples.
+
+    interval: a confidence interval, by the method that is valid for the index.
+
+    bootstrap: an interval from resamples, where drawing with replacement is valid.
+
+    jackknife: a standard error.
     """
-    check_choice("simkit test", "--method", method, _METHODS)
-    check_choice("simkit test", "--interval", interval, get_args(Method))
-    check_output(output, (".json", ".png"), force=force)
+    check_output(output, _SUFFIXES, force=force)
     chosen = simkit.get_index(index)
     first, second = (read_activations(path, max_bytes=max_bytes) for path in (a, b))
+    check_same_data({str(path): getattr(side.layers, "details", None) for path, side in ((a, first), (b, second))})
     convert_to_one_library(first, second)
     chosen_layers = [(path, _layer(side.layers, layer, path)) for side, path in ((first, a), (second, b))]
     (x,), (y,) = (side.values() for side in matrices(examples, chosen_layers))
@@ -85,9 +92,8 @@ def significance(
     elif method == "interval":
         result = simkit.interval(x, y, chosen, confidence=confidence, groups=labels, rng=seed)
     elif method == "bootstrap":
-        how = cast(Method, interval)
         result = simkit.bootstrap(
-            x, y, chosen, resamples=resamples, confidence=confidence, method=how, groups=labels, rng=seed
+            x, y, chosen, resamples=resamples, confidence=confidence, method=interval, groups=labels, rng=seed
         )
     else:
         result = simkit.jackknife(x, y, chosen, confidence=confidence, groups=labels)

@@ -12,31 +12,39 @@ from simkit.analysis import SharedSubspace, shared_subspace
 from simkit.analysis.subspace import OF_EIGENVECTORS
 from simkit.cli.console import console, print_json, say
 from simkit.cli.examples import Examples, matrices
-from simkit.cli.options import Force, Json, MaxBytes, check_output
+from simkit.cli.options import Force, Json, MaxBytes, activations_file, check_output, result_file
 from simkit.cli.reading import convert_to_one_library
 from simkit.io import Activations, read_activations, write_text
 from simkit.plot import figure, label, save
+from simkit.provenance import check_same_data
 from simkit.text import shortened
+
+_SUFFIXES = (".csv", ".json", ".png", ".pdf", ".svg")
 
 
 def subspace(
-    a: Annotated[Path, typer.Argument(help="Activations: .npy, .npz, .safetensors or .pt.", show_default=False)],
-    b: Annotated[Path, typer.Argument(help="Activations for the same examples.", show_default=False)],
+    a: Annotated[Path, activations_file("A", "Activations: .npy, .npz, .safetensors or .pt.")],
+    b: Annotated[Path, activations_file("B", "Those of another network for the same examples.")],
     layer: Annotated[
         Optional[list[str]],
-        typer.Option("--layer", "-l", help="A layer that both files have; repeat it. Default: all.", show_default=False),
+        typer.Option(
+            "--layer",
+            "-l",
+            metavar="NAME",
+            help="A layer that both files have; repeat it. Default: all.",
+            show_default=False,
+        ),
     ] = None,
-    output: Annotated[
-        Optional[Path], typer.Option("--output", "-o", help="Write .csv, .json or .png (Figure 8).", show_default=False)
-    ] = None,
+    output: Annotated[Optional[Path], result_file("Write the directions, or Figure 8 of the paper:", _SUFFIXES)] = None,
     examples: Examples = None,
     max_bytes: MaxBytes = None,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
     """How many directions do corresponding layers share, and how alike do the two act on them?"""
-    check_output(output, (".csv", ".json", ".png"), force=force)
+    check_output(output, _SUFFIXES, force=force)
     first, second = (read_activations(path, max_bytes=max_bytes) for path in (a, b))
+    check_same_data({str(path): getattr(side.layers, "details", None) for path, side in ((a, first), (b, second))})
     convert_to_one_library(first, second)
     chosen = _chosen(first, second, layer, (a, b))
     xs, ys = matrices(examples, list(zip((a, b), chosen, strict=True)))
