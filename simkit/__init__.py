@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from simkit.activations import examples
     from simkit.comparison import compare, explain, pairwise
-    from simkit.errors import ConstantInputWarning, SimkitError
+    from simkit.errors import ChanceWarning, ConstantInputWarning, SimkitError
     from simkit.index import Index
     from simkit.inference import bootstrap, interval, jackknife, permutation_test
     from simkit.kernel import Kernel
     from simkit.matrix import SimilarityMatrix
+    from simkit.options import get_options, set_options
     from simkit.registry import get_index, get_kernel, list_indexes, list_kernels, register_index, register_kernel
     from simkit.scale.sources import open_source
     from simkit.scale.stream import stream
@@ -26,6 +27,7 @@ __version__ = "0.1.0"
 # Imported when first used, so that `import simkit` costs next to nothing. No module may be called like a public name:
 # importing it would put the module in the name's place.
 _HOME = {
+    "ChanceWarning": "simkit.errors",
     "ConstantInputWarning": "simkit.errors",
     "Index": "simkit.index",
     "Kernel": "simkit.kernel",
@@ -37,6 +39,7 @@ _HOME = {
     "explain": "simkit.comparison",
     "get_index": "simkit.registry",
     "get_kernel": "simkit.registry",
+    "get_options": "simkit.options",
     "interval": "simkit.inference",
     "jackknife": "simkit.inference",
     "list_indexes": "simkit.registry",
@@ -46,11 +49,13 @@ _HOME = {
     "permutation_test": "simkit.inference",
     "register_index": "simkit.registry",
     "register_kernel": "simkit.registry",
+    "set_options": "simkit.options",
     "stream": "simkit.scale.stream",
 }
-_FOLDERS = ("analysis", "demo", "indexes", "inference", "kernels", "testing")
+_FOLDERS = ("analysis", "demo", "features", "indexes", "inference", "kernels", "plot", "report", "testing", "torch")
 
 __all__ = [
+    "ChanceWarning",
     "ConstantInputWarning",
     "Index",
     "Kernel",
@@ -62,6 +67,7 @@ __all__ = [
     "explain",
     "get_index",
     "get_kernel",
+    "get_options",
     "interval",
     "jackknife",
     "list_indexes",
@@ -71,6 +77,7 @@ __all__ = [
     "permutation_test",
     "register_index",
     "register_kernel",
+    "set_options",
     "stream",
 ]
 

@@ -14,26 +14,27 @@ ROOT = Path(__file__).parents[1] / "simkit"
 # From bottom to top; modules, and packages for all that is in them. Within a layer imports may go either way, but in no circle.
 LAYERS = {
     "words and files": (
-        "simkit", "caching", "checkpoint", "errors", "fields", "files", "formats", "memory", "progress", "spec", "text", "warn",
+        "simkit", "caching", "checkpoint", "errors", "fields", "files", "formats", "memory", "notebook", "options", "progress", "spec", "text", "warn",
     ),
-    "arrays": ("activations", "arrays", "threads"),
+    "arrays": ("activations", "arrays", "provenance", "threads"),
     "linear algebra": ("linalg", "representation"),
     "contracts": ("discovery", "guard", "kernel", "loading", "properties", "registry"),
     "kernels": ("kernels",),
     "statistics and scores": ("scoring", "sides", "statistics"),
     "plan": ("feasibility", "planner"),
-    "results": ("matrix", "plot"),
-    "producers": ("scale", "torch"),
+    "results": ("best", "display", "keys", "matrix", "origin", "page", "pictures", "plot"),
+    "producers": ("features", "scale"),
     "comparison": ("comparison",),
     "contract of an index": ("index",),
     "indexes": ("indexes",),
+    "models": ("torch",),
     "inference and analysis": ("analysis", "inference"),
-    "what people use": ("cli", "demo", "io", "testing"),
+    "what people use": ("cli", "demo", "io", "report", "testing"),
 }  # fmt: skip
 
 # Who may name an array library: import it, look for it by name, or say where an index runs.
 ROOMS = {
-    "torch": ("arrays", "demo.train", "formats.torch_file", "linalg", "properties", "testing", "torch"),
+    "torch": ("simkit", "arrays", "demo.train", "formats.torch_file", "linalg", "properties", "testing", "torch"),
     "jax": ("arrays", "linalg", "properties", "testing"),
     "cupy": ("arrays", "linalg", "properties", "testing"),
     "dask": ("arrays", "guard", "properties", "scale", "testing"),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import re
+import runpy
 import textwrap
+import warnings
 from pathlib import Path
 
 import capabilities
@@ -92,6 +94,44 @@ def test_activations():
     assert [x.shape for x in space["by_layer"].values()] == [(100, 8), (100, 16), (100, 10)]
 
 
+def test_plots():
+    """Each picture of the page is one that its code draws."""
+    pytest.importorskip("matplotlib")
+    page = runpy.run_path(str(ROOT / "docs" / "plots.py"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", simkit.errors.ChanceWarning)
+        drawn = page["pictures"]()
+    shown = re.findall(r"images/plots/(\w+)\.png", (ROOT / "docs" / "plots.md").read_text(encoding="utf-8"))
+    assert sorted(shown) == sorted(drawn)
+
+
+def test_training():
+    pytest.importorskip("torch")
+    pytest.importorskip("torchmetrics")
+    pytest.importorskip("lightning")
+    pytest.importorskip("pandas")
+    space = {}
+    loss, metric, drift, callback = blocks("training.md")
+    run(loss, space)
+    run(metric, space)
+    assert 0 < float(space["metric"](space["student"](space["images"]), space["teacher"](space["images"]))) < 1
+    run(drift, space)
+    assert space["drift"].table().shape == (4, 2)
+    assert space["drift"].table("previous").rows == ("1", "2", "3")
+    run(callback, space)
+    assert list(space["drift"].to_pandas().index) == [-1, 0, 1, 2]
+
+
+@pytest.mark.parametrize(("place", "library"), [(0, "jax"), (1, "flax"), (2, "keras")], ids=("jax", "flax", "keras"))
+def test_jax_keras(place, library):
+    pytest.importorskip(library)
+    space = {}
+    run(blocks("jax_keras.md")[place], space)
+    if "stream" in space:
+        np.testing.assert_allclose(space["stream"].compute().to_numpy(), space["matrix"].to_numpy(), atol=1e-5)
+    assert len(set(space["matrix"].rows)) == len(space["matrix"].rows) > 1
+
+
 def test_scale(tmp_path, monkeypatch, capsys):
     da, zarr = pytest.importorskip("dask.array"), pytest.importorskip("zarr")
     monkeypatch.chdir(tmp_path)
@@ -113,6 +153,19 @@ def test_scale(tmp_path, monkeypatch, capsys):
     np.testing.assert_array_equal(space["x"], arrays["conv1"])
     assert simkit.compare(space["x"], space["x"]).compute() == pytest.approx(1)
     run(kernels, space)
+
+
+def test_activations_on_disk(tmp_path, monkeypatch):
+    pytest.importorskip("torch"), pytest.importorskip("dask.array"), pytest.importorskip("zarr")
+    monkeypatch.chdir(tmp_path)
+    models, others = blocks("features.md")
+    space = {}
+    run(models, space)
+    assert space["matrix"].shape == (4, 4)
+    assert space["matrix"].details["columns"]["rules"]["0"].startswith("mean over")
+    assert space["stored"]["0"].shape == (100, 8)
+    run(others, space)
+    assert simkit.features.open_activations("third.safetensors")["hidden"].shape == (640, 8)
 
 
 def test_equation_12():
@@ -162,3 +215,46 @@ def test_plugins_are_used_as_the_page_shows():
     pytest.importorskip("simkit_nngp")
     (use,) = [block for block in blocks("plugins.md") if block.startswith("import")]
     run(use, {})
+
+
+def test_report(tmp_path, monkeypatch):
+    pytest.importorskip("jinja2")
+    monkeypatch.chdir(tmp_path)
+    (block,) = blocks("report.md")
+    space = {}
+    run(block, space)
+    assert "seed 1" in (tmp_path / "matrix.html").read_text(encoding="utf-8")
+    assert space["report"].entries[1].intervals is not None
+
+
+def test_models(monkeypatch):
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("matplotlib")
+    import small_models
+
+    torch.manual_seed(0)
+    images, labels = torch.randn(40, 3, 8, 8), torch.zeros(40)
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(images, labels), batch_size=16)
+    space = {"model_a": small_models.Net(), "model_b": small_models.Net(), "loader": loader}
+    for block in blocks("models.md"):
+        run(block, space)
+    assert tuple(space["found"]["conv1"].shape) == (40, 8)
+    assert space["matrix"].shape == (7, 7)
+    assert space["chosen"].rules == {"conv1": "flattened, 8 x 6 x 6", "fc": "as it is"}
+
+
+def test_the_page_on_notebooks(capsys):
+    before, space = simkit.get_options(), {}
+    try:
+        for block in blocks("notebook.md"):
+            run(block, space)
+    finally:
+        simkit.set_options(**before)
+    said = capsys.readouterr().out
+    assert "conv3    is most like conv3" in said
+    assert "of the layers are most like the one in the same place" in said
+    assert "5 of 10 rows" in said
+    options = (ROOT / "docs" / "notebook.md").read_text(encoding="utf-8").split("## Options")[1]
+    assert dict(re.findall(r"^\| `(\w+)` \|.*\| (\w+) \|$", options, flags=re.MULTILINE)) == {
+        k: str(v) for k, v in before.items()
+    }

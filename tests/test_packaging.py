@@ -31,7 +31,8 @@ def test_extras():
 
 
 def test_every_public_name_is_there():
-    assert dir(simkit) == sorted({*simkit.__all__, "analysis", "demo", "indexes", "inference", "kernels", "testing"})
+    folders = {"analysis", "demo", "features", "indexes", "inference", "kernels", "plot", "report", "testing", "torch"}
+    assert dir(simkit) == sorted({*simkit.__all__, *folders})
     for name in dir(simkit):
         assert getattr(simkit, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'compair'"):
@@ -44,6 +45,11 @@ def test_versions_agree():
 
 def test_types_are_shipped():
     assert (importlib.resources.files("simkit") / "py.typed").is_file()
+
+
+def test_templates_of_reports_are_shipped():
+    templates = importlib.resources.files("simkit.page") / "templates"
+    assert all((templates / name).is_file() for name in ("page.html", "page.css", "page.js", "references.bib"))
 
 
 @pytest.mark.parametrize("entry", [*OWN_INDEXES, *OWN_KERNELS], ids=str)

@@ -20,16 +20,18 @@ MODULES = sorted(
 )
 
 
-def test_python_examples_run(capsys):
+def test_python_examples_run(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     pytest.importorskip("torch")
     pytest.importorskip("pandas")
     blocks = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     space: dict[str, object] = {}
     for block in blocks:
         exec(compile(block, str(README), "exec"), space)
     assert space["a"].grad.shape == (500, 64)
     assert list(space["matrix"].rows) == list(space["first"])
+    assert (tmp_path / "report.html").stat().st_size > 10_000
 
 
 @pytest.mark.parametrize("name", MODULES)
