@@ -401,6 +401,7 @@ class SimilarityMatrix:
             "n": np.array(self.n),
             "details": np.array(json.dumps(dict(self.details))),
         }
+        arrays["knows_chance"] = np.array(self.chance is not None)
         if self.chance is not None:
             arrays["chance"] = to_numpy(self.chance)
         _FORMAT.write(path, arrays, compress=True, force=force)
@@ -423,7 +424,7 @@ class SimilarityMatrix:
             columns=columns,
             index=fields.text("index"),
             n=fields.whole("n"),
-            chance=fields.reals("chance", shape, "fiu") if "chance" in fields else None,
+            chance=fields.reals("chance", shape, "fiu") if version > 2 and fields.flag("knows_chance") else None,
             details=_details(fields) if version > 2 else {},
         )
         if version >= _FORMAT.signed:

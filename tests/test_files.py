@@ -369,7 +369,7 @@ def test_missing_chunks_on_the_command_line(tmp_path, simkit_compare):
         assert err.startswith(said)
         assert ("6 of 8 chunks of 'net/x'" in err) == (way != "ignore")
     code, _, err = simkit_compare(tmp_path / "x.h5", "--missing", "perhaps")
-    assert (code, err) == (2, "simkit: missing='perhaps'; expected one of 'warn', 'error', 'ignore'.\n")
+    assert (code, err) == (2, "simkit: Invalid value for '--missing': 'perhaps' is not one of 'warn', 'error', 'ignore'.\n")
 
 
 def test_too_many_chunks_to_count(tmp_path, monkeypatch):

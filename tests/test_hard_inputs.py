@@ -16,7 +16,7 @@ import pytest
 from data import OWN_INDEXES, pair
 
 import simkit
-from simkit import ConstantInputWarning, SimkitError
+from simkit import ChanceWarning, ConstantInputWarning, SimkitError
 from simkit.errors import AccuracyWarning, NeedsAllExamplesError
 from simkit.representation import Representation
 
@@ -119,7 +119,7 @@ def asked(way, x, y, spec):
         except SimkitError as error:
             found = type(error)
     for warning in caught:
-        assert issubclass(warning.category, (AccuracyWarning, ConstantInputWarning)), warning
+        assert issubclass(warning.category, (AccuracyWarning, ChanceWarning, ConstantInputWarning)), warning
     return found, caught
 
 

@@ -127,7 +127,12 @@ def test_labelled_forms(rng):
     pytest.importorskip("pandas")
     frame = matrix.to_pandas()
     assert frame.loc["a1", "b2"] == values[1, 2]
-    assert frame.attrs == {"index": "svcca(threshold=0.9)", "n": 20, "details": matrix.details}
+    assert frame.attrs == {
+        "index": "svcca(threshold=0.9)",
+        "n": 20,
+        "details": matrix.details,
+        "chance": matrix.chance.tolist(),
+    }
     pytest.importorskip("xarray")
     array = matrix.to_xarray()
     assert array.dims == ("row", "column")

@@ -232,7 +232,7 @@ def test_names_that_cannot_be(run, good, tmp_path, name, message):
 
 
 def test_bad_options(run, tmp_path):
-    assert "expected one of kernel, index" in run("new-plugin", "soft", "--kind", "both", code=2).stderr
+    assert "'both' is not one of 'kernel', 'index'" in run("new-plugin", "soft", "--kind", "both", code=2).stderr
     assert "--kind" in run("new-plugin", "soft", code=2).stderr
     assert "does not exist" in run("new-plugin", "soft", "--kind", "index", "--output", "no/where", code=2).stderr
     assert list(tmp_path.iterdir()) == []

@@ -218,7 +218,7 @@ def caught(report, expected):
 def test_every_check_of_an_index_catches_something():
     """Each check is here for something that no other would find."""
     covered = {check for expected in INDEXES.values() for check in expected}
-    elsewhere = {"half_precision", "on_torch_cuda", "on_cupy"}
+    elsewhere = {"chance", "half_precision", "on_torch_cuda", "on_cupy"}
     assert set(index_checks()) - covered == elsewhere
     covered = {check for expected in KERNELS.values() for check in expected}
     assert set(kernel_checks()) - covered == {"on_numpy_readonly", "on_jax", "on_torch_cuda", "on_cupy"}

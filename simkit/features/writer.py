@@ -86,6 +86,7 @@ class ActivationWriter:
     Examples
     --------
     >>> import numpy as np, tempfile
+    >>> from simkit.features import ActivationWriter, open_activations
     >>> folder = tempfile.TemporaryDirectory()
     >>> with ActivationWriter(f"{folder.name}/features.safetensors") as store:
     ...     for inputs in np.arange(24.0).reshape(3, 4, 2):
