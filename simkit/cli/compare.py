@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, Optional
+from typing import Annotated, Any, Optional
 
 import typer
 
@@ -15,9 +14,23 @@ from simkit.arrays import is_dask
 from simkit.cli.console import console, print_json, say
 from simkit.cli.examples import Examples, matrices
 from simkit.cli.matrix_table import chance_line, print_matrix
-from simkit.cli.options import IN_CHUNKS, Force, IndexSpec, Json, MaxBytes, Timeout, activations_file, result_file
-from simkit.cli.reading import check_ways, convert_to_one_library, label_column, open_in_chunks
-from simkit.io import READABLE, WRITABLE, as_record, check_writable, read_activations, write_matrix
+from simkit.cli.options import (
+    IN_CHUNKS,
+    Chunks,
+    Force,
+    IndexSpec,
+    Json,
+    LabelColumn,
+    MaxBytes,
+    Missing,
+    NoLabels,
+    Scheduler,
+    Timeout,
+    activations_file,
+    result_file,
+)
+from simkit.cli.reading import read_two
+from simkit.io import READABLE, WRITABLE, as_record, check_writable, write_matrix
 from simkit.matrix import SimilarityMatrix
 from simkit.scale.cluster import connected
 
@@ -36,35 +49,11 @@ def compare(
     index: IndexSpec = "cka",
     output: Annotated[Optional[Path], result_file("Write the scores, or the heatmap:", WRITABLE)] = None,
     examples: Examples = None,
-    chunks: Annotated[
-        Optional[int],
-        typer.Option(
-            metavar="N",
-            help="Read N examples at a time, with Dask. Default: files are read whole, but .zarr, .h5, .parquet in chunks.",
-            show_default=False,
-        ),
-    ] = None,
-    scheduler: Annotated[
-        Optional[str],
-        typer.Option(
-            metavar="ADDRESS",
-            help="Compute on a Dask cluster whose workers see the files, such as tcp://head:8786.",
-            show_default=False,
-        ),
-    ] = None,
-    ids: Annotated[
-        Optional[str],
-        typer.Option(
-            metavar="COLUMN", help="The column of .parquet files that holds the labels of the examples.", show_default=False
-        ),
-    ] = None,
-    no_ids: Annotated[
-        bool, typer.Option("--no-ids", help="Every column of .parquet files is a feature, also one called like a label.")
-    ] = False,
-    missing: Annotated[
-        Literal["warn", "error", "ignore"],
-        typer.Option(help="What to do if chunks of a .zarr or .h5 file were never written."),
-    ] = "warn",
+    chunks: Chunks = None,
+    scheduler: Scheduler = None,
+    ids: LabelColumn = None,
+    no_ids: NoLabels = False,
+    missing: Missing = "warn",
     max_bytes: MaxBytes = None,
     timeout: Timeout = 600.0,
     force: Force = False,
@@ -80,21 +69,16 @@ def compare(
     chosen = simkit.get_index(index)
     if scheduler is not None:
         context.with_resource(connected(scheduler))
-    in_chunks = (
-        chunks is not None or scheduler is not None or not {a.suffix.lower(), (b or a).suffix.lower()}.isdisjoint(IN_CHUNKS)
+    first, second = read_two(
+        a,
+        b,
+        chunks=chunks,
+        clustered=scheduler is not None,
+        ids=ids,
+        no_ids=no_ids,
+        missing=missing,
+        max_bytes=max_bytes,
     )
-    column = label_column(ids, no_ids, (a, b or a))
-    check_ways(in_chunks, missing, max_bytes)
-    read = (
-        partial(open_in_chunks, chunks=chunks, ids=column, missing=missing)
-        if in_chunks
-        else partial(read_activations, max_bytes=max_bytes)
-    )
-    first = read(a)
-    second = first if b is None else read(b)
-    if b is None and first.single:
-        raise ValueError(f"{a} holds one array, and there is nothing to compare it with; give a second file.")
-    convert_to_one_library(first, second)
     sides = [(a, first.layers)] if b is None else [(a, first.layers), (b, second.layers)]
     found = matrices(examples, sides)
     rows, columns = found[0], found[1] if b is not None else None

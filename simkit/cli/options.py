@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any, Literal, Optional
 
 import typer
 
@@ -12,10 +12,15 @@ from simkit.io import READABLE, check_writable
 
 __all__ = [
     "IN_CHUNKS",
+    "Chunks",
     "Force",
     "IndexSpec",
     "Json",
+    "LabelColumn",
     "MaxBytes",
+    "Missing",
+    "NoLabels",
+    "Scheduler",
     "Timeout",
     "activations_file",
     "check_output",
@@ -36,6 +41,40 @@ MaxBytes = Annotated[
 ]
 Timeout = Annotated[
     float, typer.Option("--timeout", metavar="SECONDS", help="How long to wait for a cluster on which nothing can work.")
+]
+Chunks = Annotated[
+    Optional[int],
+    typer.Option(
+        "--chunks",
+        metavar="N",
+        help="Read N examples at a time, with Dask. Default: files are read whole, but .zarr, .h5, .parquet in chunks.",
+        show_default=False,
+    ),
+]
+Scheduler = Annotated[
+    Optional[str],
+    typer.Option(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="Compute on a Dask cluster whose workers see the files, such as tcp://head:8786.",
+        show_default=False,
+    ),
+]
+LabelColumn = Annotated[
+    Optional[str],
+    typer.Option(
+        "--ids",
+        metavar="COLUMN",
+        help="The column of .parquet files that holds the labels of the examples.",
+        show_default=False,
+    ),
+]
+NoLabels = Annotated[
+    bool, typer.Option("--no-ids", help="Every column of .parquet files is a feature, also one called like a label.")
+]
+Missing = Annotated[
+    Literal["warn", "error", "ignore"],
+    typer.Option("--missing", help="What to do if chunks of a .zarr or .h5 file were never written."),
 ]
 IndexSpec = Annotated[
     str,

@@ -5,18 +5,29 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, Optional
+from typing import Annotated, Any, Optional
 
 import typer
 
 from simkit.cli.completion import index_names
 from simkit.cli.console import say
 from simkit.cli.examples import Examples, matrices, rules_of
-from simkit.cli.options import IN_CHUNKS, Force, MaxBytes, Timeout, activations_file, result_file
-from simkit.cli.reading import check_ways, convert_to_one_library, label_column, open_in_chunks
-from simkit.io import READABLE, Activations, read_activations
+from simkit.cli.options import (
+    IN_CHUNKS,
+    Chunks,
+    Force,
+    LabelColumn,
+    MaxBytes,
+    Missing,
+    NoLabels,
+    Scheduler,
+    Timeout,
+    activations_file,
+    result_file,
+)
+from simkit.cli.reading import read_two
+from simkit.io import READABLE
 from simkit.matrix import SimilarityMatrix
 from simkit.page.contents import PAGES, check_page
 from simkit.registry import get_index
@@ -55,35 +66,11 @@ def report(
         int, typer.Option(help="How often an index is computed, at the most, for the interval of a pair.")
     ] = 50,
     seed: Annotated[int, typer.Option(help="Of the subsamples.")] = 0,
-    chunks: Annotated[
-        Optional[int],
-        typer.Option(
-            metavar="N",
-            help="Read N examples at a time, with Dask. Default: files are read whole, but .zarr, .h5, .parquet in chunks.",
-            show_default=False,
-        ),
-    ] = None,
-    scheduler: Annotated[
-        Optional[str],
-        typer.Option(
-            metavar="ADDRESS",
-            help="Compute on a Dask cluster whose workers see the files, such as tcp://head:8786.",
-            show_default=False,
-        ),
-    ] = None,
-    ids: Annotated[
-        Optional[str],
-        typer.Option(
-            metavar="COLUMN", help="The column of .parquet files that holds the labels of the examples.", show_default=False
-        ),
-    ] = None,
-    no_ids: Annotated[
-        bool, typer.Option("--no-ids", help="Every column of .parquet files is a feature, also one called like a label.")
-    ] = False,
-    missing: Annotated[
-        Literal["warn", "error", "ignore"],
-        typer.Option(help="What to do if chunks of a .zarr or .h5 file were never written."),
-    ] = "warn",
+    chunks: Chunks = None,
+    scheduler: Scheduler = None,
+    ids: LabelColumn = None,
+    no_ids: NoLabels = False,
+    missing: Missing = "warn",
     max_bytes: MaxBytes = None,
     timeout: Timeout = 600.0,
     force: Force = False,
@@ -93,20 +80,16 @@ def report(
     chosen = [get_index(spec) for spec in index or ("cka",)]
     if scheduler is not None:
         context.with_resource(connected(scheduler))
-    large = not {a.suffix.lower(), (b or a).suffix.lower()}.isdisjoint(IN_CHUNKS)
-    in_chunks = chunks is not None or scheduler is not None or large
-    column = label_column(ids, no_ids, (a, b or a))
-    check_ways(in_chunks, missing, max_bytes)
-    read = (
-        partial(open_in_chunks, chunks=chunks, ids=column, missing=missing)
-        if in_chunks
-        else partial(read_activations, max_bytes=max_bytes)
+    first, second = read_two(
+        a,
+        b,
+        chunks=chunks,
+        clustered=scheduler is not None,
+        ids=ids,
+        no_ids=no_ids,
+        missing=missing,
+        max_bytes=max_bytes,
     )
-    first: Activations = read(a)
-    second = first if b is None else read(b)
-    if b is None and first.single:
-        raise ValueError(f"{a} holds one array, and there is nothing to compare it with; give a second file.")
-    convert_to_one_library(first, second)
     sides = [(a, first.layers)] if b is None else [(a, first.layers), (b, second.layers)]
     rules = rules_of(examples, sides)
     found = matrices(examples, sides)
