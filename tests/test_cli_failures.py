@@ -36,7 +36,7 @@ def failing(monkeypatch):
         def fail(*_, **__):
             raise error
 
-        monkeypatch.setattr("simkit.cli.compare.read_activations", fail)
+        monkeypatch.setattr("simkit.cli.reading.read_activations", fail)
 
     return with_
 
