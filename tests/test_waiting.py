@@ -19,6 +19,7 @@ from simkit.errors import ClusterError, ClusterWarning
 da = pytest.importorskip("dask.array")
 distributed = pytest.importorskip("distributed")
 import dask  # noqa: E402
+from distributed.comm import CommClosedError  # noqa: E402
 
 from simkit.scale.dask import compute  # noqa: E402
 from simkit.scale.waiting import _Watch  # noqa: E402
@@ -106,7 +107,8 @@ def test_a_scheduler_that_stops_and_one_that_dies(scheduler):
     with pytest.raises(ClusterError, match="did not answer"):
         lazily()
     process.send_signal(signal.SIGCONT)
-    threading.Timer(1, process.kill).start()
+    client.sync(client.scheduler.identity)
+    threading.Timer(2, process.kill).start()
     with pytest.warns(ClusterWarning), pytest.raises(ClusterError, match=rf"lost its connection to the scheduler {address}"):
         compute(lazy, progress=False)
     begin = time.monotonic()
@@ -120,6 +122,35 @@ def test_a_scheduler_that_stops_and_one_that_dies(scheduler):
         assert float(lazily()) == pytest.approx(SCORE, rel=1e-12)
     client.close()
     assert float(compute(lazily(), progress=False)[0]) == pytest.approx(SCORE, rel=1e-12)
+
+
+def test_a_scheduler_that_dies_while_it_is_asked(scheduler, monkeypatch):
+    process, client = scheduler
+    identity = client.scheduler.identity
+
+    async def dies():
+        process.kill()
+        process.wait()
+        return await identity()
+
+    monkeypatch.setattr(client.scheduler, "identity", dies, raising=False)
+    with pytest.raises(ClusterError, match="lost its connection"):
+        lazily()
+
+
+def test_a_connection_that_is_closed_while_the_scheduler_lives(monkeypatch):
+    with threads(n_workers=1) as cluster, distributed.Client(cluster) as client:
+        identity, asked = client.scheduler.identity, []
+
+        async def closed_once():
+            asked.append(1)
+            if len(asked) == 1:
+                raise CommClosedError
+            return await identity()
+
+        monkeypatch.setattr(client.scheduler, "identity", closed_once, raising=False)
+        assert float(compute(lazily(), progress=False)[0]) == pytest.approx(SCORE, rel=1e-12)
+        assert len(asked) > 1
 
 
 def test_the_command_line_says_one_line_of_each(scheduler, tmp_path):

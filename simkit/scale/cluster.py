@@ -214,15 +214,23 @@ def workers_of(client: Any) -> dict[str, dict[str, Any]]:
     ClusterError
         There is no scheduler any more, or it does not answer.
     """
-    if client.status != "running":
-        raise ClusterError(lost_scheduler(client))
-    try:
-        return dict(client.sync(client.scheduler.identity, callback_timeout=_ANSWER)["workers"])
-    except OSError as error:
-        raise ClusterError(
-            f"The scheduler {client.scheduler.address} did not answer within {_ANSWER:.0f} seconds "
-            f"({type(error).__name__}). See whether its process still runs and whether the network reaches it."
-        ) from None
+    # A connection of the pool may be closed while the scheduler lives; and one that dies is noticed a moment later than a
+    # question to it fails. So a question whose connection was closed is asked a second time.
+    for again in (True, False):
+        if client.status != "running":
+            break
+        try:
+            return dict(client.sync(client.scheduler.identity, callback_timeout=_ANSWER)["workers"])
+        except OSError as error:
+            if again and not isinstance(error, TimeoutError):
+                continue
+            if client.status != "running":
+                break
+            raise ClusterError(
+                f"The scheduler {client.scheduler.address} did not answer within {_ANSWER:.0f} seconds "
+                f"({type(error).__name__}). See whether its process still runs and whether the network reaches it."
+            ) from None
+    raise ClusterError(lost_scheduler(client))
 
 
 def lost_scheduler(client: Any) -> str:
