@@ -13,7 +13,7 @@ from small_models import Net, Tied  # noqa: E402
 from test_torch_distributed import in_processes  # noqa: E402
 from torch import nn  # noqa: E402
 
-from simkit.errors import DataWarning, ExtractionError, InvalidArrayError, TooLargeError  # noqa: E402
+from simkit.errors import DataWarning, ExtractionError, InvalidArrayError, NeedsAllExamplesError, TooLargeError  # noqa: E402
 from simkit.scale.projection import RandomProjection  # noqa: E402
 from simkit.torch import activations, collecting, compare_models  # noqa: E402
 
@@ -80,11 +80,16 @@ def test_a_model_with_itself_and_with_a_checkpoint(nets):
     np.testing.assert_allclose(some.to_numpy(), expected_of(a, None).to_numpy()[[0, 3]][:, [6]], atol=1e-6)
 
 
-def test_one_run_serves_both_sides_of_one_model(nets):
+@pytest.mark.parametrize("state", [None, Net().state_dict()], ids=["its own weights", "a checkpoint"])
+def test_one_run_serves_both_sides_of_one_model(nets, state):
     calls = []
     nets[0].register_forward_hook(lambda *_: calls.append(1))
-    compare_models(nets[0], None, IMAGES, layers="conv*", layers_b="fc", pool="mean", batch_size=30)
+    options = {"pool": "mean", "batch_size": 30, "state": state}
+    compare_models(nets[0], None, IMAGES, layers="conv*", layers_b="fc", **options)
     assert len(calls) == 2 + 2  # a look at a few examples for each side, and two batches
+    calls.clear()
+    compare_models(nets[0], None, IMAGES, layers="conv*", **options)
+    assert len(calls) == 1 + 2
 
 
 def test_what_the_matrix_says(nets):
@@ -139,6 +144,13 @@ def test_batches_that_do_not_tell_how_many_examples_they_have(nets):
 def test_other_numbers_of_examples(nets, data, data_b):
     with pytest.raises(ExtractionError, match="expected the same examples"):
         compare_models(*nets, data, data_b=data_b, layers="fc")
+
+
+def test_data_that_never_end_are_not_waited_for(nets):
+    taken = iter(range(1000))
+    with pytest.raises(ExtractionError, match="data ends after 60 examples, and data_b goes on"):
+        compare_models(*nets, iter(IMAGES.split(9)), data_b=(IMAGES[:9] for _ in taken), layers="fc")
+    assert next(taken) < 20
 
 
 def test_loaders_that_shuffle_are_not_in_step(nets):
@@ -204,7 +216,7 @@ def test_models_that_write_over_their_inputs():
 @pytest.mark.filterwarnings("ignore::simkit.errors.ChanceWarning")
 def test_the_remedies_for_wide_layers_work(nets, monkeypatch):
     monkeypatch.setattr(collecting, "_ALWAYS_KEPT", 1000)
-    monkeypatch.setattr(collecting, "available", lambda: 5000)
+    monkeypatch.setattr(collecting, "free_bytes", lambda device: 5000)
     wide = {"layers": ["conv1", "conv2"], "max_bytes": 10_000}
     for data in (IMAGES, IMAGES.split(20)):
         with pytest.raises(TooLargeError) as caught:
@@ -225,6 +237,18 @@ def test_the_stream_names_the_minibatch_estimator():
     stream = simkit.stream("cka", max_bytes=1000)
     with pytest.raises(InvalidArrayError, match=r'estimator="minibatch".*RandomProjection.*fewer layers per stream'):
         stream.update(np.zeros((10, 20)), np.zeros((10, 20)))
+
+
+def test_nobody_names_an_estimator_that_the_index_does_not_have():
+    stream = simkit.stream("mmd(kernel=linear)", max_bytes=1000)
+    with pytest.raises(InvalidArrayError, match="fewer layers per stream") as caught:
+        stream.update(np.zeros((10, 20)), np.zeros((10, 20)))
+    assert "minibatch" not in str(caught.value)
+    assert "minibatch" not in collecting.remedies(simkit.get_index("mmd"), 20, 1000)
+    with pytest.raises(NeedsAllExamplesError, match=r"tile by tile\), or the linear kernel\."):
+        simkit.stream("mmd(kernel=rbf)")
+    with pytest.raises(NeedsAllExamplesError, match="linear kernel, or estimator=minibatch"):
+        simkit.stream("hsic(kernel=rbf)")
 
 
 def test_minibatch_is_that_of_a_stream(nets):

@@ -307,7 +307,7 @@ def test_other_data_are_refused(path):
     ],
 )
 def test_another_model_is_refused(path, options, message):
-    first = {"model": "Net", "weights": "ab", "settings": {"pool": "mean"}}
+    first = {"model": "Net", "weights": "ab", "settings": {"pool": "mean", "sizes": (3, 4)}}
     interrupted(path, **first)
     with pytest.raises(InvalidArrayError, match=message):
         write(path, **first | options)
@@ -388,6 +388,8 @@ def test_before_the_first_batch(tmp_path):
         with pytest.raises(InvalidArrayError, match="no fingerprint"):
             write(tmp_path / f"x.{suffix}", [object()])
     assert not list(tmp_path.iterdir())
+    with pytest.raises(TypeError, match="JSON"):
+        ActivationWriter(tmp_path / "x.zarr", settings={"pool": object()})
     store = ActivationWriter(tmp_path / "x.zarr")
     with pytest.raises(ValueError, match="call that first"):
         store.append(layers_of(INPUTS))

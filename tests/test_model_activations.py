@@ -6,6 +6,8 @@ import copy
 import pickle
 import re
 import warnings
+from collections import UserDict
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -69,7 +71,6 @@ def test_convolutions_in_place_and_reused(pool, batch_size):
 
 def test_means_are_written_out():
     """Independent of simkit.examples."""
-    expected = by_hand(Net(), lambda m: None, [])
     model = Net()
     expected = by_hand(model, lambda m: m(IMAGES), ["conv1"])["conv1"].double().mean((2, 3))
     np.testing.assert_allclose(activations(model, IMAGES, layers="conv1", pool="mean")["conv1"], expected, atol=1e-6)
@@ -109,7 +110,8 @@ def test_channels_that_nobody_knows():
         assert part in str(caught.value)
     other = activations(Both(), torch.randn(4, 3, 6, 6), layers=["inner.*", "later"], pool="mean")
     assert other.rules["later"] == "mean over 6 x 6 positions, channels last"
-    found = activations(Both(), x, layers=["inner.*", "later"], pool="mean", channels={"inner.1": "first", "later": "last"})
+    said = {"inner.1": "first", "later": "last"}
+    found = activations(Both(), x, layers=["inner.*", "later"], pool="mean", channels=MappingProxyType(said))
     assert {name: tuple(y.shape) for name, y in found.items()} == dict.fromkeys(("inner.0", "inner.1", "later"), (4, 8))
     assert "channels last" in found.rules["later"]
 
@@ -179,6 +181,8 @@ def test_padding_may_be_counted_on_purpose():
     batch = {"src": x, "src_key_padding_mask": padding}
     counted = activations(model, batch, layers="layers.0.norm2", pool="mean", mask=False)
     left_out = activations(model, batch, layers="layers.0.norm2", pool="mean")
+    told = activations(model, batch, layers="layers.0.norm2", pool="mean", mask=lambda batch: (~padding).bfloat16())
+    assert torch.equal(*told.values(), *left_out.values())
     assert not torch.allclose(*counted.values(), *left_out.values())
 
 
@@ -199,6 +203,26 @@ def test_a_mask_of_another_length_is_an_error():
     assert found["fc"].shape == (2, 4)
     data["attention_mask"] = torch.ones_like(mask)  # nothing is left out
     assert activations(Halved(), data, pool="mean")["fc"].shape == (2, 4)
+
+
+def test_what_a_decoder_makes_of_the_encoder_has_the_mask_of_the_encoder():
+    class Translator(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.encoder = nn.Linear(3, 3)
+            self.decoder = nn.ModuleDict({"cross": nn.Linear(3, 4), "own": nn.Linear(3, 4)})
+
+        def forward(self, x, y, attention_mask, decoder_attention_mask):
+            return self.decoder["cross"](self.encoder(x)) + self.decoder["own"](y)
+
+    model, x, y = Translator(), *torch.randn(2, 2, 4, 3)
+    masks = torch.tensor([[1, 1, 1, 0], [1, 1, 1, 1]]), torch.tensor([[1, 1, 1, 1], [1, 0, 0, 0]])
+    batch = {"x": x, "y": y, "attention_mask": masks[0], "decoder_attention_mask": masks[1]}
+    found = activations(model, batch, layers="decoder.*", pool="mean")
+    expected = by_hand(model, lambda m: m(**batch), ["decoder.cross", "decoder.own"])
+    for (name, outputs), mask in zip(expected.items(), masks, strict=True):
+        means = torch.stack([row[kept == 1].mean(0) for row, kept in zip(outputs, mask, strict=True)])
+        torch.testing.assert_close(found[name], means)
 
 
 # --- which layers ----------------------------------------------------------------------------------------------------------
@@ -277,6 +301,20 @@ def test_the_remedies_for_layers_that_never_run_work():
     with pytest.raises(ExtractionError, match="add '!unused' to layers"):
         activations(Deep(), torch.randn(5, 4), layers=["head", "unused"])
     assert list(activations(Deep(), torch.randn(5, 4), layers=["head", "unused", "!unused"])) == ["head"]
+
+
+def test_a_module_that_never_runs_and_shares_its_parameters_is_left_out():
+    class Shared(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc, self.twin = nn.Linear(4, 3), nn.Linear(4, 3)
+            self.twin.weight, self.twin.bias = self.fc.weight, self.fc.bias
+
+        def forward(self, x):
+            return self.fc(x)
+
+    with pytest.warns(ExtractionWarning, match="never called: 'twin'"):
+        assert list(activations(Shared(), torch.randn(5, 4))) == ["fc"]
 
 
 def test_calls_can_be_chosen_and_names_go_round():
@@ -360,6 +398,7 @@ def ways():
     return {
         "tensor": x,
         "numpy": x.numpy(),
+        "numpy of another byte order": x.numpy().astype(x.numpy().dtype.newbyteorder()),
         "list": [x[:11], x[11:22], x[22:]],
         "arrays": [x[:11].numpy(), x[11:].numpy()[::-1][::-1]],
         "arrays and labels": [[x[:11].numpy(), ["label"] * 11], [x[11:].numpy(), None]],
@@ -385,6 +424,19 @@ def test_data_of_all_kinds(way):
         assert found.fingerprint == expected.fingerprint
 
 
+def test_options_in_a_batch_are_no_examples(tmp_path):
+    class Scaled(nn.Linear):
+        def forward(self, x, by):
+            return super().forward(x) * by
+
+    model, data = Scaled(4, 3), {"x": torch.randn(23, 4), "by": torch.tensor([0.5])}
+    prints = {activations(model, data, layers=0, batch_size=size).fingerprint for size in (5, 23)}
+    assert len(prints) == 1
+    stored = activations(model, data, layers=0, batch_size=5, out=tmp_path / "x.safetensors")
+    assert stored.manifest.examples == 23
+    assert {stored.fingerprint} == prints
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [
@@ -401,6 +453,11 @@ def test_data_of_all_kinds(way):
         ({"x": 3}, "without a tensor"),
         ({"x": [[1, 2], [3, 4]]}, 'return_tensors="pt"'),
         (np.array(["a", "b"]), "expected numbers"),
+        pytest.param(
+            np.ones((4, 2), dtype=np.longdouble),
+            "expected numbers",
+            marks=pytest.mark.skipif(np.dtype(np.longdouble).itemsize == 8, reason="it is float64 here"),
+        ),
         ([np.array(["a", "b"])], "forward="),
         (torch.tensor(1.0), "single number"),
     ],
@@ -414,6 +471,44 @@ def test_forward_runs_what_the_model_does_not():
     model = Net()
     found = activations(model, [[["text"], IMAGES]], layers="fc", forward=lambda m, batch: m(batch[1]))
     np.testing.assert_allclose(found["fc"], activations(model, IMAGES, layers="fc")["fc"], atol=1e-6)
+
+
+def test_forward_gets_a_mapping_of_the_class_that_the_loader_gave():
+    class Encoding(UserDict):  # as that of the tokenizers of Hugging Face
+        def __getattr__(self, name):
+            if name == "data":
+                raise AttributeError(name)
+            return self.data[name]
+
+    batch = Encoding(images=IMAGES.clone())
+
+    def written(model, batch):
+        assert isinstance(batch, Encoding)
+        return model(batch.images.mul_(2))
+
+    found = activations(Net(), [batch], layers="conv1", pool="mean", forward=written)
+    assert found["conv1"].shape == (len(IMAGES), 8)
+    assert torch.equal(batch.images, IMAGES)  # the caller's batch is not written to
+
+
+def test_complex_outputs_are_for_functions_alone():
+    class Spectrum(nn.Module):
+        def forward(self, x):
+            return torch.fft.rfft(x)
+
+    model, x = nn.Sequential(nn.Linear(4, 6), Spectrum()), torch.randn(9, 4)
+    with pytest.raises(ExtractionError, match="'1' gives complex numbers; make real ones of them: pool="):
+        activations(model, x, layers="1")
+    found = activations(model, x, layers="1", pool={"1": lambda x: x.abs()})
+    torch.testing.assert_close(found["1"], torch.fft.rfft(model[0](x)).abs().detach())
+
+
+@pytest.mark.parametrize("data", [IMAGES.split(9), (x for x in IMAGES.split(9))], ids=["a list", "a generator"])
+def test_progress_is_shown_with_and_without_a_length(monkeypatch, capsys, data):
+    pytest.importorskip("tqdm")
+    monkeypatch.setattr("simkit.progress._DELAY", 0.0)
+    activations(Net(), data, layers="fc", progress=True)
+    assert "activations of Net" in capsys.readouterr().err
 
 
 def test_an_error_of_the_model_is_its_own():
@@ -563,6 +658,16 @@ def test_a_checkpoint_for_a_while():
     np.testing.assert_allclose(found["head"], activations(another, IDS, pool="mean")["head"], atol=1e-6)
 
 
+def test_a_checkpoint_of_another_type_is_converted_once():
+    model, other = Net(), Net().double()
+    seen = []
+    model.fc.register_forward_hook(lambda module, args, output: seen.append(module.weight.data))
+    found = activations(model, IMAGES, layers="fc", batch_size=9, state=other.state_dict())
+    assert len(seen) == 1 + 3
+    assert {(x.dtype, x.data_ptr()) for x in seen} == {(torch.float32, seen[0].data_ptr())}
+    np.testing.assert_allclose(found["fc"], activations(other.float(), IMAGES, layers="fc")["fc"], atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -658,3 +763,22 @@ def test_repeats_of_a_distributed_sampler_are_left_out():
     )
     with pytest.raises(ExtractionError, match="how many examples it has"):
         activations(model, loader, layers="fc", forward=lambda m, batch: m(batch.x))
+
+
+def test_the_mask_is_cut_with_the_repeats_of_a_sampler():
+    class Tokens(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(3, 4)
+
+        def forward(self, x, attention_mask):
+            return self.fc(x)
+
+    model, x, mask = Tokens(), torch.randn(7, 5, 3), torch.arange(5) < torch.tensor([5, 3, 4, 2, 5, 1, 3])[:, None]
+    dataset = [{"x": row, "attention_mask": kept} for row, kept in zip(x, mask, strict=True)]
+    whole = activations(model, {"x": x, "attention_mask": mask}, pool="mean")["fc"]
+    for rank, count in enumerate((4, 3)):  # the fourth of the second is a repeat
+        sampler = torch.utils.data.DistributedSampler(dataset, num_replicas=2, rank=rank, shuffle=False)
+        part = activations(model, torch.utils.data.DataLoader(dataset, batch_size=4, sampler=sampler), pool="mean")["fc"]
+        assert len(part) == count
+        torch.testing.assert_close(part, whole[rank::2])

@@ -168,7 +168,7 @@ def test_another_probe_or_network_is_an_error_that_changes_nothing():
         drift.record(model[:3])
     with pytest.raises(InvalidArrayError, match="whole number"):
         drift.record(model, 1.5)
-    for wrong in ("last", (), ("first", "first"), True):
+    for wrong in ("last", (), ("first", "first"), True, 2.0, None):
         with pytest.raises(SpecError, match="reference"):
             Drift(PROBE, reference=wrong)
     with pytest.raises(InvalidArrayError, match="nothing has been recorded"):

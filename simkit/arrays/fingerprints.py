@@ -49,7 +49,7 @@ class Fingerprint:
         """The fingerprint of all examples so far, 64 hexadecimal digits."""
         return self._state.hex()
 
-    def update(self, batch: Any) -> str:
+    def update(self, batch: Any, n: int | None = None) -> str:
         """Take the examples of a batch, and give the fingerprint of all so far.
 
         Parameters
@@ -57,6 +57,8 @@ class Fingerprint:
         batch : array, mapping, sequence or plain values
             The inputs of a model: arrays whose first axis is the examples, lists of texts or of numbers, and dictionaries,
             lists and tuples of those.
+        n : int, optional
+            How many examples these are. Default: as many as the first array or list has rows, by the order of keys.
 
         Raises
         ------
@@ -69,11 +71,8 @@ class Fingerprint:
             raise InvalidArrayError(
                 f"A batch has no fingerprint: {shown(batch)} holds no array or list with one row for each example."
             )
-        n = rows[0]
-        parts: list[tuple[bytes, Any]] = []
-        for path, value in leaves:
-            head, body = _encoded(path, value, n)
-            parts.append((head, body))
+        n = n if n in rows else rows[0]
+        parts = [_encoded(path, value, n) for path, value in leaves]
         for i in range(n):
             example = hashlib.sha256()
             for head, body in parts:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import json
 import os
 import shutil
 import sys
@@ -74,6 +75,8 @@ class ActivationWriter:
     ------
     ValueError
         The path has another suffix.
+    TypeError
+        `settings` hold what JSON has no terms for.
     FileExistsError
         There is a finished store, an unfinished one and `resume` is false, or something else.
     FileNotFoundError
@@ -123,7 +126,7 @@ class ActivationWriter:
             LAYOUTS[self.path.suffix.lower()],
             model=model,
             weights=weights,
-            settings=dict(settings or {}),
+            settings=json.loads(json.dumps(dict(settings or {}))),  # a tuple is a list then, as it is when it is read
             versions=_versions(versions),
         )
         stored = _stored(self.path, resume=resume, force=force)
@@ -144,13 +147,15 @@ class ActivationWriter:
         """What is in the files."""
         return self._state[0]
 
-    def skip(self, inputs: Any) -> bool:
+    def skip(self, inputs: Any, n: int | None = None) -> bool:
         """Whether the next batch, of these inputs, is in the store already; if not, `append` has its activations next.
 
         Parameters
         ----------
         inputs : array, mapping, sequence or plain values
             What the model is given, as `simkit.arrays.fingerprints.Fingerprint.update` takes it.
+        n : int, optional
+            How many examples these are. Default: as many as the first array or list of `inputs` has rows.
 
         Raises
         ------
@@ -160,7 +165,7 @@ class ActivationWriter:
         if self._next is not None:
             raise ValueError("skip() was called twice for one batch; append() its activations where skip() is False.")
         before = self._fingerprint.examples
-        digest = self._fingerprint.update(inputs)[:_DIGITS]
+        digest = self._fingerprint.update(inputs, n)[:_DIGITS]
         batch = (self._fingerprint.examples - before, digest)
         stored = self.manifest.batches
         if self._place < len(stored):

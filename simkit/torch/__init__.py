@@ -28,6 +28,7 @@ _HOME = {
     "activations": "simkit.torch.extraction",
     "compare_models": "simkit.torch.comparing",
 }
+_MODULES = ("simkit.torch.distributed",)
 
 __all__ = [
     "Activations",
@@ -55,6 +56,8 @@ def __getattr__(name: str) -> Any:
         value = getattr(home, name)
         globals()[name] = value
         return value
+    if f"simkit.torch.{name}" in _MODULES:
+        return importlib.import_module(f"simkit.torch.{name}")
     raise AttributeError(f"module 'simkit.torch' has no attribute {name!r}")
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sized
 from typing import Any
 
 import numpy as np
@@ -84,7 +85,7 @@ def _source(data: Any, batch_size: int, what: str) -> Iterable[Any]:
     if isinstance(data, np.ndarray | Mapping):
         data = as_tensors(data)
     if isinstance(data, np.ndarray):
-        raise ExtractionError(f"{what} is an array of {data.dtype}; expected numbers.")
+        raise ExtractionError(f"{what} is an array of {data.dtype}; expected numbers of a type that PyTorch has.")
     if isinstance(data, torch.Tensor):
         if data.ndim == 0:
             raise ExtractionError(f"{what} is a single number; expected a tensor of examples, or batches of them.")
@@ -246,7 +247,11 @@ def _mapped(batch: Any, function: Callable[[Any], Any]) -> Any:
     if isinstance(batch, torch.Tensor | PackedSequence):
         return function(batch)
     if isinstance(batch, Mapping):
-        return {key: _mapped(item, function) for key, item in batch.items()}
+        # A class of its own may have more than items, such as the attributes of a BatchEncoding.
+        twin: Any = copy.copy(batch) if isinstance(batch, MutableMapping) else dict(batch)
+        for key, item in batch.items():
+            twin[key] = _mapped(item, function)
+        return twin
     if isinstance(batch, tuple) and hasattr(batch, "_fields"):
         return type(batch)(*(_mapped(item, function) for item in batch))
     if isinstance(batch, tuple | list):
@@ -257,9 +262,9 @@ def _mapped(batch: Any, function: Callable[[Any], Any]) -> Any:
 
 
 def as_tensors(batch: Any) -> Any:
-    """A batch with tensors, which may be written to, for arrays of numbers of NumPy."""
-    if isinstance(batch, np.ndarray) and batch.dtype.kind in "bfiu":
-        return torch.from_numpy(np.array(batch, order="C"))
+    """A batch with tensors, which may be written to, for arrays of NumPy whose numbers PyTorch has."""
+    if isinstance(batch, np.ndarray) and batch.dtype.kind in "bfiu" and batch.dtype.itemsize <= 8:
+        return torch.from_numpy(np.array(batch, dtype=batch.dtype.newbyteorder("="), order="C"))
     if isinstance(batch, Mapping):
         if not any(isinstance(item, np.ndarray) for item in batch.values()):
             return batch

@@ -6,15 +6,17 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.distributed
 
 from simkit.comparison import pairwise
 from simkit.errors import ExtractionError, InvalidArrayError, NeedsAllExamplesError, TooLargeError
+from simkit.kernels.linear import is_linear
 from simkit.matrix import SimilarityMatrix
-from simkit.memory import available, in_words
+from simkit.memory import in_words
 from simkit.scale.projection import RandomProjection
 from simkit.scale.stream import Stream, check_state_fits
+from simkit.statistics.hsic_sums import takes_minibatch
 from simkit.text import shown
+from simkit.torch.devices import free_bytes, is_cuda
 from simkit.torch.extraction import joined
 
 if TYPE_CHECKING:
@@ -165,9 +167,10 @@ class Collector:
 
     def _check_room(self, more: int, whole: int, width: int, device: torch.device | None) -> None:
         """Raise if `more` bytes do not fit, of activations that take `whole` bytes in all."""
-        on_cuda = device is not None and device.type == "cuda"
-        room = torch.cuda.mem_get_info(device)[0] if on_cuda else available()
-        if more < _ALWAYS_KEPT or room is None or more <= room:
+        if more < _ALWAYS_KEPT:
+            return
+        room = free_bytes(device)
+        if room is None or more <= room:
             return
         n = f"{self.examples} examples" if self.examples is not None else "all examples"
         if self._why_not is not None:
@@ -179,7 +182,7 @@ class Collector:
         raise TooLargeError(
             f"The layers have {width} features in all; their activations take {in_words(whole)}, of which {in_words(more)} "
             f"do not fit into the {in_words(room)} available, and {reason}. "
-            f"{remedies(self.index, width, self.max_bytes, on_cuda=on_cuda)}"
+            f"{remedies(self.index, width, self.max_bytes, on_cuda=is_cuda(device))}"
         )
 
     def matrix(self) -> SimilarityMatrix:
@@ -220,15 +223,13 @@ def remedies(index: Index[Any], width: int, max_bytes: int, *, on_cuda: bool = F
     fits = int((max_bytes / 8) ** 0.5)
     ways = ['pool="mean", if maps or tokens are flattened now']
     chosen = index.kernel_estimator
-    if chosen is not None:
+    if takes_minibatch(index):
         ways.append('estimator="minibatch", which compares examples within a batch only, and takes hardly any memory')
-        from simkit.kernels.linear import is_linear
-
-        if is_linear(chosen.kernel):
-            ways.append(
-                "projection=simkit.scale.projection.RandomProjection(k), to k features a layer, whose Gram matrices are "
-                "then right to sqrt((1 + d) / k) for layers of effective dimension d (its gram_error(d))"
-            )
+    if chosen is not None and is_linear(chosen.kernel):
+        ways.append(
+            "projection=simkit.scale.projection.RandomProjection(k), to k features a layer, whose Gram matrices are "
+            "then right to sqrt((1 + d) / k) for layers of effective dimension d (its gram_error(d))"
+        )
     ways.append(f"groups of layers in several passes, layers= and layers_b= of {fits} features at a time")
     if on_cuda:
         ways.append('device="cpu", if the host has more memory')

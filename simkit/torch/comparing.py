@@ -7,18 +7,21 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.distributed
 
 from simkit.errors import ExtractionError
 from simkit.matrix import SimilarityMatrix
+from simkit.progress import track
 from simkit.registry import get_index
 from simkit.scale.projection import RandomProjection
 from simkit.text import shown
 from simkit.torch.batches import Batches, is_shuffled
 from simkit.torch.collecting import Collector
-from simkit.torch.extraction import _device
+from simkit.torch.devices import asked_device, on_device
+from simkit.torch.extraction import joined
 from simkit.torch.extractor import Extractor
 from simkit.torch.masks import MaskOption
-from simkit.torch.passes import Pass, on_device, ready, told
+from simkit.torch.passes import Pass, ready
 from simkit.torch.selection import listed
 
 if TYPE_CHECKING:
@@ -26,7 +29,15 @@ if TYPE_CHECKING:
 
 __all__ = ["compare_models"]
 
-_SAME: Any = object()  # as for the first model
+
+class _AsForA:
+    """The default of what is said of `b`."""
+
+    def __repr__(self) -> str:
+        return "<as for a>"
+
+
+_SAME: Any = _AsForA()
 Rows = dict[str, torch.Tensor]
 
 
@@ -67,7 +78,7 @@ def compare_models(
         Another model; a checkpoint (a `state_dict`) of `a`; or None for `a` with itself.
     data : DataLoader, iterable of batches, tensor, mapping of tensors, or Dataset
         Each batch goes through both models.
-    layers, pool, channels, mask, forward, state
+    layers, pool, channels, mask, forward
         As in `simkit.torch.activations`, of `a`; and of `b` if nothing else is said.
     layers_b, pool_b, channels_b, mask_b, forward_b
         Of `b`, where they are others.
@@ -76,6 +87,8 @@ def compare_models(
     data_b : like `data`, optional
         The same examples in the same order as `b` takes them, by another tokeniser or transform. Batches may be cut
         otherwise.
+    state : mapping of str to tensor, optional
+        As in `simkit.torch.activations`, of `a`, also where it is compared with itself.
     correspond : bool
         With ``pool="positions"`` or ``"tokens"``: the caller knows that they are the same in both models. Numbers are
         checked.
@@ -88,7 +101,7 @@ def compare_models(
     max_bytes : int
         The largest joint scatter matrix that may be made, as in `simkit.stream`.
     progress : bool, optional
-        Show a progress bar; by default if standard error is a terminal and Rich is installed.
+        Show a progress bar; by default in terminals and notebooks. See `simkit.set_options`.
     **parameters
         Parameters of the index.
 
@@ -145,10 +158,8 @@ def compare_models(
         two = Extractor(a if of_a else b, state=state if of_a else None, side="_b", called="b", **second)
     if data_b is data:
         data_b = None
-    is_one = (
-        two.model is one.model and two.state is one.state and data_b is None and all(second[k] is first[k] for k in first)
-    )
-    where = None if device is None else _device(device)
+    is_one = two.runs_like(one) and data_b is None and all(second[k] is first[k] for k in first)
+    where = asked_device(device)
     extractors = [one] if is_one else [one, two]
     with ready(extractors):
         passes = _passes(extractors, data, data_b, batch_size)
@@ -170,9 +181,9 @@ def compare_models(
         widths = [extractor.width for extractor in extractors]
         collector.announce(None if None in widths else sum(w or 0 for w in widths), where or one.device)
         what = f"{one.name} and {'itself' if is_one else two.name}"
-        with told(passes[0].data.steps, f"{what}: {chosen}", progress) as advance:
-            for sides in _in_step(passes, chosen):
-                collector.add(_together(sides, where))
+        with track(passes[0].data.steps, f"{what}: {chosen}", progress) as advance:
+            for sides in _in_step(passes):
+                collector.add(on_device(sides, where or next(iter(sides[0].values())).device))
                 advance()
         matrix = collector.matrix()
     prints = [way.print.hex for way in passes] * (1 if len(passes) == 2 else 2)
@@ -217,7 +228,7 @@ def _check_corresponding(extractors: list[Extractor], correspond: bool) -> None:
         )
 
 
-def _in_step(passes: list[Pass], index: Index[Any]) -> Iterator[list[Rows]]:
+def _in_step(passes: list[Pass]) -> Iterator[list[Rows]]:
     """Batches of all sides with the same examples, cut as those of the first."""
     if len(passes) == 1:
         yield from passes[0]
@@ -237,8 +248,7 @@ def _in_step(passes: list[Pass], index: Index[Any]) -> Iterator[list[Rows]]:
         taken, left = _cut(waiting, _count(rows))
         waiting = [left] if left else []
         yield [rows, taken]
-    left_over = sum(map(_count, waiting)) + sum(1 for _ in others)
-    if left_over:
+    if waiting or next(others, None) is not None:
         raise ExtractionError(f"data ends after {first.examples} examples, and data_b goes on; expected the same examples.")
 
 
@@ -248,7 +258,7 @@ def _count(rows: Rows) -> int:
 
 def _cut(waiting: list[Rows], count: int) -> tuple[Rows, Rows | None]:
     """The first `count` rows of what waits, and the rest."""
-    whole = {label: torch.cat([rows[label] for rows in waiting]) for label in waiting[0]}
+    whole = {label: joined(label, [rows[label] for rows in waiting]) for label in waiting[0]}
     if _count(whole) < count:
         raise ExtractionError(
             f"Layers of the second model have {_count(whole)} rows where those of the first have {count}, of the same "
@@ -257,12 +267,3 @@ def _cut(waiting: list[Rows], count: int) -> tuple[Rows, Rows | None]:
         )
     left = {label: x[count:].clone() for label, x in whole.items()}
     return {label: x[:count] for label, x in whole.items()}, left if _count(left) else None
-
-
-def _together(sides: list[Rows], where: torch.device | None) -> list[Rows]:
-    """All layers on one device: that which is asked for, or that of the first layer."""
-    place = where or next(iter(sides[0].values())).device
-    moved = [{label: on_device(x, place) for label, x in rows.items()} for rows in sides]
-    for device in {x.device for rows in sides for x in rows.values() if x.is_cuda and place.type == "cpu"}:
-        torch.cuda.current_stream(device).synchronize()
-    return moved

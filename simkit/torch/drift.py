@@ -147,12 +147,15 @@ class Drift:
             A score is nan: a layer gives the same for all examples.
         """
         epoch = self._checked(epoch)
-        with torch.inference_mode(False), same_randomness(model, self.data):  # Lightning validates in inference mode
+        with torch.inference_mode(False), same_randomness(self.data):  # Lightning validates in inference mode
             now = activations(model, self.data, **self._extraction)
         self._check_same(now, epoch)
         before = self.epochs[:-1] if self.epochs[-1:] == (epoch,) else self.epochs
         epochs = (*before, epoch)
-        kept = self._kept | {epoch: {name: x.detach().to("cpu", copy=True) for name, x in now.items()}}
+        needed = self._needed(epochs)
+        kept = {number: layers for number, layers in self._kept.items() if number in needed}
+        if epoch in needed:
+            kept[epoch] = {name: x.to("cpu", copy=True) for name, x in now.items()}
         found: dict[Reference, _Row] = {}
         for reference in self.references:
             other = _epoch_of(reference, epochs)
@@ -160,8 +163,8 @@ class Drift:
                 found[reference] = self._compared(now, kept[other])
         # Nothing is changed before everything has been computed.
         self.epochs, self.layers, self.n = epochs, tuple(now), next(iter(now.values())).shape[0]
-        self._side = {"model": now.model, "rules": dict(now.rules), "fingerprint": now.fingerprint}
-        self._kept = {number: layers for number, layers in kept.items() if number in self._needed()}
+        self._side = now.details
+        self._kept = kept
         for reference, row in found.items():
             self._rows[reference][epoch] = row
         return self.scores(epoch, self.references[0])
@@ -207,14 +210,14 @@ class Drift:
         known: Any = None if any(x is None for x in chance) else np.concatenate(chance)[:, 0]  # type: ignore[arg-type]
         return _Row(np.concatenate([pair.to_numpy() for pair in pairs])[:, 0], known, None)
 
-    def _needed(self) -> set[int | None]:
-        """The epochs whose activations later ones are compared with."""
+    def _needed(self, epochs: Sequence[int]) -> set[int | None]:
+        """The epochs of these whose activations the last and later ones are compared with."""
         needed: set[int | None] = set()
         for reference in self.references:
             if reference == "previous":  # of the last, which may be recorded again, and of the next
-                needed |= set(self.epochs[-2:])
+                needed |= set(epochs[-2:])
             else:
-                needed.add(_epoch_of(reference, self.epochs))
+                needed.add(_epoch_of(reference, epochs))
         return needed
 
     # --- results ------------------------------------------------------------------------------------------------------
@@ -397,7 +400,7 @@ class _Row:
 
 
 def _references(given: Any) -> tuple[Reference, ...]:
-    several = (given,) if isinstance(given, str | int) else tuple(given)
+    several = tuple(given) if isinstance(given, Iterable) and not isinstance(given, str) else (given,)
     wrong = [x for x in several if isinstance(x, bool) or not (isinstance(x, int) or x in ("first", "previous"))]
     if wrong or not several or len(set(several)) < len(several):
         raise SpecError(

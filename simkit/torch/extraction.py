@@ -10,11 +10,13 @@ import torch
 
 from simkit.errors import ExtractionError
 from simkit.features import StoredActivations
-from simkit.memory import WORTH_ASKING, available, refuse_if_too_large
+from simkit.memory import refuse_if_too_large
+from simkit.progress import track
 from simkit.torch.batches import Batches
+from simkit.torch.devices import asked_device, free_bytes, is_cuda, on_device
 from simkit.torch.extractor import Extractor
 from simkit.torch.masks import MaskOption
-from simkit.torch.passes import Pass, on_device, ready, told
+from simkit.torch.passes import Pass, ready
 from simkit.torch.results import Activations
 from simkit.torch.saving import save_activations
 
@@ -136,7 +138,7 @@ def activations(
     force : bool
         With `out`: replace the store that is there.
     progress : bool, optional
-        Show a progress bar; by default if standard error is a terminal and Rich is installed.
+        Show a progress bar; by default in terminals and notebooks. See `simkit.set_options`.
 
     Returns
     -------
@@ -184,7 +186,7 @@ def activations(
     'mean over 6 x 6 positions, channels first'
     """
     extractor = Extractor(model, layers, pool=pool, channels=channels, mask=mask, forward=forward, state=state)
-    where = None if device is None else _device(device)
+    where = asked_device(device)
     parts: dict[str, list[torch.Tensor]] = {}
     with ready([extractor]):
         way = Pass([extractor], Batches(data, batch_size))
@@ -194,11 +196,11 @@ def activations(
             return save_activations(extractor, way, out, asked=asked, resume=resume, force=force, progress=progress)
         if extractor.width is not None and way.data.examples is not None:
             _check_fits(way.data.examples, extractor.width, where or extractor.device)
-        with told(way.data.steps, f"activations of {extractor.name}", progress) as advance:
-            for (rows,) in way:
+        with track(way.data.steps, f"activations of {extractor.name}", progress) as advance:
+            for sides in way:
+                (rows,) = on_device(sides, where)
                 for label, x in rows.items():
-                    parts.setdefault(label, []).append(on_device(x, where))
-                _wait(rows, where)
+                    parts.setdefault(label, []).append(x)
                 advance()
     return Activations(
         {label: joined(label, parts.pop(label)) for label in list(parts)},
@@ -225,30 +227,11 @@ def joined(label: str, parts: list[torch.Tensor]) -> torch.Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
-def _wait(rows: dict[str, torch.Tensor], where: torch.device | None) -> None:
-    """Until copies to the host are there: nobody else waits for them."""
-    for device in {x.device for x in rows.values() if x.is_cuda and where is not None and where.type == "cpu"}:
-        torch.cuda.current_stream(device).synchronize()
-
-
-def _device(device: Any) -> torch.device:
-    try:
-        return torch.device(device)
-    except (RuntimeError, TypeError) as error:
-        raise ExtractionError(
-            f'device is {device!r}; expected "cpu" or a device of PyTorch such as "cuda:0" ({error}).'
-        ) from None
-
-
 def _check_fits(examples: int, width: int, device: torch.device | None) -> None:
-    needed = 4 * examples * width
-    if needed < WORTH_ASKING:
-        return
-    on_cuda = device is not None and device.type == "cuda"
     refuse_if_too_large(
-        needed,
+        4 * examples * width,
         f"Activations of {examples} examples, {width} features in all",
         'What works, in this order: pool="mean", fewer layers at a time, or simkit.torch.compare_models, which keeps no '
-        "activations" + (', or device="cpu".' if on_cuda else "."),
-        lambda: torch.cuda.mem_get_info(device)[0] if on_cuda else available(),
+        "activations" + (', or device="cpu".' if is_cuda(device) else "."),
+        lambda: free_bytes(device),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,11 +16,12 @@ from simkit.errors import ExtractionError, ExtractionWarning
 from simkit.spec import check_choice
 from simkit.text import shown
 from simkit.torch import batches
+from simkit.torch.devices import device_of
 from simkit.torch.layouts import Evidence, Layout, examples_axes, layout_of
 from simkit.torch.masks import MaskOption, Masks
 from simkit.torch.outputs import Output, output_of
 from simkit.torch.patterns import check_selector
-from simkit.torch.restoring import checked_state, device_of, left_as_found, with_state
+from simkit.torch.restoring import checked_state, left_as_found, with_state
 from simkit.torch.rules import AS_IT_IS, Rule, check_pool, check_used, for_layer, rule_of, rules_in_words
 from simkit.torch.selection import Selection, listed, select
 from simkit.torch.wrappers import named_modules, unwrapped
@@ -97,6 +98,7 @@ class Extractor:
         if forward is not None and not callable(forward):
             raise ExtractionError(f"forward{side} is {shown(forward)}; expected a function of the model and a batch.")
         self.pool, self.channels, self.mask, self.forward = pool, channels, mask, forward
+        self._given_state = state
         self.state = checked_state(self.model, state, f"state{side}")
         self.selection: Selection = select(self.model, layers, f"layers{side}")
         self.device = device_of(self.model)
@@ -127,7 +129,7 @@ class Extractor:
 
     def runs_like(self, other: Extractor) -> bool:
         """Whether one run of the model gives the layers of both."""
-        return self.model is other.model and self.state is None is other.state and self.forward is other.forward
+        return self.model is other.model and self._given_state is other._given_state and self.forward is other.forward
 
     def ready(self) -> contextlib.AbstractContextManager[None]:
         """Within, the model may be run."""
@@ -345,7 +347,7 @@ class Extractor:
             raise ExtractionError(
                 f"{shown(label)} gave {tuple(x.shape)}, and on the first batch {seen.shape}; expected as many axes."
             )
-        if not x.is_floating_point() and x.is_complex():
+        if x.is_complex() and not callable(seen.rule.pool):
             raise ExtractionError(
                 f"{shown(label)} gives complex numbers; make real ones of them: pool={{{label!r}: lambda x: ...}}."
             )
@@ -455,7 +457,7 @@ def _shapes(batch: Any) -> str:
 
 
 def _check_channels(channels: Any, what: str) -> None:
-    for pattern, place in channels.items() if isinstance(channels, dict) else ((None, channels),):
+    for pattern, place in channels.items() if isinstance(channels, Mapping) else ((None, channels),):
         if pattern is not None:
             check_selector(pattern, what)
         if place is not None:

@@ -101,12 +101,7 @@ class Evidence:
         if layout is None:
             return
         self._seen.setdefault(shape[1:], set()).add(layout)
-        if (
-            args
-            and isinstance(args[0], torch.Tensor)
-            and args[0].ndim == tensor.ndim
-            and not isinstance(module, nn.Embedding)
-        ):
+        if args and isinstance(args[0], torch.Tensor) and args[0].ndim == tensor.ndim:
             self._seen.setdefault(tuple(args[0].shape)[1:], set()).add(layout)
 
     def layout(self, shape: tuple[int, ...]) -> Layout | None:

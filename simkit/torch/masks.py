@@ -57,7 +57,7 @@ class Masks:
     def __init__(self, batch: Any, inputs: Any, option: MaskOption, keep: int | None = None) -> None:
         self._main = self._decoder = None
         self._decoder_length: int | None = None
-        self.unknown_decoder = False
+        self._unknown_decoder = False
         self.from_encoder: set[int] = set()  # where in memory the outputs of encoders lie
         self._is_said = callable(option)
         if option is False:
@@ -80,7 +80,7 @@ class Masks:
             return
         self._decoder_length = inputs[key].shape[1]
         labels = inputs.get("labels")
-        self.unknown_decoder = isinstance(labels, torch.Tensor) and bool((labels == -100).any())
+        self._unknown_decoder = isinstance(labels, torch.Tensor) and bool((labels == -100).any())
 
     def _are_targets(self, inputs: Mapping[str, Any]) -> bool:
         """Whether labels are those of a decoder of its own, and not of the tokens that went in."""
@@ -109,7 +109,7 @@ class Masks:
             args and isinstance(args[0], torch.Tensor) and args[0].data_ptr() in self.from_encoder
         )
         if self._decoder_length is not None and shape[1] == self._decoder_length and (decodes or not candidates):
-            if self.unknown_decoder:
+            if self._unknown_decoder:
                 raise ExtractionError(
                     f"{shown(name)} is a layer of a decoder, whose labels have padding (-100), and the batch has no "
                     "decoder_attention_mask, so that its padding cannot be left out. Put one into the batch, or give "
@@ -137,7 +137,10 @@ def _first(inputs: Mapping[str, Any], keys: Mapping[str, bool], keep: int | None
 
 
 def _mask(found: Any, key: str, keeps: bool, keep: int | None) -> Mask:
-    values = found.detach().cpu().numpy() if isinstance(found, torch.Tensor) else np.asarray(found)
+    if isinstance(found, torch.Tensor):
+        found = found.detach().cpu()
+        found = found.float() if found.is_floating_point() else found  # NumPy has no bfloat16
+    values = np.asarray(found)
     if values.ndim != 2:
         raise ExtractionError(
             f"{key} has shape {values.shape}; expected (n, tokens). Give mask= a function of the batch that returns that, "

@@ -11,12 +11,11 @@ from torch.nn.utils.rnn import PackedSequence
 
 from simkit.arrays.fingerprints import Fingerprint
 from simkit.errors import ExtractionError, InvalidArrayError
-from simkit.progress import track
 from simkit.torch import batches
 from simkit.torch.batches import Batches
 from simkit.torch.extractor import Extractor, extract
 
-__all__ = ["InputPrint", "Pass", "on_device", "ready", "told"]
+__all__ = ["InputPrint", "Pass", "ready"]
 
 _VALUES = 4096  # of each example, which tell it from others
 
@@ -27,8 +26,8 @@ class InputPrint:
     def __init__(self) -> None:
         self._print: Fingerprint | None = Fingerprint()
 
-    def update(self, batch: Any, keep: int | None) -> Any:
-        """Take the examples of a batch that count, and give what was looked at."""
+    def update(self, batch: Any, keep: int | None, n: int | None) -> Any:
+        """Take the examples that count, the first `keep` of a batch and `n` in all, and give what was looked at."""
         try:
             given = batches.inputs_of(batch)
         except ExtractionError:
@@ -36,7 +35,7 @@ class InputPrint:
         looked_at = _sampled(given, keep)
         if self._print is not None:
             try:
-                self._print.update(looked_at)
+                self._print.update(looked_at, n)
             except InvalidArrayError:  # a class of its own, of which nobody knows what is in it
                 self._print = None
         return looked_at
@@ -62,16 +61,6 @@ def _sampled(value: Any, keep: int | None) -> Any:
     return value
 
 
-def on_device(x: torch.Tensor, device: torch.device | None) -> torch.Tensor:
-    """A copy of `x` on a device, from an accelerator to the host into pinned memory, without waiting for it."""
-    if device is None or x.device == device:
-        return x
-    if device.type == "cpu" and x.is_cuda:
-        pinned = torch.empty(x.shape, dtype=x.dtype, pin_memory=True)
-        return pinned.copy_(x, non_blocking=True)
-    return x.to(device)
-
-
 class Pass:
     """One pass over data through some models; iterate over it once.
 
@@ -85,13 +74,14 @@ class Pass:
     examples : int
         How many have been seen.
     skip : callable
-        Whether the models need not run on a batch, by what of its inputs is looked at for the fingerprint.
+        Whether the models need not run on a batch, by what of its inputs is looked at for the fingerprint, and by the
+        number of its examples, if it tells.
     """
 
     def __init__(self, extractors: Sequence[Extractor], data: Batches) -> None:
         self.extractors, self.data = list(extractors), data
         self.print, self.examples = InputPrint(), 0
-        self.skip: Callable[[Any], bool] = lambda inputs: False
+        self.skip: Callable[[Any, int | None], bool] = lambda inputs, n: False
         self._groups: list[list[int]] = []  # extractors that one run of a model serves
         for place, extractor in enumerate(self.extractors):
             group = next((group for group in self._groups if extractor.runs_like(self.extractors[group[0]])), None)
@@ -127,12 +117,13 @@ class Pass:
                 keep = self.data.keep - self.examples
                 if keep <= 0:
                     return
-            inputs = self.print.update(batch, keep)
+            count = size if keep is None else keep
+            inputs = self.print.update(batch, keep, count)
             found: list[dict[str, torch.Tensor]] = [{} for _ in self.extractors]
-            for group in [] if self.skip(inputs) else self._groups:
+            for group in [] if self.skip(inputs, count) else self._groups:
                 for place, rows in zip(group, extract([self.extractors[i] for i in group], batch, keep), strict=True):
                     found[place] = rows
-            self.examples += self._rows(found) if size is None else size if keep is None else keep
+            self.examples += self._rows(found) if count is None else count
             yield found
 
     def _rows(self, found: list[dict[str, torch.Tensor]]) -> int:
@@ -152,10 +143,3 @@ def ready(extractors: Sequence[Extractor]) -> Iterator[None]:
         for extractor in extractors:
             stack.enter_context(extractor.ready())
         yield
-
-
-@contextlib.contextmanager
-def told(steps: int | None, what: str, progress: bool | None) -> Iterator[Callable[[], None]]:
-    """A progress bar over batches; none where nobody knows how many there are."""
-    with track(steps or 1, what, False if steps is None else progress) as advance:
-        yield advance

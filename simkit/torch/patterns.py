@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 
 from simkit.errors import ExtractionError
 from simkit.text import shown
 
-__all__ = ["ROOT", "Selector", "check_selector", "in_words", "matches"]
+__all__ = ["ROOT", "are_types", "check_selector", "in_words", "matches"]
 
 ROOT = "(model)"  # what the model itself is called, whose name in PyTorch is empty
-
-Selector: TypeAlias = (
-    str | re.Pattern[str] | type | tuple[type, ...] | torch.nn.Module | int | Callable[[str, torch.nn.Module], bool]
-)
 
 _TOKENS = re.compile(r"(\*\*\.|\.\*\*|\*\*|\*|\?|\[!?[^\]]+\])")
 
@@ -33,7 +28,7 @@ def check_selector(selector: Any, what: str) -> None:
     if isinstance(selector, re.Pattern) and not isinstance(selector.pattern, str):
         raise ExtractionError(f"{what} has a regular expression of bytes, {shown(selector)}; names are str.")
     if isinstance(selector, bool) or not (
-        isinstance(selector, str | re.Pattern | type | int) or _are_types(selector) or callable(selector)
+        isinstance(selector, str | re.Pattern | type | int) or are_types(selector) or callable(selector)
     ):
         raise ExtractionError(
             f"{what} has {shown(selector)}, a {type(selector).__name__}; expected a name or a glob ('blocks.*', "
@@ -56,7 +51,7 @@ def matches(selector: Any, name: str, module: torch.nn.Module) -> bool:
         return name != "" and selector.fullmatch(name) is not None
     if isinstance(selector, int):
         return (name.count(".") + 1 if name else 0) == selector
-    if isinstance(selector, type) or _are_types(selector):
+    if isinstance(selector, type) or are_types(selector):
         return isinstance(module, selector)
     if isinstance(selector, torch.nn.Module):
         return module is selector
@@ -69,7 +64,7 @@ def in_words(selector: Any) -> str:
         return f"the regular expression {shown(selector.pattern)}"
     if isinstance(selector, type):
         return f"the type {selector.__name__}"
-    if _are_types(selector):
+    if are_types(selector):
         return f"the types {', '.join(each.__name__ for each in selector)}"
     if isinstance(selector, int):
         return f"the depth {selector}"
@@ -78,7 +73,8 @@ def in_words(selector: Any) -> str:
     return shown(selector) if isinstance(selector, str) else f"the function {getattr(selector, '__name__', shown(selector))}"
 
 
-def _are_types(selector: Any) -> bool:
+def are_types(selector: Any) -> bool:
+    """Whether `selector` is a tuple of classes, which is one selector and no sequence of them."""
     return isinstance(selector, tuple) and bool(selector) and all(isinstance(each, type) for each in selector)
 
 

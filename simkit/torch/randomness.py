@@ -14,20 +14,19 @@ __all__ = ["same_randomness"]
 
 
 @contextmanager
-def same_randomness(model: torch.nn.Module, data: Any = None) -> Iterator[None]:
-    """Within, numbers may be drawn; after it Python, NumPy, PyTorch and the generator of a loader go on as if none had been.
+def same_randomness(data: Any) -> Iterator[None]:
+    """Within, `data` may be looped over; after it Python, NumPy and the generator of a loader go on as if it had not been.
 
     A `DataLoader` draws a seed for its workers whenever it is iterated, shuffled or not, and augmentations draw from
-    wherever they like. A training that is only looked at must not be another one for that.
+    wherever they like. A training that is only looked at must not be another one for that. What is drawn from PyTorch itself
+    is given back by `simkit.torch.restoring.left_as_found`.
     """
-    devices = {x.device for x in (*model.parameters(), *model.buffers()) if x.device.type == "cuda"}
     generator = getattr(data, "generator", None)
     generator = generator if isinstance(generator, torch.Generator) else None
     drawn = None if generator is None else generator.get_state()
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002  # what others draw from
     try:
-        with torch.random.fork_rng(devices=sorted(device.index for device in devices)):
-            yield
+        yield
     finally:
         random.setstate(python)
         np.random.set_state(numpy)  # noqa: NPY002

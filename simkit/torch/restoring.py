@@ -12,7 +12,7 @@ from simkit.errors import ExtractionError
 from simkit.torch.selection import listed
 from simkit.torch.wrappers import clean, eagerly
 
-__all__ = ["device_of", "left_as_found", "with_state"]
+__all__ = ["checked_state", "left_as_found", "with_state"]
 
 
 @contextlib.contextmanager
@@ -57,15 +57,9 @@ def _version(x: torch.Tensor) -> int:
     return -1 if x.is_inference() else int(x._version)
 
 
-def device_of(model: torch.nn.Module) -> torch.device | None:
-    """Where the inputs of a model belong; None if it has no parameters or is on several devices, which it sees to itself."""
-    devices = {x.device for x in (*model.parameters(), *model.buffers())}
-    return devices.pop() if len(devices) == 1 and "meta" not in {device.type for device in devices} else None
-
-
 @contextlib.contextmanager
 def with_state(model: torch.nn.Module, state: Mapping[str, torch.Tensor] | None) -> Iterator[None]:
-    """Within, `model` computes with the tensors of `state`, which it shares where type and device are the same."""
+    """Within, `model` computes with the tensors of `state`, as `checked_state` gives them."""
     if state is None:
         yield
         return
@@ -74,7 +68,7 @@ def with_state(model: torch.nn.Module, state: Mapping[str, torch.Tensor] | None)
         for name, values in state.items():
             tensor = own[name]
             stack.callback(setattr, tensor, "data", tensor.data)
-            tensor.data = values.detach().to(device=tensor.device, dtype=tensor.dtype)
+            tensor.data = values
         torch.clear_autocast_cache()  # which knows weights in half precision by their parameters, not by their values
         stack.callback(torch.clear_autocast_cache)
         yield
@@ -86,7 +80,9 @@ def own_tensors(model: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 
 def checked_state(model: torch.nn.Module, state: Any, what: str = "state") -> dict[str, torch.Tensor] | None:
-    """The parameters and buffers of a checkpoint by the names of the model.
+    """The parameters and buffers of a checkpoint by the names of the model, in its types and on its devices.
+
+    Tensors that are there already are shared; the others are copied once, and not for each batch.
 
     Raises
     ------
@@ -122,7 +118,7 @@ def checked_state(model: torch.nn.Module, state: Any, what: str = "state") -> di
             f"{what} is no checkpoint of this {type(model).__name__}. {told}. If that is meant, load it into a copy: "
             "copy.deepcopy(model).load_state_dict(state, strict=False)."
         )
-    return given
+    return {name: values.detach().to(device=own[name].device, dtype=own[name].dtype) for name, values in given.items()}
 
 
 def _plain(name: str) -> str:

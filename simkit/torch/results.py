@@ -37,9 +37,6 @@ class Activations(dict[str, torch.Tensor]):
         """Model, rules and fingerprint, as one side of `simkit.SimilarityMatrix.details`."""
         return {"model": self.model, "rules": dict(self.rules), "fingerprint": self.fingerprint}
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _made, (dict(self), self.rules, self.fingerprint, self.model)
-
     def __repr__(self) -> str:
         lines = [f"<Activations of {printable(self.model)}: {len(self)} layers"]
         width = min(40, max((len(printable(name)) for name in self), default=0))
@@ -47,7 +44,3 @@ class Activations(dict[str, torch.Tensor]):
             shape = str(tuple(x.shape))
             lines.append(f"  {shortened(printable(name), 40):{width}}  {shape:14}  {self.rules.get(name, '')}".rstrip())
         return "\n".join(lines) + ">"
-
-
-def _made(layers: dict[str, torch.Tensor], rules: dict[str, str], fingerprint: str | None, model: str) -> Activations:
-    return Activations(layers, rules=rules, fingerprint=fingerprint, model=model)

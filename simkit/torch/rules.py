@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, get_args
 
 import torch
 
 import simkit.activations
+from simkit.activations import NamedPool
 from simkit.errors import ExtractionError, SimkitError
 from simkit.text import shown
 from simkit.torch.layouts import Layout
 from simkit.torch.patterns import ROOT, check_selector, in_words, matches
 from simkit.torch.selection import listed
 
-__all__ = ["AS_IT_IS", "NamedPool", "Pool", "Rule", "check_pool", "for_layer", "rule_of", "rules_in_words"]
-
-NamedPool: TypeAlias = Literal["auto", "flatten", "mean", "max", "positions", "tokens", "cls", "last"]
-Pool: TypeAlias = NamedPool | Callable[[torch.Tensor], torch.Tensor]
+__all__ = ["AS_IT_IS", "Rule", "check_pool", "for_layer", "rule_of", "rules_in_words"]
 
 
 @dataclass(frozen=True)

@@ -46,8 +46,7 @@ def save_activations(
         force=force,
     ) as store:
         way.skip = store.skip
-        steps = way.data.steps
-        with track(steps or 1, f"activations of {extractor.name}", False if steps is None else progress) as advance:
+        with track(way.data.steps, f"activations of {extractor.name}", progress) as advance:
             for (rows,) in way:
                 if rows:  # none of a batch that is there already
                     store.append(rows, rules=extractor.rules)

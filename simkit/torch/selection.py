@@ -11,7 +11,7 @@ from torch import nn
 
 from simkit.errors import ExtractionError
 from simkit.text import shown
-from simkit.torch.patterns import ROOT, check_selector, in_words, matches
+from simkit.torch.patterns import ROOT, are_types, check_selector, in_words, matches
 from simkit.torch.wrappers import named_modules
 
 __all__ = ["Selection", "listed", "select"]
@@ -118,7 +118,7 @@ def _is_list(layers: Any) -> bool:
     return (
         isinstance(layers, Iterable)
         and not isinstance(layers, str | type)
-        and not (isinstance(layers, tuple) and bool(layers) and all(isinstance(each, type) for each in layers))
+        and not are_types(layers)
         and not isinstance(layers, nn.Module)
     )
 
