@@ -44,7 +44,7 @@ from simkit.scale.linear import linear_sums
 from simkit.scoring import scored
 from simkit.sides import Sides, are_layers
 from simkit.spec import check_choice
-from simkit.statistics.chance import Scores
+from simkit.statistics.chance import Scores, is_warned_of
 from simkit.statistics.hsic_sums import kernel_estimator_of
 from simkit.statistics.kernel_sums import KernelSums
 from simkit.statistics.layers import Layers
@@ -145,9 +145,10 @@ def compare(
     sides, given = Sides.of_pair(X, Y)
     layers = matrices_of(given, flatten)
     with _modes(layers, precision):
-        return _scored(
+        _, found = _scored(
             chosen, sides, given, layers, check_finite=check_finite, tiles=tiles, ids=ids, numpy=precision is None
-        ).values
+        )
+    return found.values
 
 
 def pairwise(
@@ -217,9 +218,8 @@ def pairwise(
     check_same_data(sides_details)
     sides, given = Sides.of_layers(A, B)
     layers = matrices_of(given, flatten)
-    plans: list[Plan] = []
     with _modes(layers, precision):
-        found = _scored(
+        used, found = _scored(
             chosen,
             sides,
             given,
@@ -229,9 +229,8 @@ def pairwise(
             ids=ids,
             numpy=precision is None,
             progress=progress,
-            noting=plans.append,
         )
-    n, details = next(iter(layers.values())).shape[0], origin(plans[0], layers.values()) | sides_details
+    n, details = next(iter(layers.values())).shape[0], origin(used, layers.values()) | sides_details
     return SimilarityMatrix(found.values, sides.rows, sides.columns, str(chosen), n, found.chance, details)
 
 
@@ -324,9 +323,8 @@ def _scored(
     ids: Any,
     numpy: bool = True,
     progress: bool | None = False,
-    noting: Callable[[Plan], None] = lambda chosen: None,
-) -> Scores:
-    """Check, plan, note the plan, produce the statistic, score."""
+) -> tuple[Plan, Scores]:
+    """Check, plan, produce the statistic, score."""
     rounding = {name: rounding_of(x) for name, x in given.items()}
     check_examples(sides, given, layers, index.facts.min_examples, check_finite=False, ids=ids)
     first = next(iter(layers.values()))
@@ -339,11 +337,10 @@ def _scored(
     source: Source = "chunks" if is_dask(first) else "memory"
     question = question_of(index, sides, layers, source, blocks=tiles is not None, numpy=numpy)
     chosen = plan(question)
-    noting(chosen)
     if source == "chunks":
         from simkit.scale import dask
 
-        return dask.scored(index, question, chosen, sides, layers, rounding=rounding, check_finite=check_finite)
+        return chosen, dask.scored(index, question, chosen, sides, layers, rounding=rounding, check_finite=check_finite)
     check_fits(question, chosen, partial(available_to, first))
     whole = dict(zip(layers, in_one_precision(*layers.values()), strict=True))
     steps = 2 * len(layers) if chosen.statistic is KernelSums else len(layers) + len(sides.rows)
@@ -363,13 +360,13 @@ def _scored(
             else:
                 values, _ = ValueCheck.of(own, rounding=rounding, finite=check_finite, kept=True)
             statistic = _statistic(chosen, own, values, bandwidth=tiles or "exact", advance=advance)
-        # Of a pair chance is only warned of: not of a loss, nor of what has no value yet or is 0 by chance.
-        read = sides.kind != "pair" or not (question.lazy or question.whole or index.is_unbiased)
+        # Of a pair chance is only warned of, and that not of a loss, nor of what has no value yet.
+        read = sides.kind != "pair" or (not (question.lazy or question.whole) and is_warned_of(index))
         found = scored(index, statistic, sides, by_chance=read)
-    if own is whole:
-        return found
-    like = next(iter(whole.values()))
-    return Scores(*(x if x is None else constant_of(x, like, namespace_of(like)) for x in found))
+    if own is not whole:
+        like = next(iter(whole.values()))
+        found = Scores(*(x if x is None else constant_of(x, like, namespace_of(like)) for x in found))
+    return chosen, found
 
 
 def check_examples(

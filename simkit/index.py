@@ -135,6 +135,7 @@ class Index(Specified, ABC, Generic[State]):
         """The mean of the score of all pairs over all n! orders of the examples of one layer, shape (len(xs), len(ys)).
 
         It is asked for beside the scores, so it must cost little. A layer with itself counts as one with a permuted copy.
+        Of pairs whose score is nan it does not matter what it is: `simkit.scoring` makes it nan too.
 
         Parameters
         ----------

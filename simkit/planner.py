@@ -16,7 +16,7 @@ from simkit.kernels.linear import is_linear
 from simkit.linalg.by_examples import bytes_by_examples
 from simkit.linalg.by_features import bytes_by_features
 from simkit.memory import WORTH_ASKING, in_words
-from simkit.statistics.hsic_sums import kernel_estimator_of
+from simkit.statistics.hsic_sums import kernel_estimator_of, takes_minibatch
 from simkit.statistics.kernel_sums import KernelSums
 from simkit.statistics.layers import Layers
 from simkit.statistics.median_distance import KEPT
@@ -419,8 +419,11 @@ def _refusal(q: Question) -> str:
             f"{q.index} needs all examples at once, so it cannot be computed from batches or chunks: use simkit.compare on "
             "arrays in memory, or an index of moments or HSIC sums (`simkit indexes` lists what each needs)."
         )
+    others = ", the linear kernel, or estimator=minibatch (pairs within a batch only)"
+    if not takes_minibatch(q.index):
+        others = ", or the linear kernel"
     return (
         f"{q.index} compares all pairs of examples by the kernel {kernel_estimator_of(q.index).kernel}, also those of "
         'different batches, so one pass over batches is not enough. Use arrays in memory, in blocks (tiles="exact"), or '
-        "Dask arrays (all pairs, tile by tile), the linear kernel, or estimator=minibatch (pairs within a batch only)."
+        f"Dask arrays (all pairs, tile by tile){others}."
     )

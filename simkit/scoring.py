@@ -98,8 +98,8 @@ def scored(
     values, lazy = found.values, is_lazy(found.values)
     surprising = lazy or count_nonfinite(values) > 0
     if found.chance is not None:
-        known, chance = detach(values), detach(found.chance)
-        found = Scores(values, xp.where(xp.isnan(known), known, chance) if surprising else chance)
+        chance = detach(found.chance)
+        found = Scores(values, xp.where(xp.isnan(values), float("nan"), chance) if surprising else chance)
     if not lazy:
         if surprising:
             extreme = partial(statistic.out_of_range, values.dtype)
@@ -136,7 +136,7 @@ def _nan_where(
     xp, there = namespace_of(nan), placement(nan)
     if not all(defined):
         none = xp.broadcast_to(nan, (len(rows), len(columns))) + 0
-        return Scores(none, detach(none) if by_chance and index.knows_chance else None)
+        return Scores(none, none if by_chance and index.knows_chance else None)
 
     def spread(values: Array) -> Array:
         values = values[None, None] if values.ndim == 0 else values

@@ -8,7 +8,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import copy_context
 from functools import cache
 from typing import Any, TypeVar
@@ -70,8 +70,7 @@ def each_in_threads(work: Callable[[Item], Result], items: Sequence[Item], like:
     return found
 
 
-@contextmanager
-def one_blas_thread(layers: Iterable[Array], statistic: str) -> Iterator[None]:
+def one_blas_thread(layers: Iterable[Array], statistic: str) -> AbstractContextManager[Any]:
     """Within, BLAS takes one thread if an index has but small matrices of all `layers` to decompose; else as many as before.
 
     Threads of BLAS wait for each other thousands of times in a decomposition of a small matrix, and spin while they wait.
@@ -87,8 +86,7 @@ def one_blas_thread(layers: Iterable[Array], statistic: str) -> Iterator[None]:
     sizes = [n if statistic == "examples" else min(n, p) for n, p in shapes]
     work = [math.prod(shape) * size for shape, size in zip(shapes, sizes, strict=True)]
     is_small = bool(sizes) and max(sizes) >= _LEAST and max(work) <= _WORK
-    with _single_blas_threads(_cores() if is_small else 1):
-        yield
+    return _single_blas_threads(_cores()) if is_small else nullcontext()
 
 
 @contextmanager

@@ -14,6 +14,7 @@ import pytest
 import simkit
 from simkit.errors import NeedsAllExamplesError
 from simkit.inference import chance, permutation_test
+from simkit.representation import Representation
 from simkit.statistics.hsic_sums import ESTIMATORS
 
 KERNELS = ("linear", "rbf(fraction=0.4)", "laplacian", "polynomial(degree=2, gamma=0.5, coef0=1)", "cosine", "distance")
@@ -108,6 +109,14 @@ def test_what_has_no_closed_form_says_so(spec):
 def test_a_layer_with_itself_counts_as_one_with_a_permuted_copy():
     a, _ = two(40)
     np.testing.assert_allclose(simkit.pairwise(a).chance, simkit.pairwise(a, dict(a)).chance, rtol=1e-12)
+
+
+@pytest.mark.parametrize("spec", ["cka(kernel=rbf)", "cka(kernel=rbf, estimator=lange)", "cka(estimator=lange)", "cca"])
+def test_chance_does_not_depend_on_the_order(spec):
+    index, (a, b) = simkit.get_index(spec), two(8)
+    x, y = (index.prepare(Representation(side)) for side in (a["a"], b["c"]))
+    order = np.random.default_rng(0).permutation(8)
+    np.testing.assert_allclose(index.chance([index.permuted(x, order)], [y], 8), index.chance([x], [y], 8), rtol=1e-12)
 
 
 def test_chance_of_white_layers_is_what_the_paper_of_widths_says():
@@ -261,10 +270,19 @@ def test_chance_carries_no_gradient_and_scores_do():
     assert bool((x.grad != 0).any())
 
 
-def test_chance_of_layers_out_of_range():
+@pytest.mark.parametrize("spec", ["cka", "hsic", "hsic(kernel=polynomial(degree=1, gamma=1, coef0=0))"])
+def test_chance_of_layers_out_of_range(spec):
     a, b = two(20)
-    large = {name: x * 1e120 for name, x in a.items()}
-    np.testing.assert_allclose(simkit.pairwise(large, b).chance, simkit.pairwise(a, b).chance, rtol=1e-12)
+    large = {name: x * 2.0**400 for name, x in a.items()}
+    expected = simkit.pairwise(a, b, spec).chance * (1 if spec == "cka" else 2.0**800)
+    pair = simkit.pairwise({"a": large["a"]}, {"c": b["c"]}, spec).chance
+    np.testing.assert_allclose(pair, expected[:1, :1], rtol=1e-12)
+    for given in ({}, {"tiles": "exact"}):
+        np.testing.assert_allclose(simkit.pairwise(large, b, spec, **given).chance, expected, rtol=1e-12)
+    if "kernel" not in spec:
+        stream = simkit.stream(spec)
+        stream.update(large, b)
+        np.testing.assert_allclose(stream.compute().chance, expected, rtol=1e-12)
 
 
 # --- by permutation ---------------------------------------------------------------------------------------------------------
@@ -365,7 +383,9 @@ def test_layers_that_are_alike_do_not_warn_however_high_chance_is():
 
 def test_what_is_no_share_of_one_and_what_is_no_number_yet_do_not_warn():
     a, b = unrelated(30, 60, layers=2)
-    assert warned(lambda: simkit.pairwise(a, b, "hsic")) == []
+    small = [{name: x / 4 for name, x in side.items()} for side in (a, b)]  # chance is .5, as if it were a share of 1
+    assert simkit.pairwise(*small, "hsic").chance == pytest.approx(0.5, abs=0.05)
+    assert warned(lambda: simkit.pairwise(*small, "hsic")) == []
     torch = pytest.importorskip("torch")
     x, y = torch.tensor(a["l0"], requires_grad=True), torch.tensor(b["l0"])
     assert warned(lambda: simkit.compare(x, y).backward()) == []

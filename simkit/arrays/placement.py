@@ -105,9 +105,10 @@ def is_viewable(x: Array) -> bool:
 
 def number_of(x: Array) -> Any:
     """A 0-d array whose value is known as a number of NumPy, in its precision."""
-    if library_of(x) == "torch":
+    library = library_of(x)
+    if library == "torch":
         return np.dtype(dtype_name(x)).type(x.item())
-    return np.asarray(to_numpy(x))[()]
+    return x[()] if library == "numpy" else np.asarray(to_numpy(x))[()]
 
 
 def on_host(x: Array) -> Array:

@@ -51,16 +51,19 @@ class KernelIndex(Index[Prepared]):
     ----------
     is_normalised : bool
         `from_sums` looks at the sums of the layers with themselves too.
+    estimators : tuple of str
+        What `estimator` may be.
     """
 
     kernel: Kernel = field(default_factory=Linear)
     estimator: Estimator = "biased"
 
     is_normalised: ClassVar[bool] = True
+    estimators: ClassVar[tuple[Estimator, ...]] = ESTIMATORS
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "kernel", get_kernel(self.kernel))
-        check_choice(self.name, "estimator", self.estimator, ESTIMATORS)
+        check_choice(self.name, "estimator", self.estimator, self.estimators)
 
     @property
     def kernel_estimator(self) -> KernelEstimator:
@@ -110,11 +113,10 @@ class KernelIndex(Index[Prepared]):
 
     def chance(self, xs: Sequence[Prepared], ys: Sequence[Prepared], n: int) -> Array:
         """The score of the mean sums over all orders: see `simkit.statistics.chance`."""
-        xp = xs[0].xp
         both = (*xs, *ys)
         if len(both) == 2 and not (self.is_normalised and any(layer.own_numbers is None for layer in both)):
             xy = mean_sums(xs[0].trace(self.estimator), ys[0].trace(self.estimator), self.estimator, n)
-            return xp.reshape(self._of_pair(xy, xs[0], ys[0]), (1, 1))
+            return xs[0].xp.reshape(self._of_pair(xy, xs[0], ys[0]), (1, 1))
         x, y = (self._traces(side) for side in (xs, ys))
         xy = xx = yy = mean_sums(x[:, None], y[None, :], self.estimator, n)
         if self.is_normalised:

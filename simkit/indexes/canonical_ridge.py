@@ -139,7 +139,7 @@ class CanonicalRidge(Index[tuple[_State, _State]]):
             a, b = x[0], y[1]
             return self._normalised(a.xp.sum(a.squares) * a.xp.sum(b.squares) / (n - 1), a, b)
 
-        return pair_by_pair(summed, xs, ys, half=False)
+        return pair_by_pair(summed, xs, ys, half=xs is ys and self.facts.symmetric)
 
     def _normalised(self, overlap: Array, a: _State, b: _State) -> Array:
         xp = a.xp

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple, TypeAlias, get_args
 
 from simkit.arrays import Array, Namespace, namespace_of, placement
-from simkit.index import Index, pair_by_pair
+from simkit.index import Index
 from simkit.indexes._basis_index import BasisIndex, formed
-from simkit.linalg import Basis, cosines, cross, ratio, smaller_rank, squared_cosines, squared_norm, total
+from simkit.linalg import Basis, all_ranks, cosines, cross, ratio, smaller_rank, squared_cosines, squared_norm, total
 from simkit.properties import Facts, Invariances
 from simkit.representation import Representation
 from simkit.spec import check_choice, check_number
@@ -46,15 +46,8 @@ class _CorrelationIndex(BasisIndex):
 
     def chance(self, xs: Sequence[Basis], ys: Sequence[Basis], n: int) -> Array:
         """rank(X) rank(Y) / (n - 1), which is larger rank / (n - 1) as a mean over the smaller one."""
-
-        def summed(x: Basis, y: Basis) -> Array:
-            xp = namespace_of(x.columns.x, y.columns.x)
-            ranks = [xp.astype(basis.rank, x.columns.x.dtype) for basis in (x, y)]
-            smaller = xp.minimum(*ranks)
-            found = xp.maximum(*ranks) if self.summary == "r2" else ranks[0] * ranks[1]
-            return xp.where(smaller > 0, found / (n - 1), float("nan"))
-
-        return pair_by_pair(summed, xs, ys, half=False)
+        x, y = all_ranks(xs)[:, None], all_ranks(ys)[None, :]
+        return (namespace_of(x, y).maximum(x, y) if self.summary == "r2" else x * y) / (n - 1)
 
     def _facts(self, invariances: Invariances, generic: str = "") -> Facts:
         bounded = self.summary != "pillai"
@@ -251,10 +244,6 @@ class PWCCA(Index[_Weighted]):
 
     def chance(self, xs: Sequence[_Weighted], ys: Sequence[_Weighted], n: int) -> Array:
         """That of `LinearRegression` of the weighting layer: the rank of the other / (n - 1)."""
-
-        def share(x: _Weighted, y: _Weighted) -> Array:
-            x, y = (x, y) if self.weights == "x" else (y, x)
-            defined = (y.basis.rank > 0) & (squared_norm(x.coordinates, x.xp) > 0)
-            return x.xp.where(defined, x.xp.astype(y.basis.rank, x.coordinates.dtype) / (n - 1), float("nan"))
-
-        return pair_by_pair(share, xs, ys, half=False)
+        weighting, others, axis = (xs, ys, 0) if self.weights == "x" else (ys, xs, 1)
+        share = all_ranks([other.basis for other in others]) / (n - 1)
+        return xs[0].xp.stack([share] * len(weighting), axis=axis)

@@ -43,9 +43,10 @@ class DistanceCorrelation(CKA):
 
     name: ClassVar[str] = "distance_correlation"
     reference: ClassVar[str] = "Szekely et al. 2007"
+    estimators: ClassVar[tuple[Estimator, ...]] = ("biased", "unbiased")
 
     def __post_init__(self) -> None:
-        check_choice(self.name, "estimator", self.estimator, ("biased", "unbiased"))
+        check_choice(self.name, "estimator", self.estimator, self.estimators)
         check_choice(self.name, "squared", self.squared, (False, True))
 
     @property

@@ -7,8 +7,7 @@ from typing import ClassVar
 
 from simkit.arrays import Array
 from simkit.indexes.hsic import HSIC
-from simkit.spec import check_choice
-from simkit.statistics.hsic_sums import HSICSums
+from simkit.statistics.hsic_sums import Estimator, HSICSums
 
 __all__ = ["MMD"]
 
@@ -39,10 +38,7 @@ class MMD(HSIC):
 
     name: ClassVar[str] = "mmd"
     reference: ClassVar[str] = "Gretton et al. 2012; Sejdinovic et al. 2013"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_choice(self.name, "estimator", self.estimator, ("biased", "unbiased"))
+    estimators: ClassVar[tuple[Estimator, ...]] = ("biased", "unbiased")
 
     @property
     def knows_chance(self) -> bool:

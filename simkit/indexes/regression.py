@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from simkit.arrays import Array
-from simkit.index import Index, pair_by_pair
-from simkit.linalg import ratio, squared_norm
+from simkit.index import Index
+from simkit.linalg import all_ranks, ratio, squared_norm
 from simkit.properties import Facts, Invariances, implied
 from simkit.representation import Representation
 
@@ -63,10 +63,5 @@ class LinearRegression(Index[Representation]):
 
     def chance(self, xs: Sequence[Representation], ys: Sequence[Representation], n: int) -> Array:
         """rank(Y) / (n - 1): the share of any variance that falls into a space of that dimension at random."""
-        xp = xs[0].xp
-
-        def share(x: Representation, y: Representation) -> Array:
-            defined = (y.basis.rank > 0) & (x.squared_norm > 0)
-            return xp.where(defined, xp.astype(y.basis.rank, x.squared_norm.dtype) / (n - 1), float("nan"))
-
-        return pair_by_pair(share, xs, ys, half=False)
+        share = all_ranks([y.basis for y in ys]) / (n - 1)
+        return xs[0].xp.stack([share] * len(xs))

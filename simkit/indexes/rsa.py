@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, TypeAlias, get_args
 
-from simkit.arrays import Array, Namespace, constant_of
+from simkit.arrays import Array, Namespace, constant_of, placement
 from simkit.index import Index
 from simkit.kernels.cosine import directions
 from simkit.linalg import (
@@ -237,7 +237,8 @@ class RSA(Index[_State]):
     def chance(self, xs: Sequence[_State], ys: Sequence[_State], n: int) -> Array:
         """0 for correlations, Kendall's too; sum d sum e / (|d| |e| n (n - 1) / 2) for ``"cosine"``; else that of CKA."""
         if self.comparison not in ("cosine", "whitened_cosine"):
-            return abs(0 * self._sums(xs, slice(1))[:, None] * self._sums(ys, slice(1))[None, :])  # nan stays nan
+            like = xs[0].vector
+            return xs[0].xp.zeros((len(xs), len(ys)), dtype=like.dtype, **placement(like))
         every, count = slice(None), n * (n - 1) / 2
         if self.comparison == "whitened_cosine":  # of a whole matrix, whose trace counts
             every, count = slice(None, None, n + 1), n - 1

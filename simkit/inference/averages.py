@@ -49,7 +49,7 @@ def chance(
     rng : int or numpy.random.Generator, optional
         Seed.
     progress : bool, optional
-        Show a progress bar; by default if standard error is a terminal and Rich is installed.
+        Show a progress bar; by default in terminals and notebooks. See `simkit.set_options`.
     flatten, **parameters
         As in `simkit.compare`.
 

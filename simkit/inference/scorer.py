@@ -40,7 +40,7 @@ from simkit.progress import track
 from simkit.registry import get_index
 from simkit.representation import Representation
 from simkit.sides import Sides, are_layers
-from simkit.statistics.chance import Scores, warn_if_mostly_chance
+from simkit.statistics.chance import Scores, is_warned_of, warn_if_mostly_chance
 from simkit.threads import one_blas_thread
 
 __all__ = ["MEMORY", "Layer", "Scorer", "checked", "fits", "on_host", "scorer_of"]
@@ -160,8 +160,9 @@ class Scorer:
     @_in_own_modes
     def warn_if_mostly_chance(self) -> None:
         """Warn if the scores hardly rise above chance, where the index knows it."""
-        if self.index.knows_chance and not self.index.is_unbiased:
-            found = Scores(self.score, on_host([self.index.chance(*self.states, self.n)], self.xp)[0])
+        if self.index.knows_chance and is_warned_of(self.index):
+            chance = in_library(self.index, self.index.chance(*self.states, self.n), self.like)
+            found = Scores(self.score, on_host([chance], self.xp)[0])
             rows, columns = ([layer.name for layer in side] for side in (self.rows, self.columns))
             warn_if_mostly_chance(self.index, found, rows, columns, self.n)
 

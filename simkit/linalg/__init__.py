@@ -6,7 +6,16 @@ those of `simkit.linalg.on_host` and `simkit.linalg.transport`, and short cuts w
 NumPy, which are not tried under a transformation.
 """
 
-from simkit.linalg.bases import Basis, cosines, orthonormal_basis, principal_basis, ridge_root, smaller_rank, squared_cosines
+from simkit.linalg.bases import (
+    Basis,
+    all_ranks,
+    cosines,
+    orthonormal_basis,
+    principal_basis,
+    ridge_root,
+    smaller_rank,
+    squared_cosines,
+)
 from simkit.linalg.decompositions import (
     compact,
     nuclear_norm,
@@ -38,6 +47,7 @@ from simkit.linalg.transport import transport
 __all__ = [
     "Basis",
     "Factored",
+    "all_ranks",
     "assignment",
     "column_squares",
     "compact",

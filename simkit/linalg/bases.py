@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from simkit.arrays import Array, Namespace, detach, is_lazy, placement, wants_gradients
+from simkit.arrays import Array, Namespace, detach, is_lazy, namespace_of, placement, wants_gradients
 from simkit.linalg.decompositions import cholesky, compact, inverse_of_triangle, singular_values
 from simkit.linalg.factored import Factored
 from simkit.linalg.products import cross, identity, squared_norm
 
-__all__ = ["Basis", "cosines", "orthonormal_basis", "principal_basis", "ridge_root", "smaller_rank", "squared_cosines"]
+__all__ = [
+    "Basis",
+    "all_ranks",
+    "cosines",
+    "orthonormal_basis",
+    "principal_basis",
+    "ridge_root",
+    "smaller_rank",
+    "squared_cosines",
+]
 
 # Root mean square of the eigenvalues of a scatter matrix times the mean of their inverses, 1 if all are equal, up to which
 # its Cholesky factor alone is as good as a second pass: the error of canonical correlations is a tenth of an eps times that.
@@ -60,6 +70,13 @@ class Basis:
 def smaller_rank(x: Basis, y: Basis, xp: Namespace) -> Array:
     """The number of principal angles between two spaces, a 0-d array."""
     return xp.where(x.rank < y.rank, x.rank, y.rank)
+
+
+def all_ranks(bases: Sequence[Basis]) -> Array:
+    """The dimensions of some spaces, shape (len(bases),), in the precision of the columns of the first."""
+    like = bases[0].columns.x
+    xp = namespace_of(like)
+    return xp.astype(xp.stack([basis.rank for basis in bases]), like.dtype)
 
 
 def cosines(x: Basis, y: Basis, xp: Namespace) -> Array:

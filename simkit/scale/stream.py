@@ -40,6 +40,7 @@ from simkit.scale.locks import Lock
 from simkit.scale.projection import RandomProjection
 from simkit.scoring import scored
 from simkit.sides import Kind, Sides, are_layers
+from simkit.statistics.hsic_sums import takes_minibatch
 from simkit.statistics.minibatch import MinibatchHSIC
 from simkit.statistics.statistic import Statistic
 
@@ -480,8 +481,7 @@ def check_state_fits(index: Index[Any], widths: Sequence[int], max_bytes: int = 
         See `simkit.feasibility.check_width`.
     """
     if _plan_of(index).statistic is not MinibatchHSIC:  # which does not grow with the widths
-        by_batches = index.kernel_estimator is not None
-        check_width(widths, max_bytes, projectable=_is_projectable(index), by_batches=by_batches)
+        check_width(widths, max_bytes, projectable=_is_projectable(index), by_batches=takes_minibatch(index))
 
 
 def _plan_of(index: Index[Any], rows: tuple[int, ...] = (1,), columns: tuple[int, ...] | None = None) -> Plan:

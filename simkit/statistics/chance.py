@@ -31,7 +31,7 @@ from simkit.statistics.hsic_sums import HSICSums, kernel_estimator_of
 if TYPE_CHECKING:
     from simkit.index import Index
 
-__all__ = ["Scores", "chance_from_sums", "mean_sums", "warn_if_mostly_chance"]
+__all__ = ["Scores", "is_warned_of", "mean_sums", "scores_from_sums", "warn_if_mostly_chance"]
 
 _RISE = 0.1  # above chance: less is hardly seen in a heatmap of [0, 1]
 _SHARE = 0.5  # of the room from chance up to 1, which is about what the unbiased estimator says: more is no chance
@@ -58,21 +58,41 @@ def mean_sums(x: Array, y: Array, estimator: str, n: int | Array) -> HSICSums:
     return HSICSums(both / ((n if estimator == "lange" else 1) * (n - 1)), zero, zero, n)
 
 
-def chance_from_sums(index: Index[Any], x: Array, y: Array, xx: HSICSums, yy: HSICSums) -> Array:
-    """Chance for an index of HSIC sums that knows it, from what does not depend on the order of the examples.
+def scores_from_sums(
+    index: Index[Any],
+    sums: tuple[HSICSums, HSICSums, HSICSums],
+    traces: tuple[Array, Array],
+    units: tuple[Array, Array],
+    *,
+    by_chance: bool,
+) -> Scores:
+    """The scores for an index of HSIC sums, and what they are by chance if it knows that and it is asked for.
 
     Parameters
     ----------
     index : Index
-    x, y : arrays, shapes (rows, 1) and (1, columns)
-        Traces of the centred Gram matrices.
-    xx, yy : HSICSums, of the same shapes
-        Of the layers with themselves.
+    sums : HSICSums, shapes (rows, columns), (rows, 1), (1, columns)
+        Of the pairs, and of the layers with themselves.
+    traces : arrays, shapes (rows,), (columns,)
+        Of the centred Gram matrices; anything of this shape for the estimators that need none.
+    units : arrays, shapes (rows,), (columns,)
+        The Gram matrices are the squares of these times as large.
+    by_chance : bool
     """
-    return index.from_sums(mean_sums(x, y, kernel_estimator_of(index).estimator, xx.n), xx, yy)
+    (xy, xx, yy), scale = sums, units[0][:, None] * units[1][None, :]
+    values = index.rescaled(index.from_sums(xy, xx, yy), scale)
+    if not (by_chance and index.knows_chance):
+        return Scores(values, None)
+    means = mean_sums(traces[0][:, None], traces[1][None, :], kernel_estimator_of(index).estimator, xy.n)
+    return Scores(values, index.rescaled(index.from_sums(means, xx, yy), scale))
 
 
 # --- said in words --------------------------------------------------------------------------------------------------------
+
+
+def is_warned_of(index: Index[Any]) -> bool:
+    """Whether `warn_if_mostly_chance` may say anything of an index: 1 is most alike, and chance is not 0 anyway."""
+    return not index.is_unbiased and index.facts.identity == 1
 
 
 def warn_if_mostly_chance(index: Index[Any], found: Scores, rows: Sequence[str], columns: Sequence[str], n: int) -> None:
@@ -102,7 +122,7 @@ def warn_if_mostly_chance(index: Index[Any], found: Scores, rows: Sequence[str],
     values, chance = map(to_numpy, found)
     with np.errstate(invalid="ignore"):
         low = _is_hardly_above(values, chance, n)
-    if not low.any() or index.facts.identity != 1:
+    if not low.any() or not is_warned_of(index):
         return
     if len(rows) == len(columns) == 1:
         if rows[0] == columns[0]:

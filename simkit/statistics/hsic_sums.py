@@ -83,6 +83,7 @@ __all__ = [
     "own_sums",
     "scale_of",
     "stacked",
+    "takes_minibatch",
     "warn_if_lost",
 ]
 
@@ -134,6 +135,11 @@ def kernel_estimator_of(index: Index[Any]) -> KernelEstimator:
     if found is None:
         raise NeedsAllExamplesError(f"{index} is not a function of HSIC sums, so it cannot be computed from them.")
     return found
+
+
+def takes_minibatch(index: Index[Any]) -> bool:
+    """Whether an index says that it has an estimator of the examples of each batch alone: `KernelIndex.estimators`."""
+    return "minibatch" in getattr(index, "estimators", ())
 
 
 def estimate(s: HSICSums, estimator: Estimator) -> Array:
@@ -203,9 +209,9 @@ class Gram(_Prepared):
 
     def trace(self, estimator: Estimator) -> Array:
         """The trace; without the diagonal less the sum of what is left, since all entries of HKH add up to 0."""
-        k = on_host(self.k) if is_at_hand(self.k) else self.k
-        xp = namespace_of(k)
-        return _number(-total(k, xp) if estimator == "lange" else total(xp.linalg.diagonal(k), xp))
+        if estimator == "lange":
+            return _summed(self.k, lambda k, xp: -total(k, xp))
+        return _summed(self.k, lambda k, xp: total(xp.linalg.diagonal(k), xp))
 
     def permuted(self, order: Array) -> Reordered:
         """Rows and columns in another order."""
@@ -270,10 +276,7 @@ class Features(_Prepared):
     def trace(self, estimator: Estimator) -> Array:
         """The sum of squared lengths."""
         del estimator
-        x = self.x if self.diagonal is None else self.diagonal
-        x = on_host(x) if is_at_hand(x) else x
-        xp = namespace_of(x)
-        return _number(squared_norm(x, xp) if self.diagonal is None else xp.sum(x))
+        return _summed(self.x, squared_norm) if self.diagonal is None else _summed(self.diagonal, total)
 
     def permuted(self, order: Array) -> Features:
         """Rows in another order."""
@@ -418,8 +421,12 @@ def are_numbers(values: Sequence[Array]) -> bool:
     return all(is_at_hand(value) and not wants_gradients(value) for value in values)
 
 
-def _number(value: Array) -> Any:
-    return number_of(value) if is_at_hand(value) else value
+def _summed(x: Array, sum_of: Callable[[Array, Namespace], Array]) -> Any:
+    """A sum of `x`, without its derivative: a number of NumPy where the values are at hand, else a 0-d array."""
+    if not is_at_hand(x):
+        return sum_of(x, namespace_of(x))
+    x = on_host(x)
+    return number_of(sum_of(x, namespace_of(x)))
 
 
 def as_numbers(sums: HSICSums) -> HSICSums:

@@ -32,7 +32,7 @@ from simkit.linalg.in_place import along, less_sides, split_diagonal
 from simkit.linalg.points import Block, BlockMaker, KeptSquares, Points
 from simkit.linalg.products import inner_products
 from simkit.linalg.selection import at_place
-from simkit.statistics.chance import Scores, chance_from_sums
+from simkit.statistics.chance import Scores, scores_from_sums
 from simkit.statistics.hsic_sums import Estimator, HSICSums, kernel_estimator_of, scale_of
 from simkit.statistics.statistic import Statistic
 from simkit.statistics.values import ValueCheck
@@ -330,15 +330,10 @@ class KernelSums(Statistic):
     def scored(self, index: Index[Any], rows: Sequence[str], columns: Sequence[str], *, by_chance: bool) -> Scores:
         """Scores of layers by name, shape (rows, columns), in the accumulation precision, for an index of HSIC sums."""
         xp = namespace_of(self.inner)
-        xy, xx, yy = self.sums(rows, columns, kernel_estimator_of(index).estimator)
-        places = [self._places(side) for side in (rows, columns)]
-        across, down = (xp.take(self.scales, place, axis=0) for place in places)
-        scales, score = across[:, None] * down[None, :], index.from_sums(xy, xx, yy)
-        if not (by_chance and index.knows_chance):
-            return Scores(index.rescaled(score, scales), None)
-        x, y = (xp.take(self.traces, place, axis=0) for place in places)
-        chance = chance_from_sums(index, x[:, None], y[None, :], xx, yy)
-        return Scores(index.rescaled(score, scales), index.rescaled(chance, scales))
+        sums = self.sums(rows, columns, kernel_estimator_of(index).estimator)
+        across, down = self._places(rows), self._places(columns)
+        traces, units = ((xp.take(of, across, axis=0), xp.take(of, down, axis=0)) for of in (self.traces, self.scales))
+        return scores_from_sums(index, sums, traces, units, by_chance=by_chance)
 
     def sums(self, rows: Sequence[str], columns: Sequence[str], estimator: Estimator) -> tuple[HSICSums, HSICSums, HSICSums]:
         """The sums of (X, Y), (X, X), (Y, Y) for layers by name, of shapes (rows, columns), (rows, 1), (1, columns).

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from simkit.arrays import Array, constant_of, detach, is_constant, is_lazy, namespace_of, to_numpy
+from simkit.arrays import Array, constant_of, is_constant, is_lazy, namespace_of, to_numpy
 from simkit.fields import Fields
 from simkit.guard import in_library
 from simkit.linalg import is_ordinary, power_of_two
@@ -51,7 +51,7 @@ def all_scores(
     if not (by_chance and index.knows_chance):
         return Scores(values, None)
     chance = in_library(index, index.chance(xs, ys, first.n), first.features)
-    return Scores(values, detach(chance[0, 0] if alone else chance))
+    return Scores(values, chance[0, 0] if alone else chance)
 
 
 def out_of_range(layers: Mapping[str, Array]) -> list[str]:

@@ -22,7 +22,7 @@ from simkit.kernels.linear import is_linear
 from simkit.linalg import is_ordinary
 from simkit.registry import get_kernel
 from simkit.representation import Representation
-from simkit.statistics.chance import Scores, chance_from_sums
+from simkit.statistics.chance import Scores, scores_from_sums
 from simkit.statistics.hsic_sums import HSICSums, Prepared, all_sums, estimate, gather, own_sums
 from simkit.statistics.statistic import Statistic
 from simkit.statistics.values import ValueCheck
@@ -169,12 +169,9 @@ class MinibatchHSIC(Statistic):
 
         xy = xp.take(xp.take(self.xy, i, axis=0), j, axis=1)
         xx, yy = xp.take(self.xx, i, axis=0), xp.take(self.yy, j, axis=0)
-        across, down = xp.take(self.across, i, axis=0), xp.take(self.down, j, axis=0)
-        own, units = (of(xx[:, None]), of(yy[None, :])), across[:, None] * down[None, :]
-        score = index.rescaled(index.from_sums(of(xy), *own), units)
-        if not (by_chance and index.knows_chance):
-            return Scores(score, None)
-        return Scores(score, index.rescaled(chance_from_sums(index, xx[:, None], yy[None, :], *own), units))
+        sums = of(xy), of(xx[:, None]), of(yy[None, :])
+        units = xp.take(self.across, i, axis=0), xp.take(self.down, j, axis=0)
+        return scores_from_sums(index, sums, (xx, yy), units, by_chance=by_chance)  # no trace counts
 
     def out_of_range(self, dtype: Any) -> set[str]:
         """The layers that had to be divided by a power of two."""

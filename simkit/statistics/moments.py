@@ -34,7 +34,7 @@ from simkit.errors import NeedsAllExamplesError
 from simkit.fields import Fields
 from simkit.linalg import is_ordinary, power_of_two, squared_norm, total, vecdot, widen
 from simkit.linalg.scatter import add_scatter, centred_side_by_side
-from simkit.statistics.chance import Scores, chance_from_sums
+from simkit.statistics.chance import Scores, scores_from_sums
 from simkit.statistics.hsic_sums import Estimator, HSICSums, are_many, kernel_estimator_of, warn_if_lost
 from simkit.statistics.statistic import Statistic
 from simkit.statistics.values import ValueCheck
@@ -351,14 +351,11 @@ class Moments(Statistic):
             return HSICSums(inner, by_row, totals, self.n)
 
         xx, yy = sums([[(i, i)] for i in rows]), sums([[(j, j) for j in columns]])
-        score = index.from_sums(sums([[(i, j) for j in columns] for i in rows]), xx, yy)
-        units = self.units(rows)[:, None] * self.units(columns)[None, :]
-        if not (by_chance and index.knows_chance):
-            return Scores(index.rescaled(score, units), None)
-        traces = self._traces(self.joint, xp)
-        x, y = (xp.stack([traces[self.values.position(name)] for name in side]) for side in (rows, columns))
-        chance = chance_from_sums(index, x[:, None], y[None, :], xx, yy)
-        return Scores(index.rescaled(score, units), index.rescaled(chance, units))
+        xy = sums([[(i, j) for j in columns] for i in rows])
+        units = self.units(rows), self.units(columns)
+        every = self._traces(self.joint, xp)
+        x, y = (xp.stack([every[self.values.position(name)] for name in side]) for side in (rows, columns))
+        return scores_from_sums(index, (xy, xx, yy), (x, y), units, by_chance=by_chance)
 
     def units(self, names: Sequence[str]) -> Array:
         """The powers of two by which some layers were divided for `hsic_sums`, 1 for layers of ordinary size."""
