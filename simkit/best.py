@@ -33,6 +33,7 @@ def best(scores: np.ndarray, *, smallest: bool) -> np.ndarray:
     Parameters
     ----------
     scores : ndarray of float, shape (..., rows, columns)
+        Integers, which files may hold, count as float64.
     smallest : bool
         The smallest score is the best, as of distances.
 
@@ -42,6 +43,8 @@ def best(scores: np.ndarray, *, smallest: bool) -> np.ndarray:
         True for the best of each row and for those that differ from it by no more than 16 eps of their dtype times the
         largest absolute score of the row. nan is never the best; a row that holds nothing else has none.
     """
+    if scores.dtype.kind != "f":
+        scores = scores.astype(np.float64)
     similarity = -scores if smallest else scores
     top = np.max(np.where(np.isnan(similarity), -np.inf, similarity), axis=-1, keepdims=True)
     size = np.max(np.abs(np.where(np.isfinite(scores), scores, 0.0)), axis=-1, keepdims=True)

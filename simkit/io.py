@@ -144,7 +144,7 @@ def write_matrix(matrix: SimilarityMatrix, path: str | os.PathLike[str], *, forc
         The file exists and `force` is false.
     """
     check_writable(path, force=force)
-    _WRITERS[Path(path).suffix.lower()](matrix, Path(path), force)
+    _WRITERS[Path(path).suffix.lower()](matrix.compute(), Path(path), force)  # lazy scores and chance at once
 
 
 def _opened(path: Path) -> TextIO:
@@ -175,6 +175,7 @@ def as_record(matrix: SimilarityMatrix) -> dict[str, Any]:
 
     ``"chance"`` and ``"details"`` are there if the matrix has them.
     """
+    matrix = matrix.compute()
     record = {
         "index": matrix.index,
         "n": matrix.n,

@@ -165,15 +165,10 @@ class SimilarityMatrix:
 
         If the index is not symmetric, the scores are those of (column, row) then, and `title`, tables and plots say so.
         """
-        details = dict(self.details)
-        if self.facts is None or not self.facts.symmetric:
-            details["transposed"] = not self.transposed
-        if not details.get("transposed", True):
-            del details["transposed"]
-        for side, other in (("rows", "columns"), ("columns", "rows")):
-            details.pop(side, None)
-            if other in self.details:
-                details[side] = self.details[other]
+        other = {"rows": "columns", "columns": "rows"}
+        details = {other.get(key, key): about for key, about in self.details.items() if key != "transposed"}
+        if not self.transposed and (self.facts is None or not self.facts.symmetric):
+            details["transposed"] = True
         return replace(
             self,
             values=self.values.T,
@@ -211,7 +206,7 @@ class SimilarityMatrix:
         b y 0.4
         """
         check_choice("best_matches", "axis", axis, ("rows", "columns"))
-        values = self._scores()
+        values = self.to_numpy()
         along = best(values if axis == "rows" else values.T, smallest=self.is_distance)
         pairs = [(int(i), int(j)) if axis == "rows" else (int(j), int(i)) for i, j in np.argwhere(along)]
         return tuple(Match(self.rows[i], self.columns[j], float(values[i, j])) for i, j in pairs)
@@ -240,7 +235,7 @@ class SimilarityMatrix:
             There are more rows than columns, or fewer.
         """
         self._check_square("layers_found")
-        return float(np.mean(found_layers(self._scores(), smallest=self.is_distance)))
+        return float(np.mean(found_layers(self.to_numpy(), smallest=self.is_distance)))
 
     def _check_square(self, what: str) -> None:
         if len(self.rows) != len(self.columns):
@@ -248,11 +243,6 @@ class SimilarityMatrix:
                 f"{what} is of layers in the same place of two networks with as many layers; here are {len(self.rows)} rows "
                 f"and {len(self.columns)} columns. best_matches() takes any numbers."
             )
-
-    def _scores(self) -> np.ndarray:
-        """The values as floats on the host; files may hold integers."""
-        values = self.to_numpy()
-        return values if values.dtype.kind == "f" else values.astype(np.float64)
 
     # --- other forms -------------------------------------------------------------------------------------------------------
 
@@ -393,17 +383,18 @@ class SimilarityMatrix:
                 f"A SimilarityMatrix is saved as .npz; got {os.fspath(path)!r}. simkit.io.write_matrix(matrix, path) also "
                 "writes .csv, .json, .png, .pdf and .svg."
             )
+        whole = self.compute()
         arrays = {
-            "values": self.to_numpy(),
+            "values": whole.values,
             "rows": text_array(self.rows),
             "columns": text_array(self.columns),
             "index": np.array(self.index),
             "n": np.array(self.n),
             "details": np.array(json.dumps(dict(self.details))),
         }
-        arrays["knows_chance"] = np.array(self.chance is not None)
-        if self.chance is not None:
-            arrays["chance"] = to_numpy(self.chance)
+        arrays["knows_chance"] = np.array(whole.chance is not None)
+        if whole.chance is not None:
+            arrays["chance"] = whole.chance
         _FORMAT.write(path, arrays, compress=True, force=force)
 
     @classmethod

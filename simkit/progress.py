@@ -14,7 +14,7 @@ from simkit.notebook import shell
 from simkit.options import option
 from simkit.text import printable, shortened
 
-__all__ = ["Steps", "track"]
+__all__ = ["Steps", "is_shown", "track"]
 
 _Advance: TypeAlias = Callable[[], None]
 _Bar: TypeAlias = Callable[[int | None, str], AbstractContextManager[_Advance]]
@@ -50,14 +50,21 @@ def track(steps: int | None, what: object, show: bool | None = None) -> Iterator
             yield advance
 
 
+def is_shown(show: bool | None = None) -> bool:
+    """Whether progress is shown: as `show` says, else as the option does, else in terminals and notebooks."""
+    show = option("progress") if show is None else show
+    return shell() is not None or _in_terminal() if show is None else show
+
+
+def _in_terminal() -> bool:
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
 def _bar(show: bool | None) -> _Bar | None:
     """Which bar is shown, if any."""
-    if show is False:
+    if not is_shown(show):
         return None
-    notebook = shell() is not None
-    terminal = sys.stderr is not None and sys.stderr.isatty()
-    if not (show or notebook or terminal):
-        return None
+    notebook, terminal = shell() is not None, _in_terminal()
     for name in ("rich", "tqdm") if terminal and not notebook else ("tqdm", "rich"):  # in a log Rich shows the end only
         if importlib.util.find_spec(name) is not None:
             return _BARS[name]

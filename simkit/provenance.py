@@ -9,7 +9,7 @@ from simkit.arrays import warn_caller
 from simkit.errors import DataWarning
 from simkit.text import printable
 
-__all__ = ["check_same_data", "sides_of"]
+__all__ = ["check_same_data", "model_of", "sides_of"]
 
 _SHOWN = 12  # digits of a fingerprint
 
@@ -22,6 +22,12 @@ def sides_of(A: Any, B: Any = None) -> dict[str, Any]:
         if isinstance(about, Mapping) and about:
             found[side] = dict(about)
     return found
+
+
+def model_of(details: Mapping[str, Any], side: str) -> str:
+    """What the model of a side, "rows" or "columns", is called in `SimilarityMatrix.details`; empty if nobody said."""
+    about = details.get(side)
+    return str(about.get("model") or "") if isinstance(about, Mapping) else ""
 
 
 def check_same_data(details: Mapping[str, Any]) -> None:

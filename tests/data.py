@@ -28,6 +28,19 @@ def pair(n, p1, p2, seed=0, *, shared=3, noise=0.7, offset=0.5, dtype=np.float64
     )
 
 
+def watched(x):
+    """`x` as a Dask array of one block, and a list that is as long as it has been read often."""
+    import dask.array as da
+
+    seen = []
+
+    def read(block):
+        seen.append(1)
+        return block
+
+    return da.from_array(x, chunks=-1).map_blocks(read, dtype=float, meta=np.empty((0, 0))), seen
+
+
 def conditioned(n, p, condition, rng):
     """A centred layer whose singular values fall geometrically from 1 to 1/condition, in random directions."""
     u = np.linalg.qr(rng.standard_normal((n, p)) - rng.standard_normal((n, p)).mean(axis=0))[0]

@@ -7,12 +7,14 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from data import watched
 from hypothesis import given
 from hypothesis import strategies as st
 
 import simkit
 from simkit.arrays import is_lazy, library_of
 from simkit.errors import InvalidArrayError, SpecError
+from simkit.io import write_matrix
 from simkit.text import printable
 
 NAMES = ("conv1", "conv2", "conv3", "conv4", "fc")
@@ -301,17 +303,18 @@ def test_what_has_no_values_is_shown_without_them():
     assert "not known inside of a transformation" in said[1]
 
 
-def test_what_two_lazy_arrays_share_is_computed_once():
-    da = pytest.importorskip("dask.array")
-    calls = []
-
-    def count(block):
-        calls.append(1)
-        return block
-
-    lazy = da.ones((2, 2), chunks=2).map_blocks(count, meta=np.empty((0, 0)))
-    simkit.SimilarityMatrix(lazy, ("a", "b"), ("x", "y"), "cka", 9, lazy * 2).compute()
-    assert len(calls) == 1
+def test_what_two_lazy_arrays_share_is_computed_once(tmp_path):
+    pytest.importorskip("dask.array")
+    lazy, calls = watched(np.ones((2, 2)))
+    whole = simkit.SimilarityMatrix(lazy, ("a", "b"), ("x", "y"), "cka", 9, lazy * 2)
+    for use in (
+        whole.compute,
+        lambda: whole.save(tmp_path / "m.npz"),
+        lambda: write_matrix(whole, tmp_path / "m.json"),
+    ):
+        calls.clear()
+        use()
+        assert len(calls) == 1
 
 
 class Printer:

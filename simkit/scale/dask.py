@@ -20,7 +20,7 @@ import importlib.util
 import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import dask
@@ -29,7 +29,7 @@ import numpy as np
 from dask.base import tokenize
 from dask.layers import ArrayValuesDep
 
-from simkit.arrays import Array, check_values, namespace_of
+from simkit.arrays import Array, check_values, is_dask, namespace_of
 from simkit.feasibility import check_fits
 from simkit.kernel import Kernel
 from simkit.planner import Plan, Question
@@ -49,8 +49,9 @@ from simkit.statistics.values import ValueCheck
 
 if TYPE_CHECKING:
     from simkit.index import Index
+    from simkit.matrix import SimilarityMatrix
 
-__all__ = ["compute", "mapped_with", "scored"]
+__all__ = ["compute", "computed", "mapped_with", "scored"]
 
 _STATES_TOGETHER = 2**24  # bytes of states that one merging task may hold
 
@@ -156,6 +157,12 @@ def compute(*lazy: Array, progress: bool = True, timeout: float | None = 600.0) 
 
             stack.enter_context(ProgressBar(minimum=1.0, out=sys.stderr))
         return dask.compute(*lazy)
+
+
+def computed(matrix: SimilarityMatrix, *, progress: bool, timeout: float | None) -> SimilarityMatrix:
+    """A matrix with numbers in the place of Dask arrays, by `compute`."""
+    lazy = {name: array for name in ("values", "chance") if is_dask(array := getattr(matrix, name))}
+    return replace(matrix, **dict(zip(lazy, compute(*lazy.values(), progress=progress, timeout=timeout), strict=True)))
 
 
 def mapped_with(x: Array, landmarks: Array, kernel: Kernel, width: int) -> Array:

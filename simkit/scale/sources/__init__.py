@@ -20,7 +20,7 @@ from simkit.scale.sources.labels import labelled, read_labels
 from simkit.scale.sources.parquet import check_parquet, open_parquet
 from simkit.scale.sources.plain import open_npy, open_safetensors
 from simkit.scale.sources.rows import Missing, Rows, lazy_array
-from simkit.scale.sources.store import DescribedLayers, DescribedRows, open_store
+from simkit.scale.sources.store import DescribedLayers, open_store
 from simkit.scale.sources.zarr import open_zarr
 
 __all__ = ["SUFFIXES", "open_source"]
@@ -117,7 +117,7 @@ def open_source(
             if not found:
                 raise InvalidArrayError(f"{path} holds no arrays.")
             layers = {name: labelled(lazy_array(rows, chunks), labels) for name, rows in found.items()}
-            return DescribedLayers(layers, found.details) if isinstance(found, DescribedRows) else layers
+            return DescribedLayers(layers, found.details) if isinstance(found, DescribedLayers) else layers
     except ImportError as error:
         raise ImportError(f'{path} needs {error.name}: pip install "simkit-similarity[files]"') from None
 

@@ -16,27 +16,9 @@ from simkit.formats.numbers import Block, dtype_of
 from simkit.formats.paths import check_file
 from simkit.formats.safetensors import read_blocks
 from simkit.scale.sources.rows import Missing, Rows, Stamp, check_stamp, stamp_of
+from simkit.scale.sources.zarr import Zarr, absent_chunks, metadata_of
 
-__all__ = ["DescribedLayers", "DescribedRows", "open_store"]
-
-_MOST_COUNTED = 10**6  # chunks; Zarr looks for each of them
-
-
-@dataclass(frozen=True, kw_only=True)
-class StoredArray(Rows):
-    """Rows of the Zarr array of a layer; its stamp is that of its metadata."""
-
-    array: str
-
-    def check_unchanged(self, start: int, stop: int) -> None:
-        """Raise if the array is another one than that which was opened."""
-        check_stamp(_metadata(Path(self.path), self.array), self.stamp)
-
-    def read(self, start: int, stop: int) -> np.ndarray:
-        """Rows `start` to `stop`."""
-        import zarr
-
-        return np.asarray(zarr.open_array(self.path, path=self.array, mode="r")[start:stop])
+__all__ = ["DescribedLayers", "open_store"]
 
 
 @dataclass(frozen=True)
@@ -77,12 +59,6 @@ class Sharded(Rows):
         return np.concatenate(parts)
 
 
-class DescribedRows(dict[str, Rows]):
-    """The rows of all layers of a store, and how they came about."""
-
-    details: Mapping[str, Any]
-
-
 class DescribedLayers(dict[str, Any]):
     """Layers by name, and in `details` how they came about, as in `simkit.SimilarityMatrix.details`."""
 
@@ -90,11 +66,8 @@ class DescribedLayers(dict[str, Any]):
         super().__init__(layers)
         self.details = details
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return DescribedLayers, (dict(self), self.details)
 
-
-def open_store(path: Path, manifest: Manifest, missing: Missing) -> DescribedRows:
+def open_store(path: Path, manifest: Manifest, missing: Missing) -> DescribedLayers:
     """The layers of a store; of one that is not finished what there is, if `missing` is "ignore".
 
     Raises
@@ -106,17 +79,14 @@ def open_store(path: Path, manifest: Manifest, missing: Missing) -> DescribedRow
     if not manifest.batches:
         raise InvalidArrayError(f"{path} holds no batch yet. Run what began it again to go on from there.")
     if manifest.layout == "safetensors":
-        found = DescribedRows(_open_shards(path, manifest))
-    else:
-        found = DescribedRows({layer.name: _open_array(path, layer, manifest) for layer in manifest.layers})
-    found.details = manifest.details
-    return found
+        return DescribedLayers(_open_shards(path, manifest), manifest.details)
+    return DescribedLayers({layer.name: _open_array(path, layer, manifest) for layer in manifest.layers}, manifest.details)
 
 
 def _open_array(path: Path, layer: StoredLayer, manifest: Manifest) -> Rows:
     import zarr
 
-    file = _metadata(path, layer.key)
+    file = metadata_of(path, layer.key)
     if not file.exists():
         raise _damaged(path, layer, "its array is gone")
     check_file(file)
@@ -130,9 +100,9 @@ def _open_array(path: Path, layer: StoredLayer, manifest: Manifest) -> Rows:
     if manifest.complete:
         if shape[0] != layer.n:
             raise _damaged(path, layer, f"its array has shape {shape}")
-        if array.nchunks <= _MOST_COUNTED and (lost := array.nchunks - array.nchunks_initialized):
+        if lost := absent_chunks(array):
             raise _damaged(path, layer, f"{lost} of its {array.nchunks} chunks are gone")
-    return StoredArray(str(path), layer.name, stamp, (layer.n, *layer.features), expected, chunks[0], array=layer.key)
+    return Zarr(str(path), layer.name, stamp, (layer.n, *layer.features), expected, chunks[0], array=layer.key)
 
 
 def _open_shards(path: Path, manifest: Manifest) -> dict[str, Rows]:
@@ -170,7 +140,3 @@ def _damaged(path: Path, layer: StoredLayer, why: str) -> InvalidArrayError:
     return InvalidArrayError(
         f"{path} is damaged: {layer.name!r} should have shape {shape} and dtype {layer.dtype}, and {why}. {_AGAIN}"
     )
-
-
-def _metadata(path: Path, key: str) -> Path:
-    return path / key / "zarr.json"

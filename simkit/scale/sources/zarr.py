@@ -10,9 +10,9 @@ import numpy as np
 
 from simkit.errors import InvalidArrayError
 from simkit.formats.paths import check_file
-from simkit.scale.sources.rows import Missing, Rows, Stamp, check_stamp, report_missing, stamp_of
+from simkit.scale.sources.rows import Missing, Rows, check_stamp, report_missing, stamp_of
 
-__all__ = ["open_zarr"]
+__all__ = ["Zarr", "absent_chunks", "metadata_of", "open_zarr"]
 
 _METADATA = ("zarr.json", ".zarray")  # of an array, in versions 3 and 2 of the format
 _MOST_COUNTED = 10**6  # chunks; Zarr looks for each of them
@@ -20,17 +20,19 @@ _MOST_COUNTED = 10**6  # chunks; Zarr looks for each of them
 
 @dataclass(frozen=True)
 class Zarr(Rows):
-    """Rows of an array; its stamp is that of its metadata, since a folder as a whole has none."""
+    """Rows of an array of a store, `array` by its path in it; its stamp is that of its metadata, since a folder has none."""
+
+    array: str = ""
 
     def check_unchanged(self, start: int, stop: int) -> None:
         """Raise if the array is another one than that which was opened."""
-        check_stamp(_metadata(Path(self.path), self.name), self.stamp)
+        check_stamp(metadata_of(Path(self.path), self.array), self.stamp)
 
     def read(self, start: int, stop: int) -> np.ndarray:
         """Rows `start` to `stop`."""
         import zarr
 
-        return np.asarray(zarr.open_array(self.path, path=self.name or None, mode="r")[start:stop])
+        return np.asarray(zarr.open_array(self.path, path=self.array or None, mode="r")[start:stop])
 
 
 def open_zarr(path: Path, missing: Missing) -> Rows | dict[str, Rows]:
@@ -38,12 +40,13 @@ def open_zarr(path: Path, missing: Missing) -> Rows | dict[str, Rows]:
     import zarr
 
     def rows(name: str, array: Any) -> Rows:
-        stamp = _stamp(path, name)
+        file = metadata_of(path, name)
+        check_file(file)
+        stamp = stamp_of(file)
         if missing != "ignore":
-            absent = array.nchunks - array.nchunks_initialized if array.nchunks <= _MOST_COUNTED else None
-            report_missing(path, name, missing, absent=absent, total=array.nchunks, fill=array.fill_value)
+            report_missing(path, name, missing, absent=absent_chunks(array), total=array.nchunks, fill=array.fill_value)
         stored = (getattr(array, "shards", None) or array.chunks)[0]
-        return Zarr(str(path), name, stamp, array.shape, array.dtype, stored)
+        return Zarr(str(path), name, stamp, array.shape, array.dtype, stored, name)
 
     for file in (*path.glob("zarr.json"), *path.glob(".z*")):
         check_file(file)  # a pipe among them would never end
@@ -62,12 +65,12 @@ def _arrays(group: Any, prefix: str = "") -> list[str]:
     return names
 
 
-def _metadata(path: Path, name: str) -> Path:
+def absent_chunks(array: Any) -> int | None:
+    """How many chunks of an array were never written, or are gone; None if there are too many to look for."""
+    return array.nchunks - array.nchunks_initialized if array.nchunks <= _MOST_COUNTED else None
+
+
+def metadata_of(path: Path, name: str) -> Path:
+    """The file that describes an array of a store."""
     files = [path / name / file for file in _METADATA]
     return next((file for file in files if file.exists()), files[0])
-
-
-def _stamp(path: Path, name: str) -> Stamp:
-    file = _metadata(path, name)
-    check_file(file)
-    return stamp_of(file)
