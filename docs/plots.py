@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from guides import space_of
 
 HERE = Path(__file__).parent
 
 
 def pictures() -> dict[str, Any]:
     """The Axes of each picture, by its name."""
-    space: dict[str, Any] = {}
-    page = (HERE / "plots.md").read_text(encoding="utf-8")
-    for block in re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL):
-        exec(compile(block, "plots.md", "exec"), space)
-    return {name: np.ravel(axes)[0] for name, axes in space["pictures"].items()}
+    return {name: np.ravel(axes)[0] for name, axes in space_of("plots.md")["pictures"].items()}
 
 
 if __name__ == "__main__":

@@ -8,11 +8,10 @@ The page is one file, needs no network, and is read in any browser. It needs Jin
 
 from __future__ import annotations
 
-import sys
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,9 +25,10 @@ from simkit.inference import IntervalResult, interval
 from simkit.inference.bounds import check_confidence
 from simkit.matrix import SimilarityMatrix
 from simkit.page import Entry, Intervals, Report
-from simkit.progress import track
-from simkit.provenance import check_same_data, sides_of
+from simkit.progress import is_shown, track
+from simkit.provenance import sides_of
 from simkit.registry import get_index
+from simkit.scale.sources.store import DescribedLayers
 from simkit.sides import Sides
 
 __all__ = ["Entry", "Intervals", "Report", "of_layers", "of_matrices"]
@@ -63,7 +63,7 @@ def of_matrices(
     Raises
     ------
     InvalidArrayError
-        There is no matrix, one has no rows or no columns, or two have different layers.
+        There is no matrix, something is none, one has no rows or no columns, or two have different layers.
     """
     given = [matrices] if isinstance(matrices, SimilarityMatrix | Entry) else list(matrices)
     return Report(tuple(each if isinstance(each, Entry) else Entry(each) for each in given), title, labels)
@@ -105,7 +105,7 @@ def of_layers(
     title, labels
         As in `of_matrices`.
     progress : bool, optional
-        Show progress bars; by default if standard error is a terminal.
+        Show progress bars; by default in terminals and notebooks. See `simkit.set_options`.
     **options
         Of `simkit.pairwise`: ``check_finite``, ``flatten``, ``ids``, ``tiles``, ``precision``.
 
@@ -137,20 +137,22 @@ def of_layers(
     chosen = _chosen(indexes)
     check_confidence(confidence)
     sides, given = Sides.of_layers(A, B)
-    rows, columns = (
-        dict(zip(names, (given[name] for name in called), strict=True))
-        for names, called in ((sides.rows, sides.row_names), (sides.columns, sides.column_names))
+    about, layers = sides_of(A, B), sides.by_side(given)
+    rows, *others = (  # read once for all indexes
+        DescribedLayers(dict(zip(names, side.values(), strict=True)), about.get(what, {}))
+        for what, names, side in zip(("rows", "columns"), (sides.rows, sides.columns), layers, strict=False)
     )
+    columns = others[0] if others else rows
     wanted = _Wanted(confidence, groups, subsamples, seed, bool(options.get("flatten")), progress)
-    about, entries = sides_of(A, B), []
+    entries = []
     for index in chosen:
         with _heard() as said:
-            check_same_data(about)
-            matrix = pairwise(rows, None if sides.kind == "layers" else columns, index, progress=progress, **options)
-            matrix = replace(matrix, details={**matrix.details, **about})
+            matrix = pairwise(rows, None if columns is rows else columns, index, progress=progress, **options)
             if is_dask(matrix.values):
-                matrix = _computed(matrix, timeout)
-            found = wanted.of(matrix, sides, given, index) if intervals else None
+                from simkit.scale.dask import computed
+
+                matrix = computed(matrix, progress=is_shown(progress), timeout=timeout)
+            found = wanted.of(matrix, rows, columns, index) if intervals else None
         entries.append(Entry(matrix, found, tuple(said)))
     return Report(tuple(entries), title, labels)
 
@@ -165,15 +167,6 @@ def _chosen(indexes: OneIndex | Sequence[OneIndex]) -> list[Index[Any]]:
     if twice:
         raise InvalidArrayError(f"{', '.join(twice)} is given twice; give each index once.")
     return chosen
-
-
-def _computed(matrix: SimilarityMatrix, timeout: float | None) -> SimilarityMatrix:
-    """The matrix with numbers in the place of Dask arrays."""
-    from simkit.scale.dask import compute
-
-    lazy = [each for each in (matrix.values, matrix.chance) if each is not None]
-    values, *chance = compute(*lazy, progress=sys.stderr is not None and sys.stderr.isatty(), timeout=timeout)
-    return replace(matrix, values=values, chance=chance[0] if chance else None)
 
 
 @contextmanager
@@ -225,20 +218,23 @@ class _Wanted:
                 warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
         return found
 
-    def of(self, matrix: SimilarityMatrix, sides: Sides, given: Mapping[str, Any], index: Index[Any]) -> Intervals | None:
-        """The intervals of a matrix; None, with a warning that says why, where there are none."""
-        if any(is_dask(x) for x in given.values()):
+    def of(
+        self, matrix: SimilarityMatrix, rows: Mapping[str, Any], columns: Mapping[str, Any], index: Index[Any]
+    ) -> Intervals | None:
+        """The intervals of a matrix; None, with a warning that says why, where there are none.
+
+        `columns` is `rows` where layers are compared with themselves.
+        """
+        if any(is_dask(x) for x in (*rows.values(), *columns.values())):
             return None
-        rows = dict(zip(sides.rows, (given[name] for name in sides.row_names), strict=True))
-        columns = dict(zip(sides.columns, (given[name] for name in sides.column_names), strict=True))
-        pairs = _pairs(matrix, itself=sides.kind == "layers")
+        pairs = _pairs(matrix, itself=columns is rows)
         low, high = (np.full(matrix.shape, np.nan) for _ in range(2))
         about: IntervalResult | None = None
-        refused: dict[str, str] = {}
+        refused: list[str] = []
         points: list[str] = []
         if index.facts.statistic == "hsic sums" and matrix.n * low.size * 8 <= _AT_ONCE:
             try:  # one pass over the examples for all pairs
-                about = self(rows, rows if sides.kind == "layers" else columns, index)
+                about = self(rows, columns, index)
                 low, high = np.array(about.interval.low), np.array(about.interval.high)
                 pairs = {}
             except (InferenceError, InvalidArrayError):  # one of them has none, or is constant: below it is seen which
@@ -249,26 +245,26 @@ class _Wanted:
                     try:
                         found = self._alone({row: rows[row]}, {name: columns[name]}, index, points)
                     except InferenceError as error:
-                        refused.setdefault(str(error), f"{row}, {name}")
+                        refused.append(str(error))
                         continue
-                    where = sides.rows.index(row), sides.columns.index(name)
+                    where = matrix.rows.index(row), matrix.columns.index(name)
                     (low[where], high[where]), about = found[row, name].interval, found
                 advance()
         _warn(points, refused)
         if about is None:
             return None
-        if sides.kind == "layers":
+        if columns is rows:
             for bound in (low, high):
                 np.fill_diagonal(bound, np.nan)  # a layer and itself
         return Intervals(low, high, self.confidence, about.method, about.estimand, self.seed)
 
 
-def _warn(points: list[str], refused: Iterable[str]) -> None:
+def _warn(points: list[str], refused: list[str]) -> None:
     """Warn once of all intervals that are points, and of each reason why one is missing."""
     if points:
         others = f" So is that of {len(points) - 1} more of these pairs." if len(points) > 1 else ""
         warn_caller(f"{points[0]}{others}", InferenceWarning)
-    for message in refused:
+    for message in dict.fromkeys(refused):
         warn_caller(f"There is an interval missing: {message}", InferenceWarning)
 
 

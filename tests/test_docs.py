@@ -94,9 +94,10 @@ def test_activations():
     assert [x.shape for x in space["by_layer"].values()] == [(100, 8), (100, 16), (100, 10)]
 
 
-def test_plots():
+def test_plots(monkeypatch):
     """Each picture of the page is one that its code draws."""
     pytest.importorskip("matplotlib")
+    monkeypatch.syspath_prepend(ROOT / "docs")
     page = runpy.run_path(str(ROOT / "docs" / "plots.py"))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", simkit.errors.ChanceWarning)
@@ -123,7 +124,8 @@ def test_training():
 
 
 @pytest.mark.parametrize(("place", "library"), [(0, "jax"), (1, "flax"), (2, "keras")], ids=("jax", "flax", "keras"))
-def test_jax_keras(place, library):
+def test_jax_keras(place, library, monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "jax")  # else Keras is not imported where TensorFlow is not installed
     pytest.importorskip(library)
     space = {}
     run(blocks("jax_keras.md")[place], space)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data import pair
+from data import pair, watched
 from test_names import HOSTILE
 
 import simkit
@@ -102,11 +102,30 @@ def test_colours_follow_the_facts(index, values, limits, cmap, said):
     assert (bar.get_ylabel() + bar.get_xlabel()).replace("\n", " ") == said
 
 
+def test_a_lazy_matrix_is_computed_once():
+    pytest.importorskip("dask.array")
+    x, seen = watched(pair(20, 4, 3)[0])
+    lazy = simkit.pairwise({"x": x, "y": x**2})
+    for draw in (heatmap, plot.diagonal, plot.best_matches, plot.heatmaps, lambda one: plot.over_epochs({1: one})):
+        seen.clear()
+        draw(lazy)
+        assert len(seen) == 1
+
+
+def test_the_title_tells_the_order_of_a_turned_matrix():
+    turned = matrix(np.eye(3), "linear_regression").T
+    for draw in (heatmap, plot.best_matches, plot.diagonal):
+        assert draw(turned).get_title().replace("\n", " ") == "linear_regression of (column, row), n = 123"
+
+
 def test_options_pass_through():
     ax = heatmap(matrix([[0.2, 0.4]]), vmin=0.1, vmax=0.5, cmap="cividis", title="$x$", bar=False, numbers=False)
     assert ax.images[0].get_clim() == (0.1, 0.5)
     assert ax.images[0].get_cmap().name == "cividis"
     assert (ax.get_title(), texts(ax), len(ax.figure.axes)) == ("$x$", [], 1)
+    norm = matplotlib.colors.LogNorm(0.1, 0.5)
+    for ax in (heatmap(matrix([[0.2, 0.4]]), norm=norm), *plot.heatmaps([matrix([[0.2, 0.4]])], norm=norm)):
+        assert ax.images[0].norm is norm
 
 
 @pytest.mark.parametrize(
@@ -323,6 +342,11 @@ def test_diagonal():
     np.testing.assert_allclose(by_chance.get_ydata(), 0.3)
     assert [t.get_text() for t in ax.get_legend().get_texts()] == ["one", "two", "by chance"]
     assert ax.get_title() == "cka, n = 123"
+    chance[1, 1] = np.nan
+    both = {name: matrix(values, chance=chance.copy()) for name in ("one", "two")}
+    assert len(plot.diagonal(both).lines) == 3  # what both are by chance once
+    assert [t.get_text() for t in plot.diagonal({"one": matrix(values)}).get_legend().get_texts()] == ["one"]
+    assert plot.diagonal(matrix(values)).get_legend() is None
     with pytest.raises(InvalidArrayError, match="2 rows and 3 columns.*best_matches"):
         plot.diagonal(matrix(np.zeros((2, 3))))
 
@@ -343,6 +367,10 @@ def test_lines():
     assert [t.get_text() for t in ax.get_xticklabels()] == ["4", "8", "16"]
     assert ax.get_xscale() == "log"
     assert ax.collections[0].get_paths()[0].vertices[:, 1].max() == 4
+    for names in (["first", "second"], np.array(["first", "second"])):
+        for log in (False, True):
+            labels = plot.lines({"a": [1, 2]}, names, log=log).get_xticklabels()
+            assert [t.get_text() for t in labels] == ["first", "second"]
     for curves, options, told in [
         ({}, {}, "a dictionary of lines"),
         ({"a": [1], "b": [1, 2]}, {}, "'b' has 2 points, 'a' has 1"),
@@ -362,6 +390,7 @@ def test_best_matches_have_an_arrow_each():
     ax = plot.best_matches(matrix(values))
     assert len(ax.patches) == 3  # one, a tie of two, none
     assert len(plot.best_matches(matrix([[0.1, 0.9]], "gulp")).patches) == 1
+    assert not plot.best_matches(matrix([[np.nan] * 3])).patches
     ends = plot.best_matches(matrix([[0.1, 0.9], [0.2, 0.1]], "gulp")).patches
     assert [patch._posA_posB[1][1] for patch in ends] == [0.0, 1.0]  # the smallest of a distance
 
@@ -391,10 +420,20 @@ def test_rdms_are_those_of_rsa():
     np.testing.assert_allclose(ax.images[0].get_array(), centred @ centred.T, atol=1e-9)
     with pytest.raises(InvalidArrayError, match="'y' has 8 examples"):
         plot.rdms({"x": x, "y": x[:8]})
+    with pytest.raises(InvalidArrayError, match=r"^layers\['y'\] has shape \(9, 2, 2\)"):
+        plot.rdms({"x": x, "y": x.reshape(9, 2, 2)})
     with pytest.raises(InvalidArrayError, match="at most 4000 examples"):
         plot.rdms({"x": np.zeros((4001, 1))})
     with pytest.raises(InvalidArrayError, match="groups has 2"):
         plot.rdms({"x": x}, groups=[1, 2])
+
+
+def test_rdms_of_dask_arrays():
+    da = pytest.importorskip("dask.array")
+    x, _ = pair(9, 4, 3)
+    for options in ({}, {"kernel": "linear"}):
+        (now,), (lazy,) = (plot.rdms({"x": one}, **options) for one in (x, da.from_array(x, chunks=(4, -1))))
+        np.testing.assert_allclose(lazy.images[0].get_array(), now.images[0].get_array(), atol=1e-12)
 
 
 def test_scaling_recovers_points_of_the_plane():
@@ -415,7 +454,11 @@ def test_tree_is_that_of_scipy():
     ax = plot.dendrogram(networks())
     order = [int(label.get_text()[-1]) for label in ax.get_yticklabels()]  # common parts stay where they are not parts
     assert {frozenset(order[:3]), frozenset(order[3:])} == {frozenset({0, 1, 2}), frozenset({3, 4, 5})}
-    assert hierarchy.linkage([1.0]).shape == (1, 4)
+    distances = networks().to_numpy()
+    for method in ("average", "complete"):
+        expected = hierarchy.linkage(distances[np.triu_indices(6, 1)], method)
+        (links,) = plot.dendrogram(networks(), method=method).collections
+        np.testing.assert_allclose(sorted(link[:, 0].max() for link in links.get_segments()), expected[:, 2])
     with pytest.raises(SpecError, match="average"):
         plot.dendrogram(networks(), method="ward")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -11,14 +12,7 @@ import simkit
 
 DOCS = Path(__file__).parents[1] / "docs"
 torch = pytest.importorskip("torch")
-
-
-def run(page):
-    """What is defined after all Python of a page."""
-    space = {}
-    for block in re.findall(r"```python\n(.*?)```", (DOCS / page).read_text(encoding="utf-8"), flags=re.DOTALL):
-        exec(compile(block, page, "exec"), space)
-    return space
+run = runpy.run_path(str(DOCS / "guides.py"))["space_of"]  # what is defined after all Python of a page
 
 
 def said(page, label):

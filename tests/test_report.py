@@ -14,12 +14,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from data import watched
 
 import simkit
 from simkit.errors import InvalidArrayError
 from simkit.page.citation import citations, key_of
 from simkit.page.model import page_of
 from simkit.report import Entry, of_layers, of_matrices
+from simkit.scale.sources.store import DescribedLayers
 
 pytest.importorskip("jinja2")
 
@@ -103,6 +105,31 @@ def test_an_index_that_is_not_installed_and_rows_of_nan():
     assert section["data"]["best"] == [[], [1]]
     assert "not installed" in section["meaning"]
     assert "none: undefined" in of_matrices(matrix([[np.nan]], "gone")).html()
+
+
+def test_the_order_of_a_turned_matrix_is_told():
+    m = matrix([[0.9, 0.1], [0.2, 0.4]], "linear_regression")
+    for given, told in ((m, False), (m.T, True), (matrix(np.eye(2)).T, False)):
+        (section,) = page_of(of_matrices(given))["sections"]
+        assert ("Scores are of (column, row)." in section["meaning"]) == told
+
+
+def test_a_matrix_of_integers():
+    (section,) = page_of(of_matrices(replace(matrix(np.eye(2)), values=np.eye(2, dtype=int))))["sections"]
+    assert section["data"]["best"] == [[0], [1]]
+    with pytest.raises(InvalidArrayError, match="of SimilarityMatrix, as simkit.pairwise gives it; got ndarray"):
+        of_matrices([matrix(np.eye(2)), np.eye(2)])
+    with pytest.raises(InvalidArrayError, match="got str"):
+        of_matrices({"title": matrix(np.eye(2))})
+
+
+def test_a_lazy_matrix_is_computed_once():
+    pytest.importorskip("dask.array")
+    x, seen = watched(layers(1)["layer0"])
+    m = simkit.pairwise({"x": x, "y": x**2})
+    seen.clear()
+    page_of(of_matrices(m))
+    assert len(seen) == 1
 
 
 def test_settings_and_what_is_not_known_is_left_out():
@@ -212,19 +239,79 @@ def test_many_pairs_without_a_width_give_one_warning():
     assert told[0].endswith(f"So is that of {pairs - 1} more of these pairs.")
 
 
-def test_how_long_a_cluster_is_waited_for(monkeypatch):
-    da = pytest.importorskip("dask.array")
+def test_layers_are_read_once_and_say_where_they_are_from():
+    class Stored(dict):
+        read = 0
+
+        def items(self):
+            for item in super().items():
+                self.read += 1
+                yield item
+
+        def __getitem__(self, name):
+            raise AssertionError("read again")
+
+    a, b = Stored(layers(1)), layers(2)
+    a.details = {"model": "a", "fingerprint": "1"}
+    report = of_layers(a, b, ["cka", "procrustes"], intervals=False)
+    assert a.read == len(a)
+    assert [matrix.details["rows"] for matrix in report.matrices] == [a.details] * 2
+    assert "columns" not in report.matrices[0].details
+    own = of_layers(a, intervals=False).matrices[0].details
+    assert own["rows"] == own["columns"] == a.details
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What `simkit.scale.dask.compute` is asked for."""
+    pytest.importorskip("dask.array")
     from simkit.scale import dask
 
     real, seen = dask.compute, []
 
-    def watched(*lazy, timeout, **options):
-        seen.append(timeout)
-        return real(*lazy, timeout=timeout, **options)
+    def compute(*lazy, progress, timeout):
+        seen.append({"progress": progress, "timeout": timeout})
+        return real(*lazy, progress=False, timeout=timeout)
 
-    monkeypatch.setattr(dask, "compute", watched)
+    monkeypatch.setattr(dask, "compute", compute)
+    return seen
+
+
+def test_how_long_a_cluster_is_waited_for(asked):
+    import dask.array as da
+
     of_layers({name: da.from_array(x) for name, x in layers(1).items()}, timeout=7.0)
-    assert seen == [7.0]
+    assert [each["timeout"] for each in asked] == [7.0]
+
+
+@pytest.mark.parametrize("progress", [True, False])
+def test_progress_of_a_computation_by_dask_is_shown_or_not(asked, monkeypatch, progress):
+    import dask.array as da
+
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    of_layers({name: da.from_array(x) for name, x in layers(1).items()}, progress=progress)
+    with simkit.set_options(progress=progress):
+        of_layers({name: da.from_array(x) for name, x in layers(1).items()})
+    assert [each["progress"] for each in asked] == [progress] * 2
+
+
+def test_what_is_known_of_the_layers_is_on_the_page():
+    a, b = (DescribedLayers(layers(seed), {"model": name, "fingerprint": name * 9}) for seed, name in ((1, "x"), (2, "y")))
+    with pytest.warns(simkit.errors.DataWarning, match="different inputs") as caught:
+        (entry,) = of_layers(a, b, intervals=False).entries
+    told = [str(each.message) for each in caught if issubclass(each.category, simkit.errors.DataWarning)]
+    assert told == [text for text in entry.warnings if "different inputs" in text]
+    assert len(told) == 1
+    assert entry.matrix.details["columns"] == {"model": "y", "fingerprint": "y" * 9}
+    (entry,) = of_layers(a, intervals=False).entries
+    assert entry.matrix.details["rows"] == entry.matrix.details["columns"] == a.details
+
+
+def test_progress_of_a_computation_by_dask_is_not_shown_without_a_terminal(asked):
+    import dask.array as da
+
+    of_layers({name: da.from_array(x) for name, x in layers(1).items()})
+    assert [each["progress"] for each in asked] == [False]
 
 
 def test_of_dask_arrays_there_are_scores():

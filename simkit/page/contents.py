@@ -87,7 +87,7 @@ class Report:
     Raises
     ------
     InvalidArrayError
-        There is no matrix, one has no rows or no columns, or two have different layers.
+        There is no matrix, something is none, one has no rows or no columns, or two have different layers.
     """
 
     entries: tuple[Entry, ...]
@@ -97,6 +97,11 @@ class Report:
     def __post_init__(self) -> None:
         if not self.entries:
             raise InvalidArrayError("A report needs at least one matrix; got none.")
+        for matrix in self.matrices:
+            if not hasattr(matrix, "details"):
+                raise InvalidArrayError(
+                    f"A report is of SimilarityMatrix, as simkit.pairwise gives it; got {type(matrix).__name__}."
+                )
         first = self.entries[0].matrix
         if 0 in first.shape:
             raise InvalidArrayError(

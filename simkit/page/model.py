@@ -13,6 +13,7 @@ from simkit.arrays import to_numpy
 from simkit.best import best, found_layers
 from simkit.display import digits_for, scale_of, written
 from simkit.page.citation import citations
+from simkit.provenance import model_of
 from simkit.text import printable, short_names, shortened
 
 if TYPE_CHECKING:
@@ -35,7 +36,9 @@ class Name(NamedTuple):
 def page_of(report: Report) -> dict[str, Any]:
     """What the template asks for, and under ``data`` what the script reads."""
     first = report.entries[0].matrix
-    labels = report.labels or tuple(_model(first, side) or short for side, short in (("rows", "A"), ("columns", "B")))
+    labels = report.labels or tuple(
+        model_of(first.details, side) or short for side, short in (("rows", "A"), ("columns", "B"))
+    )
     row_label, column_label = (_line(label) for label in labels)
     rows, columns = _names(first.rows), _names(first.columns)
     sections = [_section(k, entry, rows, columns) for k, entry in enumerate(report.entries)]
@@ -78,7 +81,7 @@ def _line(text: object) -> str:
 
 
 def _section(k: int, entry: Entry, rows: list[Name], columns: list[Name]) -> dict[str, Any]:
-    matrix, intervals = entry.matrix, entry.intervals
+    matrix, intervals = entry.matrix.compute(), entry.intervals
     scores = matrix.to_numpy()
     values = _as_packed(scores)
     chance = None if matrix.chance is None else _as_packed(to_numpy(matrix.chance))
@@ -92,7 +95,6 @@ def _section(k: int, entry: Entry, rows: list[Name], columns: list[Name]) -> dic
         "k": k,
         "spec": spec,
         "short": shortened(spec, 40),
-        "n": matrix.n,
         "meaning": _meaning(matrix),
         "square": square,
         "figures": _figures(matrix, scores, chance, digits, square),
@@ -132,7 +134,9 @@ def _meaning(matrix: SimilarityMatrix) -> str:
     else:
         between = f"{_bound(low)} and up" if math.isinf(high) else f"{_bound(low)} to {_bound(high)}"
     direction = "a distance: the smaller, the more alike" if matrix.is_distance else "the larger, the more alike"
-    return f"{between}; {direction}." + ("" if facts.symmetric else " Not symmetric: rows and columns have different parts.")
+    order = " Scores are of (column, row)." if matrix.transposed else ""
+    parts = "" if facts.symmetric else f" Not symmetric: rows and columns have different parts.{order}"
+    return f"{between}; {direction}.{parts}"
 
 
 def _bound(value: float) -> str:
@@ -184,11 +188,10 @@ def _match(  # noqa: PLR0917  # a line of a table
 ) -> dict[str, Any]:
     """A line of the table of best matches."""
     if not places:
-        return {"i": i, "row": row, "columns": [], "score": "nan", "chance": "", "interval": "", "place": "", "found": False}
+        return {"row": row, "columns": [], "score": "nan", "chance": "", "interval": "", "place": "", "found": False}
     j = i if i in places else places[0]
     has = intervals is not None and np.isfinite(intervals.low[i, j]) and np.isfinite(intervals.high[i, j])
     return {
-        "i": i,
         "row": row,
         "columns": [columns[each] for each in places],
         "score": digits(values[i, j]),
@@ -275,11 +278,6 @@ def _warnings(entries: Sequence[Entry]) -> list[dict[str, str]]:
     ]
 
 
-def _model(matrix: SimilarityMatrix, side: str) -> str:
-    found = matrix.details.get(side)
-    return str(found.get("model") or "") if isinstance(found, Mapping) else ""
-
-
 def _settings(entries: Sequence[Entry], labels: tuple[str, str]) -> list[dict[str, Any]]:
     """Groups of (what, value) that tell how the numbers came about; what nobody knows is left out."""
     first = entries[0].matrix
@@ -302,10 +300,11 @@ def _settings(entries: Sequence[Entry], labels: tuple[str, str]) -> list[dict[st
                 lines.append(("Seed", str(entry.intervals.seed)))
         if lines:
             groups.append({"title": _line(entry.matrix.index), "lines": lines})
-    for side, label, what in (("rows", labels[0], "Rows"), ("columns", labels[1], "Columns")):
+    sides = (("rows", first.rows, labels[0], "Rows"), ("columns", first.columns, labels[1], "Columns"))
+    for side, names, label, what in sides:
         found = first.details.get(side)
         if isinstance(found, Mapping):
-            lines = _side(found)
+            lines = _side(found, names)
             if lines:
                 groups.append({"title": f"{what}: {label}", "lines": lines})
     return groups
@@ -324,15 +323,14 @@ def _versions(matrix: SimilarityMatrix) -> str:
     return ", ".join(f"{name} {version}" for name, version in versions.items()) if isinstance(versions, Mapping) else ""
 
 
-def _side(details: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _side(details: Mapping[str, Any], shown: Sequence[str]) -> list[tuple[str, str]]:
     lines = [("Model", _line(details["model"]))] if details.get("model") else []
     rules = details.get("rules")
     if isinstance(rules, Mapping):
         layers: dict[str, list[str]] = {}
         for layer, rule in rules.items():
             layers.setdefault(_line(rule), []).append(_line(layer))
-        lines += [
-            (f"Rule: {rule}", "all layers" if len(layers) == 1 else ", ".join(names)) for rule, names in layers.items()
-        ]
+        of_all = len(layers) == 1 and rules.keys() >= set(shown)  # those that were matrices already may have none
+        lines += [(f"Rule: {rule}", "all layers" if of_all else ", ".join(names)) for rule, names in layers.items()]
     lines += [(key.capitalize(), _line(value)) for key, value in details.items() if key not in ("model", "rules") and value]
     return lines

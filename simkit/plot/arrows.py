@@ -8,7 +8,7 @@ import numpy as np
 
 from simkit.best import best
 from simkit.plot.figures import axes_of, inches_of, label, models_of, names_of, set_title, thinned, width_of
-from simkit.plot.scales import check_matrix, common_scale, name_of_all
+from simkit.plot.scales import common_scale, drawable, name_of_all
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -64,16 +64,12 @@ def best_matches(
 
     from simkit.plot import cells
 
-    check_matrix(matrix, "best_matches")
+    matrix = drawable(matrix, "best_matches")
     names = names_of(matrix.rows), names_of(matrix.columns)
     most = max(map(len, names))
     height = min(_LONGEST, max(1.6, _LAYER * most))
-    if ax is None:
-        drawn = axes_of(None, _BETWEEN + sum(width_of(side) for side in names) + (1.4 if bar else 0.4), height + 0.6)
-        inches = _BETWEEN, height
-    else:
-        drawn = axes_of(ax, 0, 0)
-        inches = inches_of(drawn)
+    drawn = axes_of(ax, _BETWEEN + sum(width_of(side) for side in names) + (1.4 if bar else 0.4), height + 0.6)
+    inches = (_BETWEEN, height) if ax is None else inches_of(drawn)
     scale = common_scale([matrix])
     # On white, ink is for what is alike: the pale end of a map would be lost.
     named = {"sequential": "YlGnBu", "reversed": "YlGnBu_r", "diverging": scale.map}[scale.kind]
@@ -82,15 +78,15 @@ def best_matches(
     colours = ScalarMappable(Normalize(scale.low, scale.high), inks)
     # Both columns from top to bottom, whatever their numbers, so that matches in order are level.
     places = [np.linspace(0, 1, len(side)) if len(side) > 1 else np.array([0.5]) for side in names]
-    values = np.asarray(matrix.to_numpy())
-    values = values if values.dtype.kind == "f" else values.astype(np.float64)
+    values = matrix.to_numpy()  # in their own precision, which says what is a tie
     matches = np.argwhere(best(values, smallest=matrix.is_distance))
     width = float(np.clip(72 * inches[1] / most / 12, 0.6, 1.6))
-    for i, j in matches:
+    found = values[tuple(matches.T)].astype(np.float64)
+    for (i, j), colour in zip(matches, colours.to_rgba(np.clip(found, -cells.FAR, cells.FAR)), strict=True):
         ends = (0.0, places[0][i]), (1.0, places[1][j])
         style: dict[str, Any] = {
             "arrowstyle": f"-|>,head_length={1.5 + width},head_width={0.6 + 0.6 * width}",
-            "color": colours.to_rgba(np.asarray(np.clip(np.float64(values[i, j]), -1e300, 1e300))),
+            "color": colour,
             "linewidth": width,
             "shrinkA": 3,
             "shrinkB": 3,
@@ -117,8 +113,7 @@ def best_matches(
     if sides is not None:
         drawn.set_xticks([0, 1], sides)
         drawn.tick_params(length=0)
-    set_title(drawn, title, [f"{matrix.index}, n = {matrix.n}"], inches[0] + 1.0)
+    set_title(drawn, title, [matrix.title], inches[0] + 1.0)
     if bar:
-        shown = np.array([values[i, j] for i, j in matches] or [scale.low])
-        cells.colour_bar(colours, drawn, name_of_all([matrix]), shown, inches, pad=0.02)
+        cells.colour_bar(colours, drawn, name_of_all([matrix]), found, inches, pad=0.02)
     return drawn

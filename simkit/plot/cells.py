@@ -11,11 +11,11 @@ from matplotlib.axes import Axes
 from simkit.display import Scale, ink_on
 from simkit.plot.figures import label, thinned, titled, width_of
 
-__all__ = ["colour_bar", "draw_cells", "mark_chance", "name_cells", "number_cells", "size_of_labels"]
+__all__ = ["FAR", "colour_bar", "draw_cells", "mark_chance", "name_cells", "number_cells", "size_of_labels"]
 
 _RUNS = 20_000  # rows of undefined cells beyond which hatching is not to be seen anyway
 _LABELS = 50  # of a side
-_FAR = 1e300  # what infinities are drawn as
+FAR = 1e300  # what infinities are drawn as
 _NUMBER = 7.0  # points
 _BAR = 0.18  # inches of the width of a colour bar
 
@@ -29,8 +29,10 @@ def draw_cells(ax: Axes, values: np.ndarray, scale: Scale, *, aspect: str, **opt
         "aspect": aspect,
         "interpolation": "antialiased",
         "origin": "upper",
-    } | options
-    image = ax.imshow(np.clip(values, -_FAR, _FAR), **shown)  # nan stays nan
+    }
+    if "norm" in options:  # which has ends of its own
+        del shown["vmin"], shown["vmax"]
+    image = ax.imshow(np.clip(values, -FAR, FAR), **shown | options)  # nan stays nan
     image.set_cmap(image.get_cmap().with_extremes(bad="0.87"))
     hatch(ax, np.isnan(values))
     ax.grid(False)
@@ -99,7 +101,7 @@ def number_cells(
     for i, j in np.ndindex(values.shape):
         ink = (0, 0, 0)
         if not np.isnan(values[i, j]):
-            red, green, blue, _ = image.to_rgba(float(np.clip(values[i, j], -_FAR, _FAR)), bytes=True)
+            red, green, blue, _ = image.to_rgba(float(np.clip(values[i, j], -FAR, FAR)), bytes=True)
             ink = ink_on((int(red), int(green), int(blue)))
         ax.text(j, i, texts[i][j], ha="center", va="center", fontsize=size, color="white" if any(ink) else "black")
 

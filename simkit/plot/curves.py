@@ -96,23 +96,26 @@ def lines(
         raise InvalidArrayError(f"lines: x has {len(x)} values, the lines have {count} points.")
     named = x is not None and any(isinstance(one, str) for one in x)
     places = np.arange(1, count + 1) if x is None or named else np.asarray(x, dtype=np.float64)
-    below = 0.6 * width_of([str(one) for one in x or ()]) if named else 0.0
+    names = [str(one) for one in x] if x is not None and named else []
+    below = 0.6 * width_of(names)
     ax = plain(axes_of(ax, 4.6 + (width_of(drawn) + 0.4) * -(-len(drawn) // _IN_COLUMN), 3.6 + below))
     draw_curves(ax, drawn, places, ordered=ordered, **options)
-    if named:
-        place_names(ax, [str(one) for one in x or ()], start=1)
+    if any(drawn):
+        _legend(ax, len(drawn))
     if log:
         ax.set_xscale("log")
         if count <= _MOST_TICKS:
             ax.set_xticks(places, [f"{place:g}" for place in places])
             ax.minorticks_off()
+    if named:  # last, since a scale sets its own ticks
+        place_names(ax, names, start=1)
     ax.set_xlabel(xlabel)
     ax.set_ylabel(ylabel)
     return ax
 
 
 def draw_curves(ax: Axes, curves: Mapping[str, Curve], places: np.ndarray, *, ordered: bool = False, **options: Any) -> None:
-    """Lines, bands and a legend, which is left out for a line alone without a name."""
+    """Lines and bands; lines that have a name are there for a legend."""
     from matplotlib import colormaps
 
     marked = len(places) <= _MOST_MARKERS
@@ -130,8 +133,6 @@ def draw_curves(ax: Axes, curves: Mapping[str, Curve], places: np.ndarray, *, or
         (line,) = ax.plot(places, curve.values, **style | options)
         if curve.low is not None and curve.high is not None:
             ax.fill_between(places, curve.low, curve.high, color=line.get_color(), alpha=0.2, linewidth=0)
-    if any(curves):
-        _legend(ax, len(curves))
 
 
 def _legend(ax: Axes, count: int) -> None:

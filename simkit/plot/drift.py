@@ -9,6 +9,8 @@ import numpy as np
 
 from simkit.errors import InvalidArrayError
 from simkit.plot.heat import heatmap
+from simkit.plot.scales import chance_of, drawable, values_of
+from simkit.text import shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -94,15 +96,13 @@ def _at(
     epoch: Any, found: Any, index: str | None, n: int | None
 ) -> tuple[tuple[str, ...], np.ndarray, np.ndarray | None, str, int]:
     """Layers, scores, scores by chance, index and number of examples of one epoch."""
-    from simkit.plot.scales import chance_of, check_matrix, values_of
-
     if isinstance(found, Mapping):
         if index is None or n is None:
             raise InvalidArrayError(
                 'over_epochs: for scores by layer say what they are: over_epochs(drift, index="cka", n=200).'
             )
         return tuple(map(str, found)), np.array([float(score) for score in found.values()]), None, index, n
-    check_matrix(found, "over_epochs")
+    found = drawable(found, "over_epochs")
     if len(found.rows) != len(found.columns):
         raise InvalidArrayError(
             f"over_epochs: the matrix of epoch {epoch} has {len(found.rows)} rows and {len(found.columns)} columns; layers "
@@ -113,6 +113,4 @@ def _at(
 
 
 def _few(names: Sequence[str]) -> str:
-    from simkit.text import shown
-
     return ", ".join(shown(name, 30) for name in names[:4]) + (", ..." if len(names) > 4 else "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ import numpy as np
 
 from simkit.files import whole_file
 from simkit.pictures import write_figure
+from simkit.provenance import model_of
 from simkit.text import escaped, printable, short_names, shortened
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ __all__ = [
     "width_of",
 ]
 
+_NEEDED = 'Plots need matplotlib: pip install "simkit-similarity[plot]"'
 _LONGEST = 40  # characters of a label
 TITLE = 120  # and of a title
 _WIDE = 0.12  # inches of a character
@@ -67,7 +69,7 @@ def figure(width: float, height: float) -> Figure:
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        raise ImportError('Plots need matplotlib: pip install "simkit-similarity[plot]"') from None
+        raise ImportError(_NEEDED) from None
     return Figure(figsize=(width, height), dpi=150, layout="constrained")
 
 
@@ -169,9 +171,8 @@ def names_of(names: Sequence[str]) -> list[str]:
 
 def models_of(matrix: SimilarityMatrix) -> tuple[str, str] | None:
     """What the sides are called where the matrix came about, to be drawn as it is; None if that is not told of both."""
-    sides = [matrix.details.get(side) for side in ("rows", "columns")]
-    models = [str(side.get("model") or "") if isinstance(side, Mapping) else "" for side in sides]
-    return (label(models[0], 60), label(models[1], 60)) if all(models) else None
+    rows, columns = (model_of(matrix.details, side) for side in ("rows", "columns"))
+    return (label(rows, 60), label(columns, 60)) if rows and columns else None
 
 
 def titled(text: str, inches: float, size: float = 10) -> str:
@@ -222,7 +223,7 @@ def _drawable() -> frozenset[int]:
     try:
         from matplotlib.font_manager import FontProperties
     except ImportError:
-        raise ImportError('Plots need matplotlib: pip install "simkit-similarity[plot]"') from None
+        raise ImportError(_NEEDED) from None
     return _characters(tuple(FontProperties().get_family()))
 
 

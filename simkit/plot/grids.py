@@ -7,47 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from simkit.errors import InvalidArrayError
 from simkit.plot.figures import grid_of, inches_of, names_of, set_title, width_of
 from simkit.plot.heat import notes, shape_of
-from simkit.plot.scales import chance_of, check_matrix, common_scale, index_name, name_of_all, values_of
+from simkit.plot.scales import chance_of, common_scale, name_of_all, panels_of, values_of
 from simkit.spec import check_whole
 
 if TYPE_CHECKING:
     from simkit.matrix import SimilarityMatrix
 
-__all__ = ["heatmaps", "panels_of"]
+__all__ = ["heatmaps"]
 
 _PANEL = 2.6  # inches of the longer side of a panel
-
-
-def panels_of(matrices: Any, what: str) -> dict[str, SimilarityMatrix]:
-    """Matrices by title; of one without a title, or of a sequence, the titles are what their indexes are called."""
-    if hasattr(matrices, "rows"):
-        matrices = [matrices]
-    if not isinstance(matrices, Mapping | Sequence) or isinstance(matrices, str):
-        raise InvalidArrayError(
-            f"{what} draws matrices in a list, or in a dictionary by their titles; got {type(matrices).__name__}."
-        )
-    if not matrices:
-        raise InvalidArrayError(f"{what}: there are no matrices to draw.")
-    for matrix in matrices.values() if isinstance(matrices, Mapping) else matrices:
-        check_matrix(matrix, what)
-    if isinstance(matrices, Mapping):
-        return {str(title): matrix for title, matrix in matrices.items()}
-    found: dict[str, SimilarityMatrix] = {}
-    for matrix in matrices:
-        for name in (index_name(matrix.index), str(matrix.index)):
-            if name not in found:
-                break
-        else:
-            name = f"{len(found) + 1}: {name}"
-        found[name] = matrix
-    return found
-
-
-def _sides(matrix: SimilarityMatrix) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    return matrix.rows, matrix.columns
 
 
 def heatmaps(
@@ -91,7 +61,7 @@ def heatmaps(
     ----------
     Kornblith et al. 2019, Figure 2.
     """
-    panels = panels_of(matrices, "heatmaps")
+    panels = panels_of([matrices] if hasattr(matrices, "rows") else matrices, "heatmaps")
     check_whole("heatmaps", "columns", columns, at_least=1)
     common = common_scale(list(panels.values())) if shared else None
     first = next(iter(panels.values()))
@@ -99,12 +69,13 @@ def heatmaps(
     shape = max((shape_of(*matrix.shape) for matrix in panels.values()), key=lambda one: (one.width, one.height))
     share = _PANEL / max(shape.width, shape.height)
     size = max(1.2, share * shape.width), max(0.6, share * shape.height)
-    room = [max(width_of(names_of(side), 9) for side in sides) for sides in zip(*map(_sides, panels.values()), strict=True)]
-    share = 1 / min(columns, len(panels)) if alike else 1.0  # of one panel in the names that stand at the margin
+    sides = zip(*((matrix.rows, matrix.columns) for matrix in panels.values()), strict=True)
+    room = [max(width_of(names_of(layers), 9) for layers in side) for side in sides]
+    across = min(columns, len(panels))
+    share = 1 / across if alike else 1.0  # of one panel in the names that stand at the margin
     wide = size[0] + 0.4 + share * room[0] + (0.2 if shared else 0.9)
     grid = grid_of(ax, len(panels), columns, (wide, size[1] + 0.7 + (0.4 if alike else 0.8) * room[1]))
     axes = grid.ravel()[: len(panels)]
-    across = min(columns, len(panels))
     from simkit.plot import cells
 
     image = None

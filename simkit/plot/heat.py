@@ -9,7 +9,7 @@ import numpy as np
 
 from simkit.display import Scale
 from simkit.plot.figures import axes_of, fit, inches_of, models_of, names_of, save, set_title, width_of
-from simkit.plot.scales import chance_of, check_matrix, common_scale, name_of_all, values_of, writer
+from simkit.plot.scales import chance_of, common_scale, drawable, name_of_all, values_of, writer
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -111,33 +111,24 @@ def heatmap(
     Names are shortened by the parts that all have in common. Of many layers only so many are named as there is room for,
     and the picture grows no more than to about 8 inches. A mark at the colour bar shows what the scores are by chance.
     """
-    check_matrix(matrix, "heatmap")
+    matrix = drawable(matrix, "heatmap")
     values, chance = values_of(matrix), chance_of(matrix)
     rows, columns = names_of(matrix.rows), names_of(matrix.columns)
     scale, shape = common_scale([matrix]), shape_of(*values.shape)
-    flat = shape.height < _FLAT < shape.width
-    if ax is None:
-        room = width_of(rows, 9), 0.8 * width_of(columns, 9)
-        drawn = axes_of(None, shape.width + 1.6 + room[0], shape.height + 2.0 + room[1])
-        inches = shape.width, shape.height
-    else:
-        drawn = axes_of(ax, 0, 0)
-        inches = inches_of(drawn)
-        flat = flat and inches[1] < _FLAT
+    room = width_of(rows, 9), 0.8 * width_of(columns, 9)
+    drawn = axes_of(ax, shape.width + 1.6 + room[0], shape.height + 2.0 + room[1])
+    inches = (shape.width, shape.height) if ax is None else inches_of(drawn)
+    flat = shape.height < _FLAT < shape.width and inches[1] < _FLAT
     from simkit.plot import cells
 
-    if "norm" in options:
-        options = {"vmin": None, "vmax": None} | options
-    square = shape.square
-    if {"aspect", "extent"} & set(options):
-        square = False
+    square = shape.square and not {"aspect", "extent"} & set(options)
     image = cells.draw_cells(drawn, values, scale, **{"aspect": "auto" if ax is None or not square else "equal"} | options)
     cells.name_cells(drawn, rows, columns, inches)
     names = labels if labels is not None else models_of(matrix)
     if names is not None:
         drawn.set_ylabel(names[0])
         drawn.set_xlabel(names[1])
-    set_title(drawn, title, [f"{matrix.index}, n = {matrix.n}", *notes(values, chance, scale)], inches[0])
+    set_title(drawn, title, [matrix.title, *notes(values, chance, scale)], inches[0])
     if numbers is None:
         fits = min(inches[0] / len(columns), inches[1] / len(rows)) > _ROUGH
         numbers = max(values.shape) <= _MOST_NUMBERS and fits

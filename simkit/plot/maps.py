@@ -128,5 +128,5 @@ def mds(
     ax.margins(0.18)
     ax.set(xlabel="first axis of scaling", ylabel="second axis")
     ax.tick_params(labelsize=8)
-    set_title(ax, title, [f"{matrix.index}, n = {matrix.n}", f"{share:.0%} of the distances shown"], 4.0)
+    set_title(ax, title, [matrix.title, f"{share:.0%} of the distances shown"], 4.0)
     return ax

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from simkit.errors import InvalidArrayError, SpecError
-from simkit.plot.scales import check_matrix, values_of
+from simkit.plot.scales import drawable, values_of
 from simkit.registry import get_index, list_indexes
 from simkit.text import printable, shortened
 
@@ -30,7 +30,7 @@ def distances_of(matrix: SimilarityMatrix, what: str) -> np.ndarray:
     InvalidArrayError
         The matrix is not of some networks with themselves, or a distance is undefined.
     """
-    check_matrix(matrix, what)
+    matrix = drawable(matrix, what)
     spec = printable(shortened(matrix.index))
     if matrix.facts is None:
         raise SpecError(

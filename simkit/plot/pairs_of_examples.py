@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from simkit.arrays import as_pair, to_numpy
+from simkit.arrays import as_matrix, check_matrix, check_same_examples, is_dask, to_numpy
 from simkit.errors import InvalidArrayError
 from simkit.kernels._of_distances import evaluated
 from simkit.plot.figures import grid_of, inches_of, label, titled, width_of
@@ -78,7 +78,10 @@ def rdms(
     n = None
     found = {}
     for name, layer in layers.items():
-        values, _ = as_pair(layer, layer, flatten=False)
+        called = f"layers[{name!r}]"
+        values = as_matrix(layer, called)
+        check_same_examples(values, values, (called, called))  # how many there are is known
+        check_matrix(values, called)
         if n is not None and values.shape[0] != n:
             raise InvalidArrayError(
                 f"rdms: layer {name!r} has {values.shape[0]} examples, the first has {n}; they must be the same."
@@ -88,7 +91,7 @@ def rdms(
             raise InvalidArrayError(
                 f"rdms draws pairs of at most {_MOST} examples; layer {name!r} has {n}. Draw some of them: layer[:{_MOST}]."
             )
-        found[str(name)] = layer
+        found[str(name)] = to_numpy(values) if is_dask(values) else values
     if groups is not None and len(groups) != n:
         raise InvalidArrayError(f"rdms: groups has {len(groups)} labels, but there are {n} examples.")
     order, borders, middles, told = _sorted(groups, n or 0)
@@ -98,7 +101,7 @@ def rdms(
     from simkit.plot import cells
 
     for one, (name, layer) in zip(axes, found.items(), strict=True):
-        values = _pairs(layer, name, dissimilarity, kernel)[np.ix_(order, order)]
+        values = _pairs(Representation(layer, name=name), dissimilarity, kernel)[np.ix_(order, order)]
         inches = (_PANEL, _PANEL) if ax is None else inches_of(one)
         style: dict[str, Any] = {"cmap": "magma" if kernel else "magma_r", "interpolation": "antialiased", "origin": "upper"}
         image = one.imshow(values, **style | options)
@@ -122,15 +125,14 @@ def rdms(
     return axes
 
 
-def _pairs(layer: Any, name: str, dissimilarity: str, kernel: str | None) -> np.ndarray:
+def _pairs(layer: Representation, dissimilarity: str, kernel: str | None) -> np.ndarray:
     """The matrix of one layer, in float64 on the host."""
-    values, _ = as_pair(layer, layer, flatten=False)
     if kernel is None:
         index: Any = get_index("rsa", dissimilarity=dissimilarity)
-        matrix = index.dissimilarities(Representation(values, name=name))
+        matrix = index.dissimilarities(layer)
     else:
         chosen = get_kernel(kernel)
-        _, matrix = evaluated(chosen, features_for(chosen, Representation(values, name=name)))
+        _, matrix = evaluated(chosen, features_for(chosen, layer))
     return np.asarray(to_numpy(matrix), dtype=np.float64)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from simkit.errors import InvalidArrayError
 from simkit.plot.curves import Curve, draw_curves, place_names
 from simkit.plot.figures import COLOURS, axes_of, plain, set_title, titled, width_of
-from simkit.plot.scales import chance_of, check_matrix, facts_of, index_name, meaning, values_of
+from simkit.plot.scales import chance_of, drawable, facts_of, meaning, panels_of, values_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,7 +46,8 @@ def diagonal(
     InvalidArrayError
         A matrix has not as many rows as columns, or matrices have different numbers of layers.
     """
-    panels = _by_name(matrices)
+    several = isinstance(matrices, Mapping | Sequence)
+    panels = panels_of(matrices, "diagonal", _checked) if several else {"": _checked(matrices, "diagonal")}
     curves = {name: _diagonal(name, matrix) for name, matrix in panels.items()}
     first = next(iter(panels.values()))
     count = len(first.rows)
@@ -60,48 +61,31 @@ def diagonal(
     draw_curves(ax, curves, np.arange(count), **options)
     by_chance = {name: _chance(matrix) for name, matrix in panels.items()} if chance else {}
     known = {name: line for name, line in by_chance.items() if line is not None and np.isfinite(line).any()}
-    same = len({tuple(line) for line in known.values()}) == 1
+    same = all(np.array_equal(line, next(iter(known.values())), equal_nan=True) for line in known.values())
     for place, (name, line) in enumerate(known.items()):
         colour = "0.35" if same else COLOURS[list(panels).index(name) % len(COLOURS)]
         ax.plot(np.arange(count), line, color=colour, linestyle=":", linewidth=1.2, label="_" if place else "by chance")
         if same:
             break
-    if known or len(curves) > 1:
+    if known or any(curves):
         ax.legend(frameon=False, fontsize=8)
     place_names(ax, first.rows)
     indexes, sizes = {matrix.index for matrix in panels.values()}, {matrix.n for matrix in panels.values()}
     _scale(ax, indexes)
-    told = [first.index] if len(indexes) == 1 else []
-    told += [f"n = {first.n}"] if len(sizes) == 1 else []
-    set_title(ax, title, [", ".join(told)], 4.0)
+    titles = {getattr(matrix, "title", f"{matrix.index}, n = {matrix.n}") for matrix in panels.values()}
+    if len(titles) > 1:
+        shared = ([first.index] if len(indexes) == 1 else []) + ([f"n = {first.n}"] if len(sizes) == 1 else [])
+        titles = {", ".join(shared)}
+    set_title(ax, title, list(titles), 4.0)
     return ax
 
 
-def _by_name(matrices: Any) -> dict[str, Any]:
-    if hasattr(matrices, "rows"):
-        return {"": _checked(matrices)}
-    if isinstance(matrices, Mapping):
-        found = {str(name): _checked(matrix) for name, matrix in matrices.items()}
-    elif isinstance(matrices, Sequence) and not isinstance(matrices, str):
-        found = {}
-        for matrix in matrices:
-            name = index_name(_checked(matrix).index)
-            found[name if name not in found else f"{len(found) + 1}: {name}"] = matrix
-    else:
-        _checked(matrices)
-        found = {}
-    if not found:
-        raise InvalidArrayError("diagonal: there are no matrices to draw.")
-    return found
-
-
-def _checked(matrix: Any) -> Any:
+def _checked(matrix: Any, what: str) -> Any:
     """A matrix, or a result of many pairs of layers."""
-    if hasattr(matrix, "interval") and hasattr(matrix, "score"):
-        if not matrix.rows:
-            raise InvalidArrayError("diagonal: a result of one pair of layers has no diagonal; give mappings of layers.")
-        return matrix
-    check_matrix(matrix, "diagonal")
+    if not (hasattr(matrix, "interval") and hasattr(matrix, "score")):
+        return drawable(matrix, what)
+    if not matrix.rows:
+        raise InvalidArrayError(f"{what}: a result of one pair of layers has no diagonal; give mappings of layers.")
     return matrix
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from simkit.arrays import to_numpy
 from simkit.display import Scale, written
 from simkit.display import scale_of as scale_of_values
 from simkit.errors import InvalidArrayError, SimkitError, SpecError
@@ -21,19 +20,26 @@ if TYPE_CHECKING:
 
 __all__ = [
     "chance_of",
-    "check_matrix",
     "common_scale",
+    "drawable",
     "facts_of",
     "index_name",
     "meaning",
     "name_of_all",
+    "panels_of",
     "values_of",
     "writer",
 ]
 
 
-def check_matrix(matrix: Any, what: str) -> None:
-    """Raise unless something is a `SimilarityMatrix` with at least one row and one column."""
+def drawable(matrix: Any, what: str) -> SimilarityMatrix:
+    """The matrix with its scores on the host, where a lazy one is computed once for all that a picture asks of it.
+
+    Raises
+    ------
+    InvalidArrayError
+        It is no `SimilarityMatrix`, or has no rows or columns.
+    """
     if not (hasattr(matrix, "to_numpy") and hasattr(matrix, "rows") and hasattr(matrix, "index")):
         raise InvalidArrayError(
             f"{what} draws a SimilarityMatrix, as simkit.pairwise gives it; got {type(matrix).__name__}. Of an array "
@@ -42,18 +48,41 @@ def check_matrix(matrix: Any, what: str) -> None:
     if 0 in matrix.shape:
         rows, columns = matrix.shape
         raise InvalidArrayError(f"{what}: the matrix is {rows} x {columns}, so there is nothing to draw.")
+    found: SimilarityMatrix = matrix.compute()
+    return found
+
+
+def panels_of(matrices: Any, what: str, checked: Callable[[Any, str], Any] = drawable) -> dict[str, Any]:
+    """Matrices by title, each as `checked` gives it; of a sequence, the titles are what their indexes are called."""
+    if not isinstance(matrices, Mapping | Sequence) or isinstance(matrices, str):
+        raise InvalidArrayError(
+            f"{what} draws matrices in a list, or in a dictionary by their titles; got {type(matrices).__name__}."
+        )
+    if not matrices:
+        raise InvalidArrayError(f"{what}: there are no matrices to draw.")
+    if isinstance(matrices, Mapping):
+        return {str(title): checked(matrix, what) for title, matrix in matrices.items()}
+    found: dict[str, Any] = {}
+    for matrix in (checked(each, what) for each in matrices):
+        for name in (index_name(matrix.index), str(matrix.index)):
+            if name not in found:
+                break
+        else:
+            name = f"{len(found) + 1}: {name}"
+        found[name] = matrix
+    return found
 
 
 def values_of(matrix: SimilarityMatrix) -> np.ndarray:
-    """Scores on the host, in float64."""
-    return np.asarray(matrix.to_numpy(), dtype=np.float64)
+    """Scores of a `drawable` matrix, in float64."""
+    return np.asarray(matrix.values, dtype=np.float64)
 
 
 def chance_of(matrix: SimilarityMatrix) -> np.ndarray | None:
-    """What the scores are by chance, in float64; None if it is not known of any pair."""
+    """What the scores of a `drawable` matrix are by chance, in float64; None if it is not known of any pair."""
     if matrix.chance is None:
         return None
-    chance = np.asarray(to_numpy(matrix.chance), dtype=np.float64)
+    chance = np.asarray(matrix.chance, dtype=np.float64)
     return chance if np.isfinite(chance).any() else None
 
 

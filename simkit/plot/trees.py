@@ -69,28 +69,23 @@ def dendrogram(
         raise ImportError('dendrogram needs SciPy: pip install "simkit-similarity[plot]"') from None
     names = [label(name) for name in names_of(matrix.rows)]
     height = min(_LONGEST, max(1.6, _LEAF * len(names)))
-    if ax is None:
-        ax = axes_of(None, 4.2 + width_of(names), height + 1.0)
-    else:
-        ax = axes_of(ax, 0, 0)
-        height = inches_of(ax)[1]
+    drawn = axes_of(ax, 4.2 + width_of(names), height + 1.0)
+    height = height if ax is None else inches_of(drawn)[1]
     size = min(8.0, 72 * height / len(names) / 1.15)
     shown: dict[str, Any] = {
         "orientation": "left",
         "labels": names,
         "leaf_font_size": size,
         "link_color_func": lambda link: "0.25",
-        "count_sort": "ascending",
     }
     linkage = hierarchy.linkage(squareform(distances, checks=False), method, optimal_ordering=len(names) <= 200)
-    shown.pop("count_sort")
-    found = hierarchy.dendrogram(linkage, ax=ax, **shown | options)
-    plain(ax)
-    ax.spines["left"].set_visible(False)
+    found = hierarchy.dendrogram(linkage, ax=drawn, **shown | options)
+    plain(drawn)
+    drawn.spines["left"].set_visible(False)
     if size < 4 and "labels" not in options:  # too many to be read
-        ax.set_yticks([])
-        ax.set_ylabel(f"{len(found['leaves'])} networks")
-    ax.tick_params(axis="x", labelsize=8)
-    ax.set_xlabel(titled(meaning(matrix.index), 3.6))
-    set_title(ax, title, [f"{matrix.index}, n = {matrix.n}, {method} linkage"], 3.6)
-    return ax
+        drawn.set_yticks([])
+        drawn.set_ylabel(f"{len(found['leaves'])} networks")
+    drawn.tick_params(axis="x", labelsize=8)
+    drawn.set_xlabel(titled(meaning(matrix.index), 3.6))
+    set_title(drawn, title, [f"{matrix.title}, {method} linkage"], 3.6)
+    return drawn

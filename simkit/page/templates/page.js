@@ -45,6 +45,16 @@
     return cut(low);
   }
 
+  /** Names below a picture, as many as there is room for, and turned where they are wider than their room. */
+  function namesBelow(parent, names, { x, y, room, flat, longest }) {
+    for (let at = 0, step = Math.ceil((flat ? 1 : 15) / room); at < names.length; at += step) {
+      const [short, whole] = names[at], middle = x(at);
+      const most = flat ? room : Math.min(longest, (middle - 4) / 0.71);
+      const turned = flat ? { "text-anchor": "middle" } : { "text-anchor": "end", transform: `rotate(-45 ${middle} ${y})`, dy: "0.35em" };
+      svg("title", {}, svg("text", { x: middle, y, class: "dim", ...turned }, parent, fitted(short, most)), whole);
+    }
+  }
+
   function unpacked({ bytes, base64 }) {
     const raw = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
     return bytes === 4 ? new Float32Array(raw.buffer) : new Float64Array(raw.buffer);
@@ -53,8 +63,7 @@
   // --- one index ----------------------------------------------------------------------------------------------------------
 
   class Index {
-    constructor(given, section, k) {
-      this.k = k;
+    constructor(given, section) {
       this.given = given;
       this.spec = given.spec;
       this.values = unpacked(given.values);
@@ -209,13 +218,7 @@
         const text = svg("text", { x: left - 8, y: (i + 0.5) * ch, dy: "0.35em", "text-anchor": "end", class: "dim" }, this.over, fitted(rows[i][0], left - 12));
         svg("title", {}, text, rows[i][1]);
       }
-      for (let j = 0, step = Math.ceil((flat ? 1 : 15) / cw); j < C; j += step) {
-        const x = left + (j + 0.5) * cw, y = tall + (flat ? 15 : 10);
-        const most = flat ? cw : Math.min(140, (x - 4) / 0.71);
-        const turned = flat ? { "text-anchor": "middle" } : { "text-anchor": "end", transform: `rotate(-45 ${x} ${y})`, dy: "0.35em" };
-        const text = svg("text", { x, y, class: "dim", ...turned }, this.over, fitted(columns[j][0], most));
-        svg("title", {}, text, columns[j][1]);
-      }
+      namesBelow(this.over, columns, { x: (j) => left + (j + 0.5) * cw, y: tall + (flat ? 15 : 10), room: cw, flat, longest: 140 });
     }
 
     /** Numbers where there is room for them, and an outline around the best match of each row. */
@@ -239,11 +242,10 @@
           cell.style.fill = Number.isNaN(value) ? "#000" : this.ink(value);
         });
       }
-      const inset = Math.min(cw, ch) >= 9 ? 2 : 0;
       this.best.forEach((places, i) => places.forEach((j) => {
         if (places.length === C && C > 1) return; // all the same
         const x = left + j * cw, y = i * ch, ink = this.ink(this.value(i, j));
-        if (Math.min(cw, ch) >= 9) svg("rect", { x: x + inset + 1, y: y + inset + 1, width: cw - 2 * inset - 2, height: ch - 2 * inset - 2, fill: "none", stroke: ink, "stroke-width": 1.5 }, this.over);
+        if (Math.min(cw, ch) >= 9) svg("rect", { x: x + 3, y: y + 3, width: cw - 6, height: ch - 6, fill: "none", stroke: ink, "stroke-width": 1.5 }, this.over);
         else if (Math.min(cw, ch) >= 2) svg("circle", { cx: x + cw / 2, cy: y + ch / 2, r: Math.max(0.7, Math.min(cw, ch) / 4), fill: ink }, this.over);
       }));
     }
@@ -398,11 +400,7 @@
         const text = this.given.decimals === null ? tick.toExponential(1) : String(Number(tick.toPrecision(6)));
         svg("text", { x: left - 8, y: y(tick), dy: "0.35em", "text-anchor": "end", class: "dim" }, picture, text);
       }
-      for (let i = 0, every = Math.ceil((flat ? 1 : 15) / step); i < R; i += every) {
-        const base = top + tall + (flat ? 17 : 12), most = Math.min(120, (x(i) - 4) / 0.71);
-        const turned = flat ? { "text-anchor": "middle" } : { "text-anchor": "end", transform: `rotate(-45 ${x(i)} ${base})`, dy: "0.35em" };
-        svg("title", {}, svg("text", { x: x(i), y: base, class: "dim", ...turned }, picture, fitted(rows[i][0], flat ? step : most)), rows[i][1]);
-      }
+      namesBelow(picture, rows, { x, y: top + tall + (flat ? 17 : 12), room: step, flat, longest: 120 });
       const lines = (pairs, of) => {
         let path = "", pen = "M";
         for (const [i, j] of pairs) {
@@ -491,7 +489,7 @@
   // --- the page -------------------------------------------------------------------------------------------------------------
 
   const sections = [...document.querySelectorAll("section.index")];
-  const indexes = data.indexes.map((given, k) => new Index(given, sections[k], k));
+  const indexes = data.indexes.map((given, k) => new Index(given, sections[k]));
 
   function choose(i, j, aloud) {
     state.row = i;
