@@ -32,11 +32,13 @@ from simkit.arrays import (
 from simkit.errors import InvalidArrayError, InvalidDtypeError, MixedArraysError
 from simkit.spec import check_choice
 
-__all__ = ["Channels", "NamedRule", "Rule", "examples"]
+__all__ = ["Channels", "NamedPool", "NamedRule", "Rule", "examples"]
 
 Channels: TypeAlias = Literal["first", "last"]
 NamedRule: TypeAlias = Literal["flatten", "mean", "max", "positions", "cls", "last"]
 Rule: TypeAlias = NamedRule | Callable[[Array], Array]
+# Of `simkit.torch`, which sees the layers themselves; here, where the command line finds them without PyTorch.
+NamedPool: TypeAlias = Literal["mean", "max", "flatten", "cls", "last", "positions", "tokens", "auto"]
 
 
 @overload

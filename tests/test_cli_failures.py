@@ -173,6 +173,7 @@ def test_ctrl_c():
         ("cka: estimator='x'; bitmaps='y'", "cka: estimator='x'; bitmaps='y'"),
         ("chunks=-3; expected", "--chunks -3; expected"),
         ("groups=None", "no --groups"),
+        ('say correspond=True; else pool="mean".', "say --correspond; else --pool mean."),
     ],
 )
 def test_parameters_become_options(message, expected):

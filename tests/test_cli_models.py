@@ -35,6 +35,7 @@ def data(shift=0.0):
 def first(): return net(0), data()
 def second(): return [net(1), data()]
 def shifted(): return net(1), data(1.0)
+def drawn(): return net(0), torch.randn(40, 3, 6, 6, generator=torch.Generator().manual_seed(torch.seed() % 2**31))
 def three(): return 1, 2, 3
 def failing(): raise RuntimeError("no weights \\x1b[31m here")
 def leaving(): raise SystemExit(3)
@@ -119,6 +120,35 @@ def test_models(run):
         in run("models", "simkit_test_nets:first", "simkit_test_nets:shifted", "--pool", "mean").err
     )
     assert "one is given" in run("models", "simkit_test_nets:first", "--pool-b", "mean", code=2).err
+    err = run("models", "simkit_test_nets:drawn", "simkit_test_nets:drawn", "--pool", "mean").err
+    assert "warning: The activations" in err  # one function, and other data each time
+    assert "rows, simkit_test_nets:drawn: " in err
+
+
+def test_channels_are_those_of_the_rule_that_counts(run, tmp_path):
+    (tmp_path / "simkit_broken.py").write_text(
+        "import torch\n"
+        "class Net(torch.nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.conv, self.enc = torch.nn.Conv2d(3, 4, 3), torch.nn.Linear(4, 5)\n"
+        "    def forward(self, x):\n"
+        "        return self.enc(self.conv(x).flatten(2).transpose(1, 2))\n"
+        "def make(): return Net(), torch.randn(20, 3, 6, 6)\n"
+    )
+    done = run(
+        "activations", "simkit_broken:make", "-o", "a.safetensors", "--pool", "enc=mean", "--pool", "mean:first", "--json"
+    )
+    record = json.loads(done.out)
+    assert record["layers"] == {"conv": [20, 4], "enc": [20, 5]}
+    assert record["rules"]["enc"] == "mean over the tokens"
+
+
+def test_positions_are_said_to_correspond(run):
+    call = ("models", "simkit_test_nets:first", "simkit_test_nets:second", "--layers", "0", "--pool", "positions", "--json")
+    assert "say --correspond; else --pool mean." in run(*call, code=2).err
+    found = json.loads(run(*call, "--correspond").out)
+    assert found["n"] == 40 * 4 * 4
 
 
 def test_different_inputs_are_warned_of(run):
@@ -171,6 +201,19 @@ def test_rules_of_the_command_line_come_after_those_of_the_store(run):
         text = page.read()
     assert "as it is, then mean" in text
     assert simkit.features.open_activations("maps.safetensors").fingerprint in text
+
+
+def test_rules_of_the_command_line_are_told_of_files_too(run):
+    np.savez("a.npz", conv=np.arange(20.0 * 12).reshape(20, 3, 4) % 7, fc=np.arange(40.0).reshape(20, 2) % 5)
+    run("compare", "a.npz", "--examples", "conv=mean:first", "-o", "m.json")
+    with open("m.json", encoding="utf-8") as file:  # noqa: PTH123
+        details = json.load(file)["details"]
+    assert details["rows"] == details["columns"] == {"rules": {"conv": "mean:first"}}
+    run("report", "a.npz", "--examples", "conv=mean:first", "-o", "r.html")
+    with open("r.html", encoding="utf-8") as page:  # noqa: PTH123
+        text = page.read()
+    assert "Rule: mean:first" in text
+    assert "all layers" not in text  # fc needs none
 
 
 @pytest.mark.parametrize(

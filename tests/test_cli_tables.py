@@ -72,6 +72,17 @@ def test_bright_is_alike_for_distances_too():
     assert pieces["cka"] == pieces["procrustes(summary=distance)"] == [True, True]
 
 
+def test_scores_tie_as_they_do_in_the_matrix():
+    """In their own precision: the two differ by one eps of float32."""
+    values = np.array([[0.5, 0.5, 0.1]], dtype=np.float32)
+    values[0, 1] += np.float32(2.0**-24)
+    made = simkit.SimilarityMatrix(values, ("a",), ("x", "y", "z"), "cka", 9)
+    on = terminal(80, color_system="truecolor")
+    table.print_matrix(made, ("a", "b"), on=on)
+    (line,) = [line for line in printed(on, plain=False).splitlines() if line.startswith("a")]
+    assert line.count("\x1b[1;") == len(made.best_matches()) == 2
+
+
 def test_a_network_with_itself_is_not_told_that_layers_are_like_themselves():
     layers = {f"l{i}": np.random.default_rng(i).standard_normal((9, 2)) for i in range(150)}
     on = terminal(80)

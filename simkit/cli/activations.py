@@ -8,10 +8,11 @@ from typing import Annotated, Any, Optional
 import typer
 
 from simkit.cli.console import print_json, say
-from simkit.cli.maker import MAKER, made, model_options
+from simkit.cli.maker import Maker, made, model_options
 from simkit.cli.options import Force, Json
+from simkit.features.writer import check_target
 
-__all__ = ["Layers", "Pool", "activations"]
+__all__ = ["BatchSize", "Layers", "Pool", "activations"]
 
 Layers = Annotated[
     Optional[list[str]],
@@ -33,18 +34,11 @@ Pool = Annotated[
         show_default=False,
     ),
 ]
+BatchSize = Annotated[int, typer.Option(metavar="N", help="Examples at a time, of data that are one tensor or a data set.")]
 
 
 def activations(
-    maker: Annotated[
-        str,
-        typer.Argument(
-            metavar=MAKER,
-            help="A function without arguments that returns (model, data), of a module in the current directory or an "
-            "installed one: mynet:make. It runs with your rights.",
-            show_default=False,
-        ),
-    ],
+    maker: Maker,
     output: Annotated[
         Path,
         typer.Option(
@@ -53,9 +47,7 @@ def activations(
     ],
     layers: Layers = None,
     pool: Pool = None,
-    batch_size: Annotated[
-        int, typer.Option(metavar="N", help="Examples at a time, of data that are one tensor or a data set.")
-    ] = 64,
+    batch_size: BatchSize = 64,
     resume: Annotated[bool, typer.Option(help="Go on with activations that are not finished.")] = True,
     force: Force = False,
     as_json: Json = False,
@@ -65,7 +57,7 @@ def activations(
     `simkit compare` and the other commands read what is written.
     """
     options: dict[str, Any] = model_options(layers, pool)
-    check_store(output, resume=resume, force=force)
+    check_target(output, resume=resume, force=force)
     model, data = made(maker)
     from simkit.torch.extraction import activations as extract
 
@@ -77,10 +69,3 @@ def activations(
     for name in found:
         say(f"{name}  {found.shape(name)}  {found.rules[name]}")
     say(f"Written to {output}: {len(found)} layers, {found.manifest.examples} examples")
-
-
-def check_store(path: Path, *, resume: bool, force: bool) -> None:
-    """Raise, before the user's function runs, if nothing can be written there."""
-    from simkit.features.writer import check_target
-
-    check_target(path, resume=resume, force=force)

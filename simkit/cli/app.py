@@ -112,6 +112,7 @@ def _failed(error: BaseException) -> int:
         message = error.format_message()
         if not message or type(error).__name__ == "NoArgsIsHelpError":  # help was printed
             return 2
+        # Where pydantic is installed Typer checks choices by it, and tells its words too.
         return _complain(message.replace(" Value error, ", " ") + _hint(error), 2)
     if isinstance(error, SimkitError | OSError | ImportError) or (isinstance(error, ValueError) and _is_own(error)):
         return _complain(in_options(str(error)), 2)

@@ -58,7 +58,7 @@ def print_json(record: Any) -> None:
 
 
 def say_note(line: str) -> None:
-    """Print a remark below a table."""
+    """Print a remark, such as one below a table."""
     console.print(line, style="dim", highlight=False)
 
 
@@ -67,8 +67,7 @@ def measured(table: Table) -> int:
     return Measurement.get(console, console.options.update(max_width=10**5), table).maximum
 
 
-def print_table(table: Table, needed: int | None = None) -> None:
-    """Print a table: as wide as the terminal, with what is wider folded; whole into a pipe or a file."""
-    needed = measured(table) if needed is None else needed
+def print_table(table: Table, needed: int) -> None:
+    """Print a table that `needed` columns of text were `measured` for: folded on a terminal, whole into a pipe or a file."""
     on = console if console.is_terminal or needed <= console.width else PlainConsole(width=needed)
     on.print(table)

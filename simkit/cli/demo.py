@@ -12,7 +12,7 @@ from rich.table import Table
 import simkit
 from simkit import demo as bundled
 from simkit.analysis import LayerAccuracy, layer_accuracy
-from simkit.cli.console import console, print_json, say, tell
+from simkit.cli.console import console, print_json, say, say_note, tell
 from simkit.cli.options import Force, Json, check_output, result_file
 from simkit.discovery import OWN
 from simkit.errors import SimkitError
@@ -93,7 +93,7 @@ def demo(
         table.add_row(result.index, f"{result.accuracy:.0%}", paper, _missed(result))
     console.print(table)
     for spec, why in without.items():
-        console.print(f"{spec} is left out: {why}.", style="dim", highlight=False)
+        say_note(f"{spec} is left out: {why}.")
     for spec, why in failed.items():
         tell(f"{spec} failed:", "red", why)
     console.print(

@@ -14,7 +14,7 @@ from simkit.cli.completion import rules
 from simkit.scale.sources.store import DescribedLayers
 from simkit.spec import check_choice
 
-__all__ = ["Examples", "matrices", "rules_of"]
+__all__ = ["Examples", "matrices"]
 
 Examples = Annotated[
     Optional[list[str]],
@@ -31,7 +31,7 @@ Examples = Annotated[
 
 
 def matrices(options: Sequence[str] | None, files: Sequence[tuple[Path, Mapping[str, Any]]]) -> list[dict[str, Any]]:
-    """The layers of each file, those that an option is for as matrices.
+    """The layers of each file, those that an option is for as matrices; in their `details` the rules of those.
 
     Raises
     ------
@@ -43,50 +43,41 @@ def matrices(options: Sequence[str] | None, files: Sequence[tuple[Path, Mapping[
     waiting = {f"{path}:{name}": x for path, layers in files for name, x in layers.items()}
     names = {f"{path}:{name}": (name, f"{path.name}:{name}") for path, layers in files for name in layers}
     made: dict[str, Any] = {}
+    told: dict[str, str] = {}
     for option in options or ():
-        pattern, _, rule = option.rpartition("=")
-        rule, colon, channels = rule.partition(":")
+        pattern, _, given = option.rpartition("=")
+        rule, colon, channels = given.partition(":")
         check_choice("--examples", "RULE", rule, get_args(NamedRule))
         if colon:
             check_choice("--examples", "CHANNELS", channels, get_args(Channels))
-        meant = {label: x for label, x in waiting.items() if _is_meant(pattern or "*", (label, *names[label]))}
+        meant = {
+            label: x
+            for label, x in waiting.items()
+            if any(name == pattern or fnmatchcase(name, pattern or "*") for name in (label, *names[label]))
+        }
         if not meant:
             raise ValueError(
                 f"--examples {option} is for no layer, or for none that an earlier --examples has left. "
                 f"The layers are {', '.join(names)}."
             )
         made |= examples(meant, rule, channels=channels or None)  # type: ignore[call-overload]
+        told |= dict.fromkeys(meant, given)
         waiting = {label: x for label, x in waiting.items() if label not in meant}
     found = waiting | made
     return [
-        _described({name: found[f"{path}:{name}"] for name in layers}, layers, rules)
-        for (path, layers), rules in zip(files, rules_of(options, files), strict=True)
-    ]
-
-
-def _described(made: dict[str, Any], layers: Mapping[str, Any], rules: Mapping[str, str]) -> dict[str, Any]:
-    """Layers with what those that they were made of say of themselves, and the rules by which they were made."""
-    details = getattr(layers, "details", None)
-    if details is None:
-        return made
-    before = details.get("rules", {})
-    both = {name: ", then ".join(filter(None, (before.get(name), rules.get(name)))) for name in made}
-    return DescribedLayers(made, {**details, "rules": both})
-
-
-def rules_of(options: Sequence[str] | None, files: Sequence[tuple[Path, Mapping[str, Any]]]) -> list[dict[str, str]]:
-    """The rule of each layer of each file that has one, as it was given; the first option that matches counts."""
-    given = [option.rpartition("=") for option in options or ()]
-    return [
-        {
-            name: next(rule for pattern, _, rule in given if _is_meant(pattern or "*", names))
-            for name in layers
-            for names in [(f"{path}:{name}", name, f"{path.name}:{name}")]
-            if any(_is_meant(pattern or "*", names) for pattern, _, _ in given)
-        }
+        _described(
+            {name: found[f"{path}:{name}"] for name in layers},
+            getattr(layers, "details", {}),
+            {name: told.get(f"{path}:{name}") for name in layers},
+        )
         for path, layers in files
     ]
 
 
-def _is_meant(pattern: str, names: Sequence[str]) -> bool:
-    return any(name == pattern or fnmatchcase(name, pattern) for name in names)
+def _described(made: dict[str, Any], details: Mapping[str, Any], rules: Mapping[str, str | None]) -> dict[str, Any]:
+    """Layers with what those that they were made of say of themselves, and the rules by which they were made."""
+    before = details.get("rules", {})
+    both = {name: ", then ".join(filter(None, (before.get(name), rule))) for name, rule in rules.items()}
+    told = {name: rule for name, rule in both.items() if rule}
+    known = {**details, "rules": told} if told else details
+    return DescribedLayers(made, known) if known else made

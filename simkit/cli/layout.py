@@ -220,7 +220,7 @@ class _Plan:
     def cost(self) -> float:
         """How hard it is to read: the lines to look through, weighed by how they are to be read."""
         count = sum(len(self.down) + max(len(self.heads[j]) for j in block) + 1 for block in self.blocks)
-        count += sum(1 + sum(len(self._entry(name, 0)) for name in names) for _, names, _ in self._lists())
+        count += sum(1 + sum(len(self._entry(name, len(names))) for name in names) for _, names, _ in self._lists())
         return count * self.way.burden(self.prefix > 0) * (1 + 0.55 * (len(self.blocks) - 1))
 
     # --- lines ----------------------------------------------------------------------------------------------------------
@@ -265,12 +265,11 @@ class _Plan:
         return found
 
     def _entry(self, name: str, count: int) -> list[str]:
-        """A name of a list, over as many lines as it needs."""
-        room = 10**9 if self.width is None else self.width - len(str(count or max(self.matrix.values.shape))) - 1
-        return cut(name, room, self.matrix.measure)
+        """A name of a list of `count`, over as many lines as it needs."""
+        return cut(name, None if self.width is None else self.width - len(str(count)) - 1, self.matrix.measure)
 
     def _notes(self, text: str) -> Iterator[Line]:
-        for part in cut(text, self.width or 10**9, self.matrix.measure):
+        for part in cut(text, self.width, self.matrix.measure):
             yield (Piece(part, "note"),)
 
     def _block(self, block: range) -> Iterator[Line]:
@@ -303,9 +302,9 @@ class _Plan:
         return " " * (self.way.gap - after + room - measure(text)) + text + " " * after
 
 
-def cut(text: str, width: int, measure: Measure = len) -> list[str]:
-    """`text` in pieces of at most `width`, without losing a character."""
-    if measure(text) <= width:
+def cut(text: str, width: int | None, measure: Measure = len) -> list[str]:
+    """`text` in pieces of at most `width`, without losing a character; without a width in one piece."""
+    if width is None or measure(text) <= width:
         return [text]
     pieces = [""]
     for character in text:
@@ -352,15 +351,14 @@ def best_lines(
     rows = [printable(match.row) or "''" for match in matches]
     values = [write(match.value) for match in matches]
     room, space = max(map(len, values)), max(map(measure, rows))
-    known = any(match.chance is not None for match in matches)
     lines: list[Line] = []
     for k, (match, row, value) in enumerate(zip(matches, rows, values, strict=True)):
-        chance = f"  (chance {write(match.chance)})" if known and match.chance is not None else ""
+        chance = f"  (chance {write(match.chance)})" if match.chance is not None else ""
         columns = ", ".join(map(printable, match.columns)) or "no layer, as all scores are nan"
         text = f"{row}{' ' * (space - measure(row))}  {value.rjust(room)}{chance}  {columns}"
         if width is not None and measure(text) > width:
             text = f"{row}  {value}{chance}  {columns}"
-        told = [(Piece(part, "name"),) for part in cut(text, width or 10**9, measure)]
+        told = [(Piece(part, "name"),) for part in cut(text, width, measure)]
         if width is not None and len(lines) + len(told) > most:
             lines.append((Piece(f"and {len(matches) - k} more rows", "note"),))
             break

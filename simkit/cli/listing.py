@@ -137,7 +137,7 @@ def indexes(
     name: Annotated[
         Optional[str],
         typer.Argument(
-            metavar="[NAME]",
+            metavar="NAME",
             help="Everything about one: parameters, formula, facts and sources. A spec such as 'cka(kernel=rbf)' will do.",
             show_default=False,
             autocompletion=index_names,
@@ -169,7 +169,7 @@ def kernels(
     name: Annotated[
         Optional[str],
         typer.Argument(
-            metavar="[NAME]",
+            metavar="NAME",
             help="Everything about one: parameters, formula, facts and sources.",
             show_default=False,
             autocompletion=kernel_names,

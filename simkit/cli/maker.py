@@ -6,15 +6,26 @@ import importlib
 import importlib.util
 import sys
 from pathlib import Path
-from typing import Any, get_args
+from typing import Annotated, Any, get_args
 
-from simkit.activations import Channels
+import typer
+
+from simkit.activations import Channels, NamedPool
 from simkit.spec import check_choice
 from simkit.text import printable, shortened, shown
 
-__all__ = ["MAKER", "made", "model_options"]
+__all__ = ["MAKER", "Maker", "made", "model_options"]
 
 MAKER = "MODULE:FUNCTION"
+Maker = Annotated[
+    str,
+    typer.Argument(
+        metavar=MAKER,
+        help="A function without arguments that returns (model, data), of a module in the current directory or an "
+        "installed one: mynet:make. It runs with your rights.",
+        show_default=False,
+    ),
+]
 _EXPECTED = "expected MODULE:FUNCTION, such as mynet:make for the function make() in mynet.py, which returns (model, data)"
 
 
@@ -60,28 +71,25 @@ def model_options(layers: list[str] | None, pool: list[str] | None) -> dict[str,
     if layers:
         options["layers"] = list(layers)
     rules: dict[str, str] = {}
-    channels: dict[str, str] = {}
+    channels: dict[str, str | None] = {}  # of each rule, so that those of a later one are not for layers of an earlier
     for given in pool or ():
         pattern, _, rule = given.rpartition("=")
         pattern = pattern or "**"
         rule, colon, where = rule.partition(":")
-        check_choice("--pool", "RULE", rule, _RULES)
+        check_choice("--pool", "RULE", rule, get_args(NamedPool))
         if colon:
             check_choice("--pool", "CHANNELS", where, get_args(Channels))
-            channels[pattern] = where
         if pattern in rules:
             raise ValueError(f"--pool {given}: there is a rule for {pattern} already, {rules[pattern]}; give one.")
-        rules[pattern] = rule
-    if list(rules) == ["**"]:
-        options["pool"] = rules["**"]
-    elif rules:
-        options["pool"] = rules
-    if channels:
-        options["channels"] = channels.get("**") if list(channels) == ["**"] else channels
+        rules[pattern], channels[pattern] = rule, where or None
+    for_all = list(rules) == ["**"]
+    if rules:
+        options["pool"] = rules["**"] if for_all else rules
+    if any(channels.values()):
+        options["channels"] = channels["**"] if for_all else channels
     return options
 
 
-_RULES = ("mean", "max", "flatten", "cls", "last", "positions", "tokens", "auto")
 _TRACED = " (--traceback shows where)"
 
 

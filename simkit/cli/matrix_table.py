@@ -45,7 +45,9 @@ def print_matrix(matrix: SimilarityMatrix, sides: tuple[str, str] | None = None,
     width = max(on.width, _NARROWEST) if on.is_terminal else None
     scale = scale_of(matrix.facts, values)
     alone = sides is None and matrix.rows == matrix.columns  # a layer is not told that it is most like itself
-    compared = np.where(np.eye(len(values), dtype=bool), np.nan, values) if alone else values
+    compared = matrix.to_numpy()  # in their own precision, which says what is a tie
+    if alone:
+        compared = np.where(np.eye(len(values), dtype=bool), np.nan, compared)
     tied = best(compared, smallest=matrix.is_distance)
     bounded = is_bounded(matrix)
     _print(on, _head(matrix, sides, width))
@@ -86,7 +88,7 @@ def _head(matrix: SimilarityMatrix, sides: tuple[str, str] | None, width: int | 
 
 
 def _notes(text: str, width: int | None, role: str = "note") -> list[Line]:
-    return [(Piece(part, role),) for part in cut(printable(text), width or 10**9, cell_len)]  # type: ignore[arg-type]
+    return [(Piece(part, role),) for part in cut(printable(text), width, cell_len)]  # type: ignore[arg-type]
 
 
 def _matches(matrix: SimilarityMatrix, values: np.ndarray, tied: np.ndarray) -> list[Match]:

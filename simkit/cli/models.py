@@ -8,9 +8,9 @@ from typing import Annotated, Any, Optional
 import typer
 
 import simkit
-from simkit.cli.activations import Layers, Pool
+from simkit.cli.activations import BatchSize, Layers, Pool
 from simkit.cli.console import print_json, say
-from simkit.cli.maker import MAKER, made, model_options
+from simkit.cli.maker import MAKER, Maker, made, model_options
 from simkit.cli.matrix_table import print_matrix
 from simkit.cli.options import Force, IndexSpec, Json, result_file
 from simkit.io import WRITABLE, as_record, check_writable, write_matrix
@@ -20,19 +20,11 @@ __all__ = ["models"]
 
 
 def models(
-    a: Annotated[
-        str,
-        typer.Argument(
-            metavar=MAKER,
-            help="A function without arguments that returns (model, data), of a module in the current directory or an "
-            "installed one: mynet:first. It runs with your rights.",
-            show_default=False,
-        ),
-    ],
+    a: Maker,
     b: Annotated[
         Optional[str],
         typer.Argument(
-            metavar=f"[{MAKER}]",
+            metavar=MAKER,
             help="That of another model, whose data are the same examples in the same order. Default: A itself.",
             show_default=False,
         ),
@@ -49,9 +41,11 @@ def models(
         Optional[list[str]],
         typer.Option("--pool-b", metavar="[PATTERN=]RULE[:CHANNELS]", help="Of B, where it is another.", show_default=False),
     ] = None,
-    batch_size: Annotated[
-        int, typer.Option(metavar="N", help="Examples at a time, of data that are one tensor or a data set.")
-    ] = 64,
+    correspond: Annotated[
+        bool,
+        typer.Option("--correspond", help="Positions or tokens that are examples are the same in A and B; you know that."),
+    ] = False,
+    batch_size: BatchSize = 64,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
@@ -73,11 +67,13 @@ def models(
         data,
         data_b=data_b,
         index=chosen,
+        correspond=correspond,
         batch_size=batch_size,
         **options,
         **{f"{name}_b": value for name, value in others.items()},
     )
-    check_same_data({name: matrix.details.get(side) for name, side in ((a, "rows"), (b or "", "columns"))})
+    if b is not None:  # perhaps the same function, which need not give the same data twice
+        check_same_data({f"rows, {a}": matrix.details["rows"], f"columns, {b}": matrix.details["columns"]})
     if output is not None:
         write_matrix(matrix, output, force=force)
     if as_json:

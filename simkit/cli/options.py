@@ -8,13 +8,17 @@ from typing import Annotated, Any, Literal, Optional
 import typer
 
 from simkit.cli.completion import files, index_names, results
-from simkit.io import READABLE, check_writable
+from simkit.files import check_target
+from simkit.io import READABLE
 
 __all__ = [
     "IN_CHUNKS",
     "Chunks",
+    "FileA",
+    "FileB",
     "Force",
     "IndexSpec",
+    "IndexSpecs",
     "Json",
     "LabelColumn",
     "MaxBytes",
@@ -27,7 +31,8 @@ __all__ = [
     "result_file",
 ]
 
-IN_CHUNKS = (".zarr", ".h5", ".hdf5", ".parquet")  # formats that only `simkit compare` reads, but for stores of activations
+# Formats that only `simkit compare` and `simkit report` read, but for stores of activations.
+IN_CHUNKS = (".zarr", ".h5", ".hdf5", ".parquet")
 
 Force = Annotated[bool, typer.Option("--force", help="Replace the output file if it exists.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
@@ -86,11 +91,29 @@ IndexSpec = Annotated[
         autocompletion=index_names,
     ),
 ]
+IndexSpecs = Annotated[
+    Optional[list[str]],
+    typer.Option(
+        "--index",
+        "-i",
+        metavar="SPEC",
+        help="An index, such as 'cka(estimator=unbiased)'; repeat it for several. Default: cka.",
+        show_default=False,
+        autocompletion=index_names,
+    ),
+]
 
 
 def activations_file(metavar: str, help: str, suffixes: tuple[str, ...] = READABLE) -> Any:
     """The argument for a file of activations."""
     return typer.Argument(metavar=metavar, help=help, show_default=False, autocompletion=files(suffixes))
+
+
+_ANY = (*READABLE, *IN_CHUNKS)
+FileA = Annotated[Path, activations_file("A", f"Activations: {', '.join(_ANY)}.", _ANY)]
+FileB = Annotated[
+    Optional[Path], activations_file("B", "Those of another network for the same examples. Default: A itself.", _ANY)
+]
 
 
 def result_file(help: str, suffixes: tuple[str, ...]) -> Any:
@@ -107,4 +130,4 @@ def check_output(output: Path | None, suffixes: tuple[str, ...], *, force: bool)
         return
     if output.suffix.lower() not in suffixes:
         raise ValueError(f"{output}: expected {', '.join(suffixes)}.")
-    check_writable(output, force=force)
+    check_target(output, force=force)

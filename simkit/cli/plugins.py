@@ -13,7 +13,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from simkit.cli.console import console, print_json, tell
+from simkit.cli.console import console, print_json, say_note, tell
 from simkit.cli.listing import describe
 from simkit.cli.options import Json
 from simkit.discovery import OWN, Entry
@@ -111,7 +111,7 @@ def plugins(
         _print_distributions(distributions, rows)
         if check:
             _print_checks(reports)
-        console.print(TRUST, style="dim", highlight=False)
+        say_note(TRUST)
     if check and (broken or any(report["failed"] for report in reports)):
         raise typer.Exit(1)
 

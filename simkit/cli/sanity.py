@@ -10,11 +10,11 @@ from rich.table import Table
 
 import simkit
 from simkit.analysis import LayerAccuracy, jackknife_test, layer_accuracy
-from simkit.cli.completion import index_names
 from simkit.cli.console import console, print_json, say
 from simkit.cli.examples import Examples, matrices
-from simkit.cli.options import Force, Json, MaxBytes, activations_file, check_output, result_file
+from simkit.cli.options import Force, IndexSpecs, Json, MaxBytes, activations_file, check_output, result_file
 from simkit.io import read_activations, write_text
+from simkit.pictures import PICTURES
 from simkit.plot import label, plain_axes, room_for, save
 from simkit.progress import track
 from simkit.text import shortened
@@ -22,7 +22,7 @@ from simkit.text import shortened
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_SUFFIXES = (".csv", ".json", ".png", ".pdf", ".svg")
+_SUFFIXES = (".csv", ".json", *PICTURES)
 
 
 def sanity(
@@ -30,17 +30,7 @@ def sanity(
         list[Path],
         activations_file("NETWORK", "Two or more networks with the same layers: .npz, .safetensors or .pt."),
     ],
-    index: Annotated[
-        Optional[list[str]],
-        typer.Option(
-            "--index",
-            "-i",
-            metavar="SPEC",
-            help="An index; repeat it for several. Default: cka.",
-            show_default=False,
-            autocompletion=index_names,
-        ),
-    ] = None,
+    index: IndexSpecs = None,
     symmetrise: Annotated[
         bool, typer.Option("--symmetrise", help="Use the mean of both directions of indexes that are not symmetric.")
     ] = False,
@@ -104,7 +94,7 @@ def _shown(value: float | None, form: str) -> str:
 
 
 def _write(results: list[LayerAccuracy], records: list[dict[str, Any]], output: Path, *, force: bool) -> None:
-    if output.suffix.lower() not in (".csv", ".json"):
+    if output.suffix.lower() in PICTURES:
         save(_draw(results), output, force=force)
         return
     flat = [{**{k: v for k, v in record.items() if k != "by_layer"}, **record["by_layer"]} for record in records]

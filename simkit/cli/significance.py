@@ -14,12 +14,12 @@ from simkit.cli.completion import files
 from simkit.cli.console import print_json, say
 from simkit.cli.examples import Examples, matrices
 from simkit.cli.options import Force, IndexSpec, Json, MaxBytes, activations_file, check_output, result_file
-from simkit.cli.reading import convert_to_one_library
+from simkit.cli.reading import read_whole
 from simkit.inference import BootstrapResult, IntervalResult, JackknifeResult, PermutationResult
 from simkit.inference.resampling import Method
 from simkit.io import read_activations, write_text
+from simkit.pictures import PICTURES
 from simkit.plot import TITLE, label, plain_axes, save
-from simkit.provenance import check_same_data
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,7 +28,7 @@ Result = BootstrapResult | IntervalResult | JackknifeResult | PermutationResult
 
 Way = Literal["permutation", "interval", "bootstrap", "jackknife"]
 
-_SUFFIXES = (".json", ".png", ".pdf", ".svg")
+_SUFFIXES = (".json", *PICTURES)
 
 # What is written of each kind of result.
 _RECORDED: dict[type[Result], tuple[str, ...]] = {
@@ -80,9 +80,7 @@ def significance(
     """
     check_output(output, _SUFFIXES, force=force)
     chosen = simkit.get_index(index)
-    first, second = (read_activations(path, max_bytes=max_bytes) for path in (a, b))
-    check_same_data({str(path): getattr(side.layers, "details", None) for path, side in ((a, first), (b, second))})
-    convert_to_one_library(first, second)
+    first, second = read_whole(a, b, max_bytes=max_bytes)
     chosen_layers = [(path, _layer(side.layers, layer, path)) for side, path in ((first, a), (second, b))]
     (x,), (y,) = (side.values() for side in matrices(examples, chosen_layers))
     labels = None if groups is None else next(iter(read_activations(groups).layers.values()))

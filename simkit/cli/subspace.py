@@ -13,13 +13,13 @@ from simkit.analysis.subspace import OF_EIGENVECTORS
 from simkit.cli.console import console, print_json, say
 from simkit.cli.examples import Examples, matrices
 from simkit.cli.options import Force, Json, MaxBytes, activations_file, check_output, result_file
-from simkit.cli.reading import convert_to_one_library
-from simkit.io import Activations, read_activations, write_text
+from simkit.cli.reading import read_whole
+from simkit.io import Activations, write_text
+from simkit.pictures import PICTURES
 from simkit.plot import figure, label, save
-from simkit.provenance import check_same_data
 from simkit.text import shortened
 
-_SUFFIXES = (".csv", ".json", ".png", ".pdf", ".svg")
+_SUFFIXES = (".csv", ".json", *PICTURES)
 
 
 def subspace(
@@ -43,9 +43,7 @@ def subspace(
 ) -> None:
     """How many directions do corresponding layers share, and how alike do the two act on them?"""
     check_output(output, _SUFFIXES, force=force)
-    first, second = (read_activations(path, max_bytes=max_bytes) for path in (a, b))
-    check_same_data({str(path): getattr(side.layers, "details", None) for path, side in ((a, first), (b, second))})
-    convert_to_one_library(first, second)
+    first, second = read_whole(a, b, max_bytes=max_bytes)
     chosen = _chosen(first, second, layer, (a, b))
     xs, ys = matrices(examples, list(zip((a, b), chosen, strict=True)))
     found = {name: shared_subspace(x, y) for (name, x), y in zip(xs.items(), ys.values(), strict=True)}

@@ -9,13 +9,16 @@ __all__ = ["in_options"]
 
 # Parameters of the library's functions, and what the options of commands that stand for them are called.
 _OPTIONS = {
+    "batch_size": "--batch-size",
     "chunks": "--chunks",
     "confidence": "--confidence",
+    "correspond": "--correspond",
     "force": "--force",
     "groups": "--groups",
     "ids": "--ids",
     "max_bytes": "--max-bytes",
     "permutations": "--resamples",
+    "pool": "--pool",
     "resamples": "--resamples",
     "symmetrise": "--symmetrise",
     "timeout": "--timeout",
