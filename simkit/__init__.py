@@ -53,6 +53,21 @@ _HOME = {
     "stream": "simkit.scale.stream",
 }
 _FOLDERS = ("analysis", "demo", "features", "indexes", "inference", "kernels", "plot", "report", "testing", "torch")
+# Reached in the same way, as messages name them, though not offered among what most people look for.
+_MODULES = (
+    "arrays",
+    "errors",
+    "index",
+    "io",
+    "kernel",
+    "linalg",
+    "matrix",
+    "properties",
+    "registry",
+    "representation",
+    "scale",
+    "spec",
+)
 
 __all__ = [
     "ChanceWarning",
@@ -87,7 +102,7 @@ def __getattr__(name: str) -> Any:
         value = getattr(importlib.import_module(_HOME[name]), name)
         globals()[name] = value
         return value
-    if name in _FOLDERS:
+    if name in _FOLDERS or name in _MODULES:
         return importlib.import_module(f"simkit.{name}")
     raise AttributeError(f"module 'simkit' has no attribute {name!r}")
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import public_api
@@ -61,3 +64,43 @@ def test_a_change_is_noticed():
 def test_the_modules_that_are_called_public_are_there():
     names = public_api.modules()
     assert {"simkit", "simkit.indexes", "simkit.kernels", "simkit.properties", "simkit.testing"} <= set(names)
+
+
+# Prints the names that cannot be typed after `import simkit`, if nothing has imported more of it.
+EACH_ALONE = """
+import sys
+for name in sys.argv[1:]:
+    for module in [module for module in sys.modules if module.split(".")[0] == "simkit"]:
+        del sys.modules[module]
+    import simkit
+    try:
+        eval(name)
+    except AttributeError as error:
+        print(name, error)
+"""
+
+
+def names_in_messages(public):
+    """What strings of the source, docstrings left out, name of public modules: in messages above all."""
+    found = set()
+    for file in Path(simkit.__file__).parent.rglob("*.py"):
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        alone = {node.value for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in alone:
+                for name in re.findall(r"simkit(?:\.[A-Za-z_]\w*)+", node.value):
+                    module = name.rpartition(".")[0]
+                    if module in public and module != "simkit" and name != node.value:
+                        found.add(name)
+    return found
+
+
+def test_what_is_public_and_what_messages_name_can_be_typed_after_import_simkit():
+    pytest.importorskip("torch")
+    public = set(public_api.modules())
+    said = names_in_messages(public)
+    assert {"simkit.io.write_matrix", "simkit.scale.projection.RandomProjection"} <= said
+    done = subprocess.run(
+        [sys.executable, "-c", EACH_ALONE, *sorted(public | said)], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
