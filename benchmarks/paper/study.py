@@ -21,7 +21,7 @@ from benchmarks.paper.train import Recipe, SequenceRecipe, accuracy, train, trai
 from simkit.analysis import LayerAccuracy
 from simkit.analysis.correspondence import found_layers, jackknife_error
 from simkit.arrays import to_numpy
-from simkit.demo.train import GRID
+from simkit.demo.network import GRID
 from simkit.representation import Representation
 
 if TYPE_CHECKING:

@@ -1,7 +1,8 @@
-"""Activations of two trained networks, for trying things out; README.md in this folder says how they were made."""
+"""Two trained networks and digits, for trying things out; README.md in this folder says how they were made."""
 
 from __future__ import annotations
 
+from functools import cache
 from importlib import resources
 
 import numpy as np
@@ -43,15 +44,22 @@ def load(network: int | str = 0) -> dict[str, np.ndarray]:
     seed = names.get(network, network) if isinstance(network, str) else network
     if seed not in range(NETWORKS):
         raise InvalidArrayError(f"There is no network {network!r}; the bundled ones are 0 and 1 ({', '.join(names)}).")
-    with _open(f"tiny10_seed{seed}.npz") as file, np.load(file, allow_pickle=False) as arrays:
-        return {name: arrays[name].astype(np.float32) for name in arrays.files}
+    return {name: x.copy() for name, x in _activations(int(seed)).items()}
 
 
 def labels() -> np.ndarray:
     """The digit that each of the 200 examples shows, shape (200,), int64, from 0 to 9."""
-    with _open("labels.npy") as file:
-        return np.load(file, allow_pickle=False).astype(np.int64)
+    return _arrays("digits.npz")["labels"].astype(np.int64)
 
 
-def _open(name: str):  # type: ignore[no-untyped-def]  # a binary file; its type differs between kinds of installation
-    return resources.files(__name__).joinpath("data", name).open("rb")
+@cache
+def _activations(seed: int) -> dict[str, np.ndarray]:
+    from simkit.demo.network import enlarged, forward, units
+
+    images = enlarged(_arrays("digits.npz")["pixels"].astype(np.float64))
+    return {name: units(maps) for name, maps in forward(_arrays(f"tiny10_seed{seed}.npz"), images).items()}
+
+
+def _arrays(name: str) -> dict[str, np.ndarray]:
+    with resources.files(__name__).joinpath("data", name).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        return dict(arrays)

@@ -1,4 +1,4 @@
-"""Train the Tiny-10 networks whose activations ship with simkit, and record those activations.
+"""Train Tiny-10 networks like the two that ship with simkit, and write their weights.
 
     python -m simkit.demo.train --output FOLDER
 
@@ -17,41 +17,32 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from simkit.demo.network import CONVOLUTIONS, LAYERS, rounded
 from simkit.files import whole_file
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["LAYERS", "Digits", "activations", "digits", "main", "record", "tiny10", "train", "units"]
-
-# (channels, kernel, stride, padding) of the convolutions of Tiny-10, each followed by batch normalisation and ReLU.
-_CONVOLUTIONS = (
-    (16, 3, 1, 1),
-    (16, 3, 1, 1),
-    (32, 3, 2, 1),
-    (32, 3, 1, 1),
-    (32, 3, 1, 1),
-    (64, 3, 2, 1),
-    (64, 3, 1, 0),
-    (64, 1, 1, 0),
-)
-LAYERS = (*(f"conv{i}" for i in range(1, len(_CONVOLUTIONS) + 1)), "avgpool", "logits")
+__all__ = ["Digits", "activations", "digits", "main", "record", "tiny10", "train", "weights"]
 
 HELD_OUT = 400  # of 1797 digits, for testing
-RECORDED = 200  # of those, whose activations ship
+RECORDED = 200  # of those, which ship
 NOISE = 0.25  # standard deviation on the original 8 x 8 pixels in [0, 1]: about 94 % of the held-out digits are then right
-GRID = 4  # positions a side at which wide maps are recorded
 THREADS = 2  # sets the order of sums; training grows a difference in the last digit into another network
 
 
 @dataclass(frozen=True)
 class Digits:
-    """Images (n, 1, size, size) and classes (n,), for training and held out; the same for every seed of a network."""
+    """Images (n, 1, size, size) and classes (n,), for training and held out; the same for every seed of a network.
+
+    `test_pixels` (n, 8, 8) are what the held-out images were enlarged from.
+    """
 
     train_images: torch.Tensor
     train_labels: torch.Tensor
     test_images: torch.Tensor
     test_labels: torch.Tensor
+    test_pixels: torch.Tensor
 
 
 def digits(size: int = 16, noise: float = NOISE) -> Digits:
@@ -60,27 +51,27 @@ def digits(size: int = 16, noise: float = NOISE) -> Digits:
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
-    images, labels = load_digits(return_X_y=True)
-    pixels = torch.from_numpy(images).float().reshape(-1, 1, 8, 8) / 16
+    greys, labels = load_digits(return_X_y=True)
+    pixels = torch.from_numpy(greys).float().reshape(-1, 1, 8, 8) / 16
     pixels += noise * torch.randn(pixels.shape, generator=torch.Generator().manual_seed(0))
-    pixels = torch.nn.functional.interpolate(pixels, size=(size, size), mode="bilinear", align_corners=False)
+    images = torch.nn.functional.interpolate(pixels, size=(size, size), mode="bilinear", align_corners=False)
     split = train_test_split(np.arange(len(labels)), test_size=HELD_OUT, stratify=labels, random_state=0)
     train_rows, test_rows = (torch.from_numpy(rows) for rows in split)
     classes = torch.from_numpy(labels)
-    return Digits(pixels[train_rows], classes[train_rows], pixels[test_rows], classes[test_rows])
+    return Digits(images[train_rows], classes[train_rows], images[test_rows], classes[test_rows], pixels[test_rows, 0])
 
 
 def tiny10(channels: int = 1, classes: int = 10) -> torch.nn.Sequential:
     """Tiny-10 (Table E.1): eight convolutions with batch normalisation and ReLU, global average pooling, a linear layer.
 
-    The children are named as in `LAYERS`.
+    The children are named as in `simkit.demo.network.LAYERS`.
     """
     from collections import OrderedDict
 
     from torch import nn
 
     layers: OrderedDict[str, Any] = OrderedDict()
-    for name, (width, kernel, stride, padding) in zip(LAYERS, _CONVOLUTIONS, strict=False):
+    for name, (width, kernel, stride, padding) in zip(LAYERS, CONVOLUTIONS, strict=False):
         layers[name] = nn.Sequential(
             nn.Conv2d(channels, width, kernel, stride, padding, bias=False), nn.BatchNorm2d(width), nn.ReLU()
         )
@@ -131,16 +122,24 @@ def activations(network: torch.nn.Sequential, images: torch.Tensor) -> dict[str,
     return layers
 
 
-def units(maps: torch.Tensor) -> np.ndarray:
-    """The units that ship, (n, p) in float16: all channels, on a `GRID` x `GRID` grid of positions where a map is wider."""
-    if maps.ndim == 4 and maps.shape[-1] > GRID:
-        step = maps.shape[-1] // GRID
-        maps = maps[:, :, step // 2 :: step, step // 2 :: step]
-    return maps.flatten(1).numpy().astype(np.float16)
+def weights(network: torch.nn.Sequential) -> dict[str, np.ndarray]:
+    """The weights as `simkit.demo.network.forward` takes them: batch normalisation folded in, convolutions in 8 bits."""
+    found: dict[str, np.ndarray] = {}
+    for name in LAYERS[: len(CONVOLUTIONS)]:
+        convolution, normalisation, _ = network.get_submodule(name).children()
+        spread = (normalisation.running_var + normalisation.eps).sqrt()
+        gain = (normalisation.weight / spread).detach().double().numpy()
+        kernels, scale = rounded(convolution.weight.detach().double().numpy() * gain[:, None, None, None])
+        bias = normalisation.bias.detach().double().numpy() - gain * normalisation.running_mean.double().numpy()
+        found |= {f"{name}.weight": kernels, f"{name}.scale": scale, f"{name}.bias": bias.astype(np.float32)}
+    last = network.get_submodule("logits")
+    return found | {f"logits.{part}": getattr(last, part).detach().numpy() for part in ("weight", "bias")}
 
 
 def record(folder: Path, seeds: tuple[int, ...] = (0, 1), *, force: bool = False) -> dict[int, float]:
     """Train a network from each seed, write ``tiny10_seed<seed>.npz`` into `folder`, and return the test accuracies.
+
+    ``digits.npz`` has the held-out digits that ship, ``pixels`` and ``labels``.
 
     Sets PyTorch to deterministic algorithms and `THREADS` threads.
     """
@@ -151,18 +150,19 @@ def record(folder: Path, seeds: tuple[int, ...] = (0, 1), *, force: bool = False
     folder.mkdir(parents=True, exist_ok=True)
     data, accuracies = digits(), {}
     for seed in seeds:
-        layers = activations(train(data, seed), data.test_images)
-        accuracies[seed] = float((layers["logits"].argmax(1) == data.test_labels).float().mean())
-        arrays = {name: units(maps[:RECORDED]) for name, maps in layers.items()}
+        network = train(data, seed)
+        logits = activations(network, data.test_images)["logits"]
+        accuracies[seed] = float((logits.argmax(1) == data.test_labels).float().mean())
         with whole_file(folder / f"tiny10_seed{seed}.npz", force=force) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(file, allow_pickle=False, **arrays)
-    with whole_file(folder / "labels.npy", force=force) as temporary, temporary.open("wb") as file:
-        np.save(file, data.test_labels[:RECORDED].numpy().astype(np.uint8))
+            np.savez_compressed(file, allow_pickle=False, **weights(network))
+    pixels, labels = data.test_pixels[:RECORDED].numpy(), data.test_labels[:RECORDED].numpy()
+    with whole_file(folder / "digits.npz", force=force) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, pixels=pixels.astype(np.float16), labels=labels.astype(np.uint8))
     return accuracies
 
 
 def main() -> None:
-    """Write the files that ship with simkit."""
+    """Train networks like those that ship with simkit, and write them in the form in which those ship."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--output", type=Path, required=True, help="folder for the .npz files")
     parser.add_argument("--networks", type=int, default=2, help="how many, from seeds 0, 1, ...")
