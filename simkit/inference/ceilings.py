@@ -68,9 +68,9 @@ def noise_ceiling(
         At least two, of shapes (n, p_i).
     index : str or Index
         As in `simkit.compare`. ``rsa`` pools RDMs as rsatoolbox does: ranks for rank correlations, else RDMs of equal
-        length; any index may have a `pool` of its own. For the others the pool is one layer with all their features side by
-        side, scaled so that the centred Gram matrices XX' have norm 1: of those it is the mean, and for linear CKA the upper
-        bound is strict.
+        length; any index may have a ``pool`` of its own. For the others the pool is one layer with all their features side
+        by side, scaled so that the centred Gram matrices XX' have norm 1: of those it is the mean, and for linear CKA the
+        upper bound is strict.
     flatten : bool
         Accept arrays of more than two dimensions and flatten each example.
     **parameters
@@ -79,7 +79,7 @@ def noise_ceiling(
     Returns
     -------
     NoiseCeiling
-        For a distance `upper` is the smaller one.
+        For a distance ``upper`` is the smaller one.
 
     Raises
     ------

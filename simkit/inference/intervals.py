@@ -36,7 +36,8 @@ class IntervalResult(Result):
     method : str
         How the standard error was found.
     estimand : str
-        What the interval is for: the population's value, or the mean of the score over samples of this size.
+        What the interval is for: the population's value, or the mean of the score over samples of this size, or of as many
+        groups.
     confidence : float
     n : int
         Number of examples.
@@ -136,10 +137,12 @@ def interval(
 
     The interval is score -+ t standard errors, t the quantile of Student's distribution with min(m, B) - 1 degrees of
     freedom. It is cut to the range that the index declares, which costs no coverage. In expectation the squared standard
-    error is no smaller than the variance for samples of m - d units (Efron & Stein 1981), so that intervals are rather too
-    wide, most so with p near n. An unbiased estimator's interval is for the population's value; any other's for the mean of
-    the score over samples of n examples, which is far above the population's value where p is not much smaller than n.
-    docs/intervals.md has measured coverages.
+    error is no smaller than (m - d) / m of the variance for samples of m - d units (Efron & Stein 1981), so that intervals
+    are rather too wide, most so with p near n. An unbiased estimator's interval is for the population's value; any other's
+    for the mean of the score over samples of n examples, which is far above the population's value where p is not much
+    smaller than n. With groups it is for the mean of the score over samples of as many groups: pairs of examples of one
+    group are in it.
+    docs/topics/intervals.md has measured coverages.
 
     References
     ----------
@@ -190,12 +193,19 @@ def interval(
         interval=Interval(shaped(low), shaped(high)),
         standard_error=shaped(error),
         method=method,
-        estimand="the population's value" if scorer.index.is_unbiased else f"the mean score of samples of {scorer.n}",
+        estimand=_estimand(scorer, units),
         confidence=confidence,
         groups=m,
         distribution=shaped(left_out),
         **scorer.common,
     )
+
+
+def _estimand(scorer: Scorer, units: Units) -> str:
+    """What the interval is for. With groups every score has pairs of one group in it, more alike than pairs at random."""
+    if units.members is not None:
+        return f"the mean score of samples of {units.m} groups"
+    return "the population's value" if scorer.index.is_unbiased else f"the mean score of samples of {scorer.n}"
 
 
 def _left_out(scorer: Scorer, units: Units, subsamples: int, rng: RNG, progress: bool | None) -> tuple[np.ndarray, int, str]:

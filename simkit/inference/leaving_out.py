@@ -88,9 +88,9 @@ def jackknife(
 
     Notes
     -----
-    In expectation the squared standard error is at least the variance of the score of one unit fewer, whatever the index
-    (Efron & Stein). It is consistent for smooth indexes; for those made of counts, ranks or folds of few examples it may be
-    far too large: `simkit.interval` leaves out several at a time for them.
+    In expectation the squared standard error is at least (m - 1) / m of the variance of the score of m - 1 units, whatever
+    the index (Efron & Stein). It is consistent for smooth indexes; for those made of counts, ranks or folds of few examples
+    it may be far too large: `simkit.interval` leaves out several at a time for them.
 
     References
     ----------
