@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
-__all__ = ["shell", "show_after_cell"]
+__all__ = ["shell", "show_after_cell", "showing_nothing"]
+
+_SHOWING = ContextVar("figures are shown after their cell", default=True)
 
 _PICTURES = ("image/png", "image/svg+xml", "image/jpeg", "application/pdf")
 
@@ -24,7 +29,7 @@ def show_after_cell(figure: Any) -> None:
     As pyplot does, but the figure is not kept in any list. Outside of notebooks nothing happens.
     """
     found = shell()
-    if found is None:
+    if found is None or not _SHOWING.get():
         return
 
     def show() -> None:
@@ -32,6 +37,16 @@ def show_after_cell(figure: Any) -> None:
         _show(figure, found.display_formatter.formatters)
 
     found.events.register("post_execute", show)
+
+
+@contextmanager
+def showing_nothing() -> Iterator[None]:
+    """Figures that are made here are for a file, and not shown."""
+    before = _SHOWING.set(False)
+    try:
+        yield
+    finally:
+        _SHOWING.reset(before)
 
 
 def _show(figure: Any, formatters: Any) -> None:

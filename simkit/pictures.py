@@ -14,6 +14,8 @@ PICTURES = (".png", ".pdf", ".svg")
 
 _DATES = {"pdf": "CreationDate", "svg": "Date", "ps": "CreationDate", "eps": "CreationDate"}
 
+_LAYOUTS = 4  # most passes: the first of several square panels leaves titles over the edge
+
 
 def write_figure(figure: Figure, path: str | os.PathLike[str], kind: str) -> None:
     """Write a figure in a format such as ``"png"``, ``"pdf"`` or ``"svg"``, without the date.
@@ -24,5 +26,10 @@ def write_figure(figure: Figure, path: str | os.PathLike[str], kind: str) -> Non
     import matplotlib
 
     settings = {"svg.fonttype": "none", "svg.hashsalt": "simkit"}
+    for _ in range(_LAYOUTS):
+        figure.draw_without_rendering()
+        (left, below), (right, above) = figure.get_tightbbox().get_points()
+        if left >= 0 and below >= 0 and right <= figure.get_figwidth() and above <= figure.get_figheight():
+            break
     with matplotlib.rc_context(settings if kind.startswith("svg") else {}):
         figure.savefig(path, format=kind, metadata={_DATES[kind]: None} if kind in _DATES else None)

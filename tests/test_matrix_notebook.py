@@ -82,6 +82,31 @@ def test_nothing_is_shown_of_given_axes_and_outside_of_notebooks(monkeypatch):
     show_after_cell(None)
 
 
+def test_whatever_plot_draws_is_shown_once(monkeypatch):
+    pytest.importorskip("matplotlib")
+    drawings = [
+        lambda: simkit.plot.lines({"a": [0.1, 0.2]}),
+        lambda: simkit.plot.heatmaps([matrix(), matrix()]),
+        lambda: simkit.plot.diagonal(matrix()),
+        lambda: simkit.plot.best_matches(matrix()),
+        lambda: simkit.plot.rdms({"a": np.eye(4), "b": np.eye(4)}),
+    ]
+    for drawing in drawings:
+        kernel = Kernel(monkeypatch)
+        drawing()
+        kernel.end_of_cell()
+        assert len(kernel.displayed) == 1
+
+
+def test_what_is_written_to_a_file_is_not_shown(monkeypatch, tmp_path):
+    pytest.importorskip("matplotlib")
+    kernel = Kernel(monkeypatch)
+    simkit.plot.save_heatmap(matrix(), tmp_path / "m.png")
+    assert kernel.waiting == []
+    simkit.plot.heatmap(matrix())
+    assert len(kernel.waiting) == 1
+
+
 # --- progress -------------------------------------------------------------------------------------------------------------
 
 

@@ -322,6 +322,16 @@ def test_heatmaps_share_one_scale_and_one_bar():
     assert [ax.get_title() for ax in plot.heatmaps([matrix(np.eye(2)), matrix(np.eye(2))])] == ["linear CKA", "cka"]
 
 
+@pytest.mark.parametrize("labels", [None, ("network trained from seed 0", "network trained from seed 1")])
+def test_nothing_of_many_heatmaps_is_cut_off(labels, tmp_path):
+    first, second = simkit.demo.load(0), simkit.demo.load(1)
+    axes = plot.heatmaps([simkit.pairwise(first, second)] * 3, labels=labels)
+    plot.save(axes[0], tmp_path / "picture.png")
+    edge = np.asarray(matplotlib.image.imread(tmp_path / "picture.png"))
+    for line in (edge[0], edge[-1], edge[:, 0], edge[:, -1]):
+        assert (line[..., :3] == 1).all()
+
+
 def test_heatmaps_without_a_common_scale():
     both = [matrix(np.eye(2)), matrix(1 - np.eye(2), "gulp")]
     with pytest.raises(

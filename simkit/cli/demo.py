@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import warnings
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -11,11 +12,12 @@ from rich.table import Table
 
 import simkit
 from simkit import demo as bundled
+from simkit import plot
 from simkit.analysis import LayerAccuracy, layer_accuracy
 from simkit.cli.console import console, print_json, say, say_note, tell
 from simkit.cli.options import Force, Json, check_output, result_file
 from simkit.discovery import OWN
-from simkit.errors import SimkitError
+from simkit.errors import ChanceWarning, SimkitError
 from simkit.pictures import PICTURES
 from simkit.progress import track
 from simkit.threads import each_in_threads
@@ -32,6 +34,7 @@ PAPER = {
 }
 
 PICTURE = Path("simkit-demo.png")
+DRAWN = {"linear CKA": "cka", "CCA": "cca", "linear regression": "linear_regression"}
 
 
 def left_out() -> dict[str, str]:
@@ -44,12 +47,12 @@ def left_out() -> dict[str, str]:
 
 def demo(
     output: Annotated[
-        Optional[Path], result_file("Write the heatmap there. Default: simkit-demo.png, replaced if it exists;", PICTURES)
+        Optional[Path], result_file("Write the picture there. Default: simkit-demo.png, replaced if it exists;", PICTURES)
     ] = None,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Compare the layers of two trained networks with every index of simkit, and draw the heatmap of linear CKA."""
+    """Compare the layers of two trained networks with every index of simkit, and draw heatmaps of three of them."""
     picture = PICTURE if output is None else output
     force = force or output is None  # the picture of an earlier run
     check_output(picture, PICTURES, force=force)
@@ -61,11 +64,12 @@ def demo(
     for spec in without:
         specs.pop(spec, None)
     results, failed = _found(hidden, list(specs))
-    matrix = simkit.pairwise(networks[0], networks[1], "cka")
-
-    from simkit.plot import save_heatmap
-
-    save_heatmap(matrix, picture, force=force, labels=("network trained from seed 0", "network trained from seed 1"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ChanceWarning)  # that two of them say 1 for any pair is what the picture is to show
+        shown = {title: simkit.pairwise(networks[0], networks[1], spec) for title, spec in DRAWN.items()}
+    matrix = shown["linear CKA"]
+    panels = plot.heatmaps(shown, labels=("network trained from seed 0", "network trained from seed 1"))
+    plot.save(panels[0], picture, force=force)
     if as_json:
         print_json(
             {
@@ -101,7 +105,7 @@ def demo(
         "any pair (Theorem 1 of the paper), and so does regression; CKA does not.",
         style="dim",
     )
-    say(f"Heatmap of linear CKA: {picture}")
+    say(f"Heatmaps of {', '.join(DRAWN)}: {picture}")
 
 
 def _found(networks: list[dict[str, np.ndarray]], specs: list[str]) -> tuple[list[LayerAccuracy], dict[str, str]]:

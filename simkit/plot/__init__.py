@@ -1,6 +1,7 @@
 """Pictures of similarities, with matplotlib: each function draws one, on axes that it makes or is given, and returns them.
 
-Nothing here imports ``matplotlib.pyplot``, opens a window or changes ``matplotlib.rcParams``.
+In a notebook a figure that is made here shows under its cell, once. Nothing imports ``matplotlib.pyplot``, opens a window or
+changes ``matplotlib.rcParams``.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from simkit.files import whole_file
+from simkit.notebook import show_after_cell
 from simkit.pictures import write_figure
 from simkit.provenance import model_of
 from simkit.text import escaped, printable, short_names, shortened
@@ -86,7 +87,7 @@ def plain(ax: Axes) -> Axes:
 
 
 def axes_of(ax: Any, width: float, height: float) -> Axes:
-    """`ax`, or axes alone in a new figure of a size in inches.
+    """`ax`, or axes alone in a new figure of a size in inches, which shows under the cell of a notebook.
 
     Raises
     ------
@@ -94,7 +95,9 @@ def axes_of(ax: Any, width: float, height: float) -> Axes:
         `ax` is something else.
     """
     if ax is None:
-        return figure(width, height).add_subplot()
+        new = figure(width, height)
+        show_after_cell(new)
+        return new.add_subplot()
     if not hasattr(ax, "imshow"):
         some = (
             "one of them, such as ax=axes[0]" if hasattr(ax, "__len__") else "matplotlib Axes, such as figure.add_subplot()"
@@ -122,7 +125,9 @@ def grid_of(ax: Any, count: int, columns: int, size: tuple[float, float]) -> np.
         return given[:count]
     columns = min(columns, count)
     rows = -(-count // columns)
-    axes = figure(columns * size[0], rows * size[1]).subplots(rows, columns, squeeze=False)
+    new = figure(columns * size[0], rows * size[1])
+    show_after_cell(new)
+    axes = new.subplots(rows, columns, squeeze=False)
     for empty in axes.flat[count:]:
         empty.set_visible(False)
     return axes

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["heatmaps"]
 
 _PANEL = 2.6  # inches of the longer side of a panel
+_LABEL = 0.25  # of what the rows or the columns are
 
 
 def heatmaps(
@@ -74,7 +75,9 @@ def heatmaps(
     across = min(columns, len(panels))
     share = 1 / across if alike else 1.0  # of one panel in the names that stand at the margin
     wide = size[0] + 0.4 + share * room[0] + (0.2 if shared else 0.9)
-    grid = grid_of(ax, len(panels), columns, (wide, size[1] + 0.7 + (0.4 if alike else 0.8) * room[1]))
+    named = 0.0 if labels is None else _LABEL
+    high = size[1] + 0.7 + (0.4 if alike else 0.8) * room[1] + named
+    grid = grid_of(ax, len(panels), columns, (wide + share * named, high))
     axes = grid.ravel()[: len(panels)]
     from simkit.plot import cells
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from simkit.display import Scale
+from simkit.notebook import showing_nothing
 from simkit.plot.figures import axes_of, fit, inches_of, models_of, names_of, save, set_title, width_of
 from simkit.plot.scales import chance_of, common_scale, drawable, name_of_all, values_of, writer
 
@@ -155,4 +156,6 @@ def save_heatmap(matrix: SimilarityMatrix, path: str | os.PathLike[str], *, forc
     ValueError
         The name does not end like a picture.
     """
-    save(heatmap(matrix, **options), path, force=force)
+    with showing_nothing():
+        drawn = heatmap(matrix, **options)
+    save(drawn, path, force=force)
