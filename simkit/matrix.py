@@ -16,6 +16,7 @@ from simkit.checkpoint import Format
 from simkit.errors import InvalidArrayError, SimkitError
 from simkit.fields import Fields, text_array
 from simkit.keys import position, positions
+from simkit.optional import needed_for
 from simkit.registry import get_index
 from simkit.spec import check_choice
 from simkit.text import printable
@@ -280,12 +281,13 @@ class SimilarityMatrix:
         return to_numpy(self.values)
 
     def to_pandas(self) -> pandas.DataFrame:
-        """Values as a labelled DataFrame.
+        """Values as a labelled DataFrame; pandas is in the extra ``labels``.
 
         Its ``attrs`` hold the spec as ``"index"``, ``"n"``, and where the matrix has them ``"chance"``, lists of rows, and
         ``"details"``.
         """
-        import pandas
+        with needed_for("to_pandas", "pandas", "simkit-similarity[labels]"):
+            import pandas
 
         values, chance = all_to_numpy(self.values, self.chance)
         frame = pandas.DataFrame(values, index=list(self.rows), columns=list(self.columns))
@@ -297,12 +299,13 @@ class SimilarityMatrix:
         return frame
 
     def to_xarray(self) -> xarray.DataArray:
-        """Values as a DataArray with dimensions ``row`` and ``column``.
+        """Values as a DataArray with dimensions ``row`` and ``column``; xarray is in the extra ``labels``.
 
         Where the matrix has them, ``chance`` is a coordinate, and ``attrs["details"]`` a JSON text beside the spec as
         ``"index"`` and ``"n"``, so that the array can be written as NetCDF.
         """
-        import xarray
+        with needed_for("to_xarray", "xarray", "simkit-similarity[labels]"):
+            import xarray
 
         values, chance = all_to_numpy(self.values, self.chance)
         coords: dict[str, Any] = {"row": list(self.rows), "column": list(self.columns)}
@@ -318,13 +321,9 @@ class SimilarityMatrix:
 
         In a notebook a new figure shows under the cell, without pyplot. Elsewhere ``ax.figure.savefig("x.png")`` writes it.
         """
-        from simkit.notebook import show_after_cell
         from simkit.plot import heatmap
 
-        drawn = heatmap(self, ax=ax, **options)
-        if ax is None:
-            show_after_cell(drawn.get_figure(root=True))
-        return drawn
+        return heatmap(self, ax=ax, **options)
 
     def report(
         self,

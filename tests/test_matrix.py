@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from html.parser import HTMLParser
 
 import numpy as np
@@ -460,3 +461,11 @@ def test_options_that_cannot_be(options, message):
     with pytest.raises(SpecError, match=message):
         simkit.set_options(**options)
     assert simkit.get_options() == before
+
+
+@pytest.mark.parametrize(("method", "library"), [("to_pandas", "pandas"), ("to_xarray", "xarray")])
+def test_tables_say_what_to_install(method, library, monkeypatch):
+    matrix = simkit.pairwise({"a": np.eye(4)[:, :2]})
+    monkeypatch.setitem(sys.modules, library, None)  # which import takes for "not installed"
+    with pytest.raises(ImportError, match=rf'{method} needs {library}: pip install "simkit-similarity\[labels\]"'):
+        getattr(matrix, method)()

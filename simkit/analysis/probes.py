@@ -10,6 +10,7 @@ import numpy as np
 
 from simkit.arrays import as_matrix, check_matrix, is_lazy, to_numpy
 from simkit.errors import InvalidArrayError, NeedsAllExamplesError
+from simkit.optional import needed_for
 from simkit.spec import check_number
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ class LinearProbe:
 
     def to_pandas(self) -> pandas.DataFrame:
         """One row for each layer."""
-        import pandas as pd
+        with needed_for("to_pandas", "pandas", "simkit-similarity[labels]"):
+            import pandas as pd
 
         columns = {"accuracy": self.accuracy, "train_accuracy": self.train_accuracy, "C": self.C}
         return pd.DataFrame(columns, index=pd.Index(self.layers, name="layer"))
@@ -98,13 +100,11 @@ def linear_probe(
     ----------
     Alain & Bengio 2016; Kornblith et al. 2019, Figure 3.
     """
-    try:
+    with needed_for("linear_probe", "scikit-learn", "scikit-learn"):
         from sklearn.linear_model import LogisticRegression
         from sklearn.model_selection import GridSearchCV, train_test_split
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import StandardScaler
-    except ImportError:
-        raise ImportError("Linear probes need scikit-learn: pip install scikit-learn") from None
     if C is not None:
         check_number("linear_probe", "C", C, above=0)
     check_number("linear_probe", "held_out", held_out, above=0)

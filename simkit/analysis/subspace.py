@@ -11,6 +11,7 @@ from simkit.arrays import as_pair, is_lazy, namespace_of, rounding_of, to_numpy,
 from simkit.arrays.modes import own_modes
 from simkit.errors import InvalidArrayError, NeedsAllExamplesError
 from simkit.linalg import compact
+from simkit.optional import needed_for
 from simkit.plot import shared_subspace as draw
 from simkit.representation import Representation
 
@@ -63,7 +64,8 @@ class SharedSubspace:
 
     def to_pandas(self) -> pandas.DataFrame:
         """One row for each eigenvector."""
-        import pandas as pd
+        with needed_for("to_pandas", "pandas", "simkit-similarity[labels]"):
+            import pandas as pd
 
         columns = {name: getattr(self, name) for name in OF_EIGENVECTORS}
         return pd.DataFrame(columns, index=pd.RangeIndex(1, len(self.eigenvalues) + 1, name="eigenvector"))

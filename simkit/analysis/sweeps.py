@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 from simkit.analysis.correspondence import LayerAccuracy, layer_accuracy
 from simkit.errors import SpecError
 from simkit.index import Index
-from simkit.plot import figure, label
+from simkit.optional import needed_for
+from simkit.plot import label
+from simkit.plot.figures import axes_of
 from simkit.registry import get_index
 
 if TYPE_CHECKING:
@@ -48,15 +50,15 @@ class Sweep:
 
     def to_pandas(self) -> pandas.DataFrame:
         """One row for each value."""
-        import pandas as pd
+        with needed_for("to_pandas", "pandas", "simkit-similarity[labels]"):
+            import pandas as pd
 
         columns = {"accuracy": self.accuracy, "standard_error": [result.standard_error for result in self.results]}
         return pd.DataFrame(columns, index=pd.Index(list(map(str, self.values)), name=self.parameter))
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Draw the share of layers found against the parameter, with chance dotted."""
-        if ax is None:
-            ax = figure(4.4, 3.2).add_subplot()
+        ax = axes_of(ax, 4.4, 3.2)
         places = range(len(self.values))
         several = self.results[0].networks > 2
         errors = [result.standard_error for result in self.results] if several else None

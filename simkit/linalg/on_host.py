@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import numpy as np
 
 from simkit.arrays import Array, to_numpy
+from simkit.optional import needed_for
 
-__all__ = ["assignment", "concordance", "needed_for"]
-
-
-@contextmanager
-def needed_for(what: str) -> Iterator[None]:
-    """Say what SciPy is imported for, where it is not installed."""
-    try:
-        yield
-    except ImportError:
-        raise ImportError(f"{what} needs SciPy: pip install scipy") from None
+__all__ = ["assignment", "concordance"]
 
 
 def assignment(weights: Array) -> np.ndarray:
@@ -29,7 +18,7 @@ def assignment(weights: Array) -> np.ndarray:
     ImportError
         SciPy is not installed.
     """
-    with needed_for("Matching neurons"):
+    with needed_for("Matching neurons", "SciPy", "scipy"):
         from scipy.optimize import linear_sum_assignment
     host = to_numpy(weights)
     chosen = np.zeros(host.shape)
@@ -45,7 +34,7 @@ def concordance(a: Array, b: Array) -> float:
     ImportError
         SciPy is not installed.
     """
-    with needed_for("Kendall's tau"):
+    with needed_for("Kendall's tau", "SciPy", "scipy"):
         from scipy.stats import kendalltau
     x, y = to_numpy(a), to_numpy(b)
     if not (np.isfinite(x).all() and np.isfinite(y).all()):

@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 from simkit.arrays import Array, to_numpy
-from simkit.linalg.on_host import needed_for
+from simkit.optional import needed_for
 
 __all__ = ["transport"]
 
@@ -59,7 +59,7 @@ def transport(gains: Array, rows: Array, columns: Array) -> np.ndarray:
 
 def _by_assignment(gains: np.ndarray, supply: int, demand: int) -> np.ndarray:
     """The sum of an assignment of copies of rows to copies of columns."""
-    with needed_for("Matching neurons"):
+    with needed_for("Matching neurons", "SciPy", "scipy"):
         from scipy.optimize import linear_sum_assignment
     copied = gains if supply == demand else np.repeat(np.repeat(gains, supply, axis=0), demand, axis=1)
     i, j = linear_sum_assignment(copied, maximize=True)
@@ -78,7 +78,7 @@ def _by_network_simplex(gains: np.ndarray, supply: int, demand: int) -> np.ndarr
 
 def _by_linear_program(gains: np.ndarray, supply: int, demand: int) -> np.ndarray:
     """The plan of SciPy's solver of linear programs, for which every unit is an unknown: slow, and large."""
-    with needed_for("Matching neurons"):
+    with needed_for("Matching neurons", "SciPy", "scipy"):
         from scipy.optimize import linprog
         from scipy.sparse import eye_array, kron, vstack
     p, q = gains.shape

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
+from simkit.optional import needed_for
 from simkit.plot.figures import axes_of, inches_of, label, names_of, plain, set_title, titled, width_of
 from simkit.plot.networks import distances_of
 from simkit.plot.scales import meaning
@@ -62,11 +63,9 @@ def dendrogram(
     """
     check_choice("dendrogram", "method", method, ("single", "complete", "average", "weighted"))
     distances = distances_of(matrix, "dendrogram")
-    try:
+    with needed_for("dendrogram", "SciPy", "simkit-similarity[plot]"):
         from scipy.cluster import hierarchy
         from scipy.spatial.distance import squareform
-    except ImportError:
-        raise ImportError('dendrogram needs SciPy: pip install "simkit-similarity[plot]"') from None
     names = [label(name) for name in names_of(matrix.rows)]
     height = min(_LONGEST, max(1.6, _LEAF * len(names)))
     drawn = axes_of(ax, 4.2 + width_of(names), height + 1.0)
