@@ -90,7 +90,7 @@ class RTDLite(simkit.Index[_Tree]):
 
     @property
     def facts(self) -> Facts:
-        """A distance, though not one with a triangle inequality."""
+        """It obeys the triangle inequality, since ranks of graphs are submodular, and is 0 also where distances differ."""
         return _FACTS
 
     def prepare(self, representation: Representation) -> _Tree:
