@@ -20,8 +20,9 @@ def citations(specs: Sequence[str]) -> str:
     """Entries of BibTeX: simkit, then each source of the indexes once."""
     own = (
         "@software{simkit,\n"
-        "  key = {simkit},\n"
+        "  author = {{simkit contributors}},\n"
         "  title = {simkit: similarity of neural network representations},\n"
+        "  year = {2026},\n"
         f"  version = {{{simkit.__version__}}},\n"
         "  note = {Python package simkit-similarity}\n"
         "}"
