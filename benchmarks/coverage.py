@@ -6,7 +6,7 @@
 
 Y is X plus as much noise of the same covariance, so linear CKA of the population is 1/2, by closed form. The truth for other
 unbiased estimators is the mean of four samples of 4000; for biased ones it is the mean of the score over samples of the same
-size, which is what their intervals are for (see docs/intervals.md): over 100 of their own and those that were simulated.
+size, which is what their intervals are for (docs/topics/intervals.md): over 100 of their own and those that were simulated.
 Simulation k of a cell has the seed (k, n, p).
 """
 

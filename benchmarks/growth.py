@@ -1,6 +1,6 @@
 """How time and memory grow with examples, features, layers and workers, beside what the formulas say.
 
-    python -m benchmarks.growth              # some minutes; results/growth.json, RESULTS.md, docs/speed.md and its pictures
+    python -m benchmarks.growth              # some minutes; results/growth.json, RESULTS.md, docs/reference/speed.md
     python -m benchmarks.growth --only CCA   # some curves; the others keep their figures
     python -m benchmarks.growth --quick      # small sizes: that everything runs. Nothing is written
     python -m benchmarks.growth draw         # the tables and pictures again, from growth.json
@@ -33,7 +33,7 @@ from benchmarks.machine import ONE_THREAD, environment, in_a_process, machine, p
 __all__ = ["CURVES", "exponent", "picture", "point", "table"]
 
 DOCS = Path(__file__).parents[1] / "docs"
-PAGE, PICTURES = DOCS / "speed.md", DOCS / "images"
+PAGE, PICTURES = DOCS / "reference" / "speed.md", DOCS / "images"
 HEADER = ("what", "against", "time: measured", "theory", "memory: measured", "theory")
 _FLOOR = 1.0  # MiB that are noise
 _RUNS, _ENOUGH = 5, 1.5  # runs of a point, and seconds after which there are no more
@@ -249,7 +249,7 @@ def table(found: Mapping[str, Any]) -> list[str]:
 
 
 def draw() -> None:
-    """RESULTS.md, the table in docs/speed.md, and its pictures."""
+    """RESULTS.md, the table in docs/reference/speed.md, and its pictures."""
     found = results.read(results.FOLDER, "growth")
     results.write(results.FOLDER)
     PAGE.write_text(results.with_table(PAGE.read_text(encoding="utf-8"), table(found)), encoding="utf-8")

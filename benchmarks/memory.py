@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import sys
 import tempfile
 import time
@@ -25,6 +24,9 @@ import numpy as np
 
 from benchmarks import results
 from benchmarks.machine import environment, in_a_process, machine
+
+if sys.platform != "win32":
+    import resource
 
 _BATCH = 4096
 _QUICK = 50

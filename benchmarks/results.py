@@ -252,7 +252,7 @@ def _growth(found: Mapping[str, Any]) -> list[str]:
 
     return [
         *about(list(found.values())),
-        "Exponents, fitted over the larger half of the sizes; [docs/speed.md](../docs/speed.md) has the pictures.",
+        "Exponents, fitted over the larger half of the sizes; [Speed](../docs/reference/speed.md) has the pictures.",
         "",
         *growth.table(found),
         "",

@@ -94,7 +94,8 @@ def compare(
     precision : {"tf32", "bf16"}, optional
         Let matrix products of float32 arrays of PyTorch and JAX round their operands to 10 or 7 bits, where the device is
         faster for it. By default they are in full precision, whatever the program has set for its own (TF32, autocast).
-        docs/speed.md has the errors that were measured. The backward pass of PyTorch runs as the program has set it.
+        docs/reference/precision.md has the errors that were measured. The backward pass of PyTorch runs as the program has
+        set it.
     **parameters
         Parameters of the index, such as ``kernel="rbf(fraction=0.4)"``.
 
@@ -188,7 +189,7 @@ def pairwise(
     SimilarityMatrix
         ``values[i, j]`` is the similarity of the i-th layer of `A` (rows) and the j-th of `B` (columns), ``chance[i, j]``
         its mean over all orders of the examples of one of them, if the index knows it (else `simkit.inference.chance`).
-        What `simkit.torch.activations` and `simkit.features.open_activations` know of the layers is in its `details`.
+        What `simkit.torch.activations` and `simkit.features.open_activations` know of the layers is in its ``details``.
 
     Raises
     ------
@@ -258,8 +259,8 @@ def explain(
     Returns
     -------
     Plan
-        Print it. Attributes: the `statistic` that the index is computed from, the `form` of the work and the `reason`,
-        `bytes` that are taken at one time besides the layers, and `operations` (multiplications and additions).
+        Print it. Attributes: the ``statistic`` that the index is computed from, the ``form`` of the work and the ``reason``,
+        ``bytes`` that are taken at one time besides the layers, and ``operations`` (multiplications and additions).
 
     Raises
     ------

@@ -115,7 +115,7 @@ class Index(Specified, ABC, Generic[State]):
 
     # --- what an index may do besides -------------------------------------------------------------------------------------
     # Each has a default that is right for every index, None for "there is no quicker way". `simkit.testing` compares what an
-    # index overrides with the slow way; docs/plugins.md tells plugin authors which of them pay.
+    # index overrides with the slow way; docs/development/plugins.md tells plugin authors which of them pay.
 
     @property
     def is_unbiased(self) -> bool:
@@ -238,10 +238,10 @@ def pair_by_pair(
     Parameters
     ----------
     score : callable
-        Gives a 0-d array for an `x` and a `y`.
+        Gives a 0-d array for an ``x`` and a ``y``.
     xs, ys : sequences
     half : bool
-        Those of `y` and `x` are those of `x` and `y`, so that half of them are enough.
+        Those of ``y`` and ``x`` are those of ``x`` and ``y``, so that half of them are enough.
     advance : callable
         Called after each of `xs`.
     """

@@ -101,7 +101,7 @@ def of_layers(
     seed : int
         Seed of the subsamples.
     timeout : float or None
-        Seconds without progress after which a Dask cluster counts as stuck; as in `simkit.scale.compute`.
+        Seconds without progress after which a Dask cluster counts as stuck; as in `simkit.scale.dask.compute`.
     title, labels
         As in `of_matrices`.
     progress : bool, optional

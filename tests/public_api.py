@@ -1,6 +1,6 @@
 """The public signatures of simkit, one line each; ``python tests/public_api.py`` writes the snapshot of a release.
 
-What is public is listed in docs/compatibility.md, by module.
+What is public is listed in docs/reference/compatibility.md, by module.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import sys
 from pathlib import Path
 
 SNAPSHOT = Path(__file__).with_name("public_api.txt")
-COMPATIBILITY = Path(__file__).parents[1] / "docs" / "compatibility.md"
+COMPATIBILITY = Path(__file__).parents[1] / "docs" / "reference" / "compatibility.md"
 
 
 def modules() -> dict[str, list[str]]:
-    """The public names of the public modules, as docs/compatibility.md lists them: all, or those in brackets."""
+    """The public names of the public modules, as docs/reference/compatibility.md lists them: all, or those in brackets."""
     table = COMPATIBILITY.read_text(encoding="utf-8").split("## What is public")[1].split("\n## ")[0]
     rows = re.findall(r"^\| `(simkit[\w.]*)`(?: \(([^)]*)\))? \|", table, flags=re.MULTILINE)
     return {name: re.findall(r"\w+", some) if some else sorted(importlib.import_module(name).__all__) for name, some in rows}

@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from data import orthogonal, pair
-from sklearn.linear_model import LogisticRegression
-from sklearn.preprocessing import StandardScaler
 
 import simkit
 from simkit.analysis import (
@@ -18,6 +16,9 @@ from simkit.analysis import (
     within_class,
 )
 from simkit.errors import InvalidArrayError, NeedsAllExamplesError, SpecError
+
+LogisticRegression = pytest.importorskip("sklearn.linear_model").LogisticRegression
+StandardScaler = pytest.importorskip("sklearn.preprocessing").StandardScaler
 
 
 def centred(x):

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import itertools
 import math
-import re
 import warnings
-from pathlib import Path
 
 import numpy as np
+import pages
 import pytest
 
 import simkit
@@ -463,10 +462,9 @@ def test_the_kit_finds_a_chance_that_is_wrong():
 
 
 def test_the_page():
-    text = (Path(__file__).parents[1] / "docs" / "chance.md").read_text(encoding="utf-8")
     space = {}
-    for block in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL):
-        exec(compile(block, "docs/chance.md", "exec"), space)
+    for block in pages.blocks("topics/chance.md"):
+        pages.run(block, space)
     assert space["matrix"]["fc1", "fc1"] > space["matrix"].chance[0, 0] + 0.3
     assert space["found"].chance.shape == (2, 2)
 

@@ -118,6 +118,7 @@ def test_warnings_are_as_before_afterwards(run, tmp_path):
 MAIN = "from simkit.cli import main; main()"
 
 
+@pytest.mark.skipif(os.name != "posix", reason="pipes of POSIX")
 def test_a_pipe_that_nobody_reads(tmp_path):
     done = subprocess.run(
         f'"{sys.executable}" -c "{MAIN}" indexes | head -1',
@@ -130,6 +131,7 @@ def test_a_pipe_that_nobody_reads(tmp_path):
     assert done.stderr == ""
 
 
+@pytest.mark.skipif(os.name != "posix", reason="pipes of POSIX")
 def test_a_reader_that_is_gone_at_once(tmp_path):
     for arguments in (["indexes"], ["indexes", "--json"], ["--version"], ["--help"]):
         read, write = os.pipe()
@@ -140,6 +142,7 @@ def test_a_reader_that_is_gone_at_once(tmp_path):
         assert done.returncode == 141
 
 
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 def test_ctrl_c():
     code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "  # which jobs in the background ignore
     code += "import simkit.cli.listing as l, time; l.print_json = lambda _: (print('begun', flush=True), time.sleep(60)); "

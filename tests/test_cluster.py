@@ -224,6 +224,7 @@ def impatient(monkeypatch):
     monkeypatch.setattr("simkit.scale.waiting._SILENCE", 2.0)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 def test_workers_that_are_stopped(client, pair, impatient):
     """Named before the work and while it waits; the number comes as soon as they go on."""
     x, y = (da.from_array(a, chunks=(100, a.shape[1])) for a in pair)

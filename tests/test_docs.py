@@ -1,35 +1,31 @@
-"""What the pages under docs/ show is true: their links lead somewhere, and their Python runs."""
+"""What pages show is true: their links lead somewhere, and the Python of those under docs/ runs."""
 
 from __future__ import annotations
 
 import ast
+import inspect
 import re
-import runpy
+import sys
 import textwrap
-import warnings
 from pathlib import Path
+from typing import Any
+from unittest.mock import MagicMock
 
-import capabilities
 import numpy as np
+import pages
 import pytest
-from data import pair
+from data import OWN_INDEXES, pair
+from pages import blocks, run
 
 import simkit
 from simkit.scale.stream import Stream
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted([*(ROOT / "docs").glob("*.md"), ROOT / "CHANGELOG.md", *(ROOT / "benchmarks").glob("*.md")])
+ELSEWHERE = ("*.md", "benchmarks/*.md", "plugins/*/README.md", "simkit/demo/README.md")
+PAGES = [*pages.PAGES, *sorted(path for pattern in ELSEWHERE for path in ROOT.glob(pattern))]
 
 
-def blocks(page):
-    return re.findall(r"```python\n(.*?)```", (ROOT / "docs" / page).read_text(encoding="utf-8"), flags=re.DOTALL)
-
-
-def run(block, space):
-    exec(compile(block, "a page", "exec"), space)
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page):
     text = page.read_text(encoding="utf-8")
     for target in re.findall(r"\]\((?!http)([^)#\s]+)[^)]*\)", text):
@@ -37,24 +33,71 @@ def test_links_lead_somewhere(page):
     assert "<!--" not in text  # nothing that was to be filled in
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_python_can_be_read(page):
-    for block in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL):
+    for block in pages.python_in(page.read_text(encoding="utf-8")):
         ast.parse(textwrap.dedent(block))
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_specs_and_commands_exist(page):
-    """Every spec in backticks that looks like an index with parameters can be made."""
-    for spec in re.findall(r"`((?:cka|hsic|cca|svcca|pwcca|procrustes|rsa)\([^`)]*\)+)`", page.read_text(encoding="utf-8")):
-        if "=k" not in spec:
-            simkit.get_index(spec)
+@pytest.mark.parametrize("page", [page for page in pages.BLOCKS if page not in pages.HELD])
+def test_a_page_runs_as_a_whole(page, tmp_path, monkeypatch):
+    """For pages with a test of their own see `pages.HELD`."""
+    monkeypatch.chdir(tmp_path)
+    space = {}
+    for block in pages.BLOCKS[page]:
+        try:
+            run(block, space)
+        except ModuleNotFoundError as error:
+            if (error.name or "").partition(".")[0] in ("", "simkit"):
+                raise
+            pytest.skip(f"{error.name} is not installed")
 
 
-def test_where_an_index_runs_is_what_the_indexes_declare():
-    page = capabilities.PAGE.read_text(encoding="utf-8")
-    assert capabilities.with_table(page) == page, "python tests/capabilities.py writes the table"
-    assert capabilities.table() in page
+@pytest.mark.parametrize("page", pages.HELD)
+def test_no_block_is_held_by_nobody(page):
+    """A new block must be counted, and the test that is said to hold the page must be there and speak of it."""
+    count, held_by = pages.HELD[page]
+    assert len(pages.BLOCKS.get(page, ())) == count, "see HELD in tests/pages.py"
+    path, _, test = held_by.partition("::")
+    text = (Path(__file__).parent / path).read_text(encoding="utf-8")
+    assert re.search(rf"^def {test}\(", text, flags=re.MULTILINE), held_by
+
+
+def test_blocks_are_found_wherever_they_are():
+    text = """
+```python
+one
+```
+```{code-cell} python
+executed by the build
+```
+- in a list
+  ```python
+  two
+  ```
+
+````{note}
+```{code-block} python
+three
+```
+````
+:::{tab-item} colons
+```python
+four
+```
+:::
+```sh
+no Python
+```
+"""
+    assert pages.python_in(text) == ["one\n", "two\n", "three\n", "four\n"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_specs_exist(page):
+    """Every spec in backticks that looks like an index with parameters can be made; `k` stands for any number."""
+    for spec in re.findall(rf"`((?:{'|'.join(OWN_INDEXES)})\(\w+=[^`]*\))`", page.read_text(encoding="utf-8")):
+        simkit.get_index(spec.replace("=k)", "=2)"))
 
 
 def test_streams(tmp_path, monkeypatch):
@@ -66,7 +109,7 @@ def test_streams(tmp_path, monkeypatch):
         "layers_of_a": lambda rows: {"conv1": x[rows], "conv2": x[rows, :3]},
         "layers_of_b": lambda rows: {"conv1": y[rows]},
     }
-    first, projected, files, resuming, _ = blocks("streaming.md")
+    first, projected, files, resuming, _ = blocks("topics/streaming.md")
     run(first, space)
     expected = simkit.compare(x, y, "cka", estimator="unbiased")
     assert space["cka"].compute()["conv1", "conv1"] == pytest.approx(float(expected), rel=1e-12)
@@ -87,23 +130,18 @@ def test_streams(tmp_path, monkeypatch):
 
 
 def test_activations():
-    (block,) = blocks("activations.md")
+    (block,) = blocks("topics/activations.md")
     space = {}
     run(block, space)
     assert [x.shape for x in space["one_rule"].values()] == [(100, 288), (100, 192), (100, 10)]
     assert [x.shape for x in space["by_layer"].values()] == [(100, 8), (100, 16), (100, 10)]
 
 
-def test_plots(monkeypatch):
-    """Each picture of the page is one that its code draws."""
-    pytest.importorskip("matplotlib")
-    monkeypatch.syspath_prepend(ROOT / "docs")
-    page = runpy.run_path(str(ROOT / "docs" / "plots.py"))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", simkit.errors.ChanceWarning)
-        drawn = page["pictures"]()
-    shown = re.findall(r"images/plots/(\w+)\.png", (ROOT / "docs" / "plots.md").read_text(encoding="utf-8"))
-    assert sorted(shown) == sorted(drawn)
+def test_every_plot_is_in_the_gallery():
+    """The build of the site runs the scripts."""
+    drawn = {path.stem.removeprefix("plot_") for path in (ROOT / "docs" / "examples" / "plots").glob("plot_*.py")}
+    draw = set(simkit.plot.__all__) - {"TITLE", "figure", "label", "plain_axes", "room_for", "save", "save_heatmap"}
+    assert drawn == draw
 
 
 def test_training():
@@ -112,7 +150,7 @@ def test_training():
     pytest.importorskip("lightning")
     pytest.importorskip("pandas")
     space = {}
-    loss, metric, drift, callback = blocks("training.md")
+    loss, metric, drift, callback = blocks("topics/training.md")
     run(loss, space)
     run(metric, space)
     assert 0 < float(space["metric"](space["student"](space["images"]), space["teacher"](space["images"]))) < 1
@@ -128,7 +166,7 @@ def test_jax_keras(place, library, monkeypatch):
     monkeypatch.setenv("KERAS_BACKEND", "jax")  # else Keras is not imported where TensorFlow is not installed
     pytest.importorskip(library)
     space = {}
-    run(blocks("jax_keras.md")[place], space)
+    run(blocks("topics/jax_keras.md")[place], space)
     if "stream" in space:
         np.testing.assert_allclose(space["stream"].compute().to_numpy(), space["matrix"].to_numpy(), atol=1e-5)
     assert len(set(space["matrix"].rows)) == len(space["matrix"].rows) > 1
@@ -144,10 +182,10 @@ def test_scale(tmp_path, monkeypatch, capsys):
     pandas, _, _ = (pytest.importorskip(name) for name in ("pandas", "pyarrow", "xarray"))
     table = pandas.DataFrame(arrays["conv1"], columns=[f"unit{j}" for j in range(8)])
     table.assign(id=np.arange(300)).to_parquet("conv1.parquet")
-    explained, lazily, files, kernels = blocks("scale.md")
+    explained, lazily, files, kernels = blocks("topics/scale.md")
     space = {}
     run(explained, space)
-    assert capsys.readouterr().out in (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")
+    assert capsys.readouterr().out in (ROOT / "docs" / "topics" / "scale.md").read_text(encoding="utf-8")
     run(lazily, space)
     assert isinstance(space["lazy"], da.Array)
     assert float(space["lazy"]) == pytest.approx(float(simkit.compare(*arrays.values(), "cca")), rel=1e-12)
@@ -160,7 +198,7 @@ def test_scale(tmp_path, monkeypatch, capsys):
 def test_activations_on_disk(tmp_path, monkeypatch):
     pytest.importorskip("torch"), pytest.importorskip("dask.array"), pytest.importorskip("zarr")
     monkeypatch.chdir(tmp_path)
-    models, others = blocks("features.md")
+    models, others = blocks("topics/features.md")
     space = {}
     run(models, space)
     assert space["matrix"].shape == (4, 4)
@@ -171,13 +209,50 @@ def test_activations_on_disk(tmp_path, monkeypatch):
 
 
 def test_equation_12():
-    (proof,) = [block for block in blocks("reproducing.md") if block.startswith("import")]
+    (proof,) = [block for block in blocks("paper/reproducing.md") if block.startswith("import")]
     run(proof, {})
 
 
+def test_clusters(monkeypatch):
+    """Machines are not at hand: what is shown for them gets parameters that there are, and the calls are run on this one."""
+    da, distributed = pytest.importorskip("dask.array"), pytest.importorskip("distributed")
+    connected, computed, setting, by_ssh, *elsewhere = blocks("topics/clusters.md")
+    x, y = (da.from_array(z, chunks=(50, -1)) for z in pair(200, 6, 5))
+    expected = float(simkit.compare(x, y, "cka(estimator=unbiased)"))
+    with distributed.LocalCluster(n_workers=1, processes=False, dashboard_address=None) as cluster:
+        space = {"simkit": simkit, "x": x, "y": y}
+        run(connected.replace("tcp://scheduler:8786", cluster.scheduler_address), space)
+        with space["client"]:
+            assert float(simkit.compare(x, y, "cka(estimator=unbiased)")) == pytest.approx(expected, rel=1e-12)
+            run(computed, space)
+    assert float(space["score"]) == pytest.approx(float(simkit.compare(x, y)), rel=1e-12)
+    SSHCluster = distributed.SSHCluster
+    monkeypatch.setattr(distributed, "Client", lambda cluster: cluster)
+    asked: dict[str, Any] = {}
+
+    def recorded(hosts, **options):
+        asked.update(inspect.signature(SSHCluster).bind(hosts, **options).arguments)
+
+    monkeypatch.setattr(distributed, "SSHCluster", recorded)
+    run(by_ssh, {})
+    assert asked["hosts"][0] == "head"
+    assert set(asked["worker_options"]) <= set(inspect.signature(distributed.Nanny).parameters)
+    assert asked["remote_python"].endswith("python")
+    import dask
+
+    with dask.config.set({"distributed.deploy.lost-worker-timeout": "15s"}):
+        run(setting, {})
+        assert dask.config.get("distributed.deploy.lost-worker-timeout") == "1 hour"
+    # Stand-ins for libraries that are not dependencies of the tests: the parameters were tried by hand.
+    for module in ("dask_jobqueue", "dask_kubernetes", "dask_kubernetes.operator", "dask_cuda", "cupy"):
+        monkeypatch.setitem(sys.modules, module, MagicMock())
+    for block in elsewhere:
+        run(block, {"x": MagicMock()})
+
+
 def test_the_cost_model_of_clusters():
-    """The table of docs/clusters.md is what its formula says."""
-    page = (ROOT / "docs" / "clusters.md").read_text(encoding="utf-8")
+    """The table of docs/topics/clusters.md is what its formula says."""
+    page = (ROOT / "docs" / "topics" / "clusters.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| (\d+) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|$", page, flags=re.MULTILINE)
     assert len(rows) == 4
     n, width, block, rate, disk, net = 1e8, 512, 8192, 1e11, 5e8, 1e9
@@ -199,7 +274,7 @@ def excerpts(page):
             yield path, block
 
 
-EXCERPTS = list(excerpts((ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")))
+EXCERPTS = list(excerpts((ROOT / "docs" / "development" / "plugins.md").read_text(encoding="utf-8")))
 
 
 @pytest.mark.parametrize(("path", "block"), EXCERPTS, ids=[f"{i}-{path}" for i, (path, _) in enumerate(EXCERPTS)])
@@ -215,18 +290,29 @@ def test_excerpts_are_what_the_plugins_say(path, block):
 
 def test_plugins_are_used_as_the_page_shows():
     pytest.importorskip("simkit_nngp")
-    (use,) = [block for block in blocks("plugins.md") if block.startswith("import")]
+    (use,) = [block for block in blocks("development/plugins.md") if block.startswith("import")]
     run(use, {})
 
 
 def test_report(tmp_path, monkeypatch):
     pytest.importorskip("jinja2")
     monkeypatch.chdir(tmp_path)
-    (block,) = blocks("report.md")
+    (block,) = blocks("topics/report.md")
     space = {}
     run(block, space)
     assert "seed 1" in (tmp_path / "matrix.html").read_text(encoding="utf-8")
     assert space["report"].entries[1].intervals is not None
+
+
+def test_the_first_page(monkeypatch):
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("matplotlib")
+    import small_models
+
+    torch.manual_seed(0)
+    models, arrays = blocks("index.md")
+    run(models, {"model_a": small_models.Net(), "model_b": small_models.Net(), "data": torch.randn(40, 3, 8, 8)})
+    run(arrays, dict(zip("XY", pair(60, 6, 5), strict=True)))
 
 
 def test_models(monkeypatch):
@@ -238,7 +324,7 @@ def test_models(monkeypatch):
     images, labels = torch.randn(40, 3, 8, 8), torch.zeros(40)
     loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(images, labels), batch_size=16)
     space = {"model_a": small_models.Net(), "model_b": small_models.Net(), "loader": loader}
-    for block in blocks("models.md"):
+    for block in blocks("topics/models.md"):
         run(block, space)
     assert tuple(space["found"]["conv1"].shape) == (40, 8)
     assert space["matrix"].shape == (7, 7)
@@ -248,7 +334,7 @@ def test_models(monkeypatch):
 def test_the_page_on_notebooks(capsys):
     before, space = simkit.get_options(), {}
     try:
-        for block in blocks("notebook.md"):
+        for block in blocks("topics/notebook.md"):
             run(block, space)
     finally:
         simkit.set_options(**before)
@@ -256,7 +342,7 @@ def test_the_page_on_notebooks(capsys):
     assert "conv3    is most like conv3" in said
     assert "of the layers are most like the one in the same place" in said
     assert "5 of 10 rows" in said
-    options = (ROOT / "docs" / "notebook.md").read_text(encoding="utf-8").split("## Options")[1]
+    options = (ROOT / "docs" / "topics" / "notebook.md").read_text(encoding="utf-8").split("## Options")[1]
     assert dict(re.findall(r"^\| `(\w+)` \|.*\| (\w+) \|$", options, flags=re.MULTILINE)) == {
         k: str(v) for k, v in before.items()
     }

@@ -94,6 +94,7 @@ def dangling(path):
         (dangling, "no such file"),
     ],
 )
+@pytest.mark.skipif(os.name != "posix", reason="pipes, sockets, links and devices of POSIX")
 @pytest.mark.parametrize("read", [read_activations, simkit.open_source])
 @pytest.mark.timeout(20)
 def test_what_is_no_file(tmp_path, monkeypatch, read, make, message, suffix):
@@ -116,6 +117,7 @@ def test_names_that_no_file_has(tmp_path, read, name):
         read(tmp_path / name)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="pipes of POSIX")
 @pytest.mark.parametrize("inside", ["a.parquet", "zarr.json", ".zarray"])
 @pytest.mark.timeout(20)
 def test_pipes_inside_folders(tmp_path, inside):

@@ -9,8 +9,6 @@ import math
 import warnings
 from itertools import product
 
-import dask
-import dask.array as da
 import numpy as np
 import pytest
 from data import OWN_INDEXES, pair
@@ -19,6 +17,8 @@ import simkit
 from simkit import ChanceWarning, ConstantInputWarning, SimkitError
 from simkit.errors import AccuracyWarning, NeedsAllExamplesError
 from simkit.representation import Representation
+
+dask, da = pytest.importorskip("dask"), pytest.importorskip("dask.array")
 
 SPECS = [
     *map(str, OWN_INDEXES),

@@ -190,6 +190,7 @@ print((peak() - before) // 1024)
 """
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="limits memory")
 @pytest.mark.timeout(600)
 def test_no_file_takes_much_memory():
     call = [sys.executable, "-c", IN_LITTLE_MEMORY]

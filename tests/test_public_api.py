@@ -42,7 +42,9 @@ def test_public_signatures_change_with_a_word_in_the_changelog_only():
     version, before = public_api.read_snapshot()
     text = "" if version not in sections() else sections().get("Unreleased", "")
     problems = unmentioned(before, public_api.signatures(), text)
-    assert not problems, "Name these in CHANGELOG.md under 'Unreleased' (see docs/compatibility.md):\n" + "\n".join(problems)
+    assert not problems, (
+        "Name these in CHANGELOG.md under 'Unreleased' (see docs/reference/compatibility.md):\n" + "\n".join(problems)
+    )
 
 
 def test_the_snapshot_is_of_the_last_release():

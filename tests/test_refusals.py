@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import dask.array as da
 import numpy as np
 import pytest
 from data import pair
 
 import simkit
 from simkit.errors import InvalidArrayError, InvalidDtypeError, MixedArraysError, SimkitError
+
+da = pytest.importorskip("dask.array")
 
 N = 12
 X, Y = pair(N, 4, 3)

@@ -8,9 +8,6 @@ import scipy.stats
 from data import invertible, orthogonal, pair
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.linear_model import Ridge, RidgeCV
-from sklearn.metrics import r2_score
-from sklearn.model_selection import KFold
 
 import simkit
 from simkit.errors import ConstantInputWarning, SpecError
@@ -18,6 +15,11 @@ from simkit.indexes import GULP, EigenspaceOverlap, RidgePredictivity, RSMNorm
 from simkit.indexes.ridge_predictivity import _left_out_error
 from simkit.representation import Representation
 from simkit.testing.gradients import gradient_in_jax, gradient_in_torch
+
+linear_model = pytest.importorskip("sklearn.linear_model")
+Ridge, RidgeCV = linear_model.Ridge, linear_model.RidgeCV
+r2_score = pytest.importorskip("sklearn.metrics").r2_score
+KFold = pytest.importorskip("sklearn.model_selection").KFold
 
 SHAPES = [(30, 6, 9), (12, 20, 5), (40, 4, 4)]
 

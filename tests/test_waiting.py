@@ -93,6 +93,7 @@ def test_workers_without_memory():
             compute(lazily(), progress=False, timeout=1)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 def test_a_scheduler_that_stops_and_one_that_dies(scheduler):
     process, client = scheduler
     address = client.scheduler.address

@@ -23,9 +23,9 @@ Summary: TypeAlias = Literal["r2", "rho", "pillai"]
 class _CorrelationIndex(BasisIndex):
     """An index that makes one number of the canonical correlations, the singular values of Q_Y' Q_X.
 
-    ``summary="r2"`` (equation 7) is the mean squared correlation, Yanai's generalised coefficient of determination;
-    ``"rho"`` (equation 8) the mean correlation; ``"pillai"`` the sum of squares, Pillai's trace. Means are over the smaller
-    rank.
+    ``summary="r2"`` (equation 7) is the mean squared correlation, where ranks are equal Yanai's generalised coefficient of
+    determination; ``"rho"`` (equation 8) the mean correlation; ``"pillai"`` the sum of squares, Pillai's trace. Means are
+    over the smaller rank.
     """
 
     summary: Summary

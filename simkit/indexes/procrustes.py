@@ -46,7 +46,7 @@ class Procrustes(Index[_State]):
 
     angular:     arccos(similarity), in [0, pi/2]: a metric on representations up to rotation and scale
 
-    where |.|_* is the nuclear norm, the sum of singular values; linear CKA has the root of the sum of their squares instead.
+    where |.|_* is the nuclear norm, the sum of singular values; linear CKA has the sum of their squares instead.
 
     With ``alpha`` below 1 each layer is first whitened in part,
 

@@ -100,8 +100,8 @@ def warn_if_mostly_chance(index: Index[Any], found: Scores, rows: Sequence[str],
 
     Of each row the score that rises most above its chance counts, that of a layer with itself left out. It hardly rises if
     that is less than .1 and less than half of the room from chance to 1, each and 1/n for the luck of few examples, while
-    chance is .1 or more; and the matrix does if that is so in half of the rows. docs/chance.md has the figures that these
-    numbers are chosen by.
+    chance is .1 or more; and the matrix does if that is so in half of the rows. docs/topics/chance.md has the figures that
+    these numbers are chosen by.
 
     Parameters
     ----------

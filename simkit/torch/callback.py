@@ -59,7 +59,7 @@ class DriftCallback(*_bases()):  # type: ignore[misc]
         Record the network as it is before the first step too, as epoch -1, to which ``reference="first"`` then refers.
     module : str, optional
         The part of the LightningModule that is run on the probe, such as ``"encoder"``; names of layers are then those
-        within it. Default: the LightningModule itself, whose `forward` must take the probe.
+        within it. Default: the LightningModule itself, whose ``forward`` must take the probe.
     log : bool
         Log the scores as ``{prefix}/{layer}``; with several references as ``{prefix}/{reference}/{layer}``.
     prefix : str
@@ -82,7 +82,7 @@ class DriftCallback(*_bases()):  # type: ignore[misc]
     Notes
     -----
     A training with this callback has the same weights, up to the last bit, as one without. The state is in the checkpoints
-    of Lightning, with the activations of the reference epochs, so that a training that is resumed goes on. `Trainer.fit`
+    of Lightning, with the activations of the reference epochs, so that a training that is resumed goes on. ``Trainer.fit``
     without a checkpoint begins anew, unless it continues a training at a later epoch.
 
     Examples

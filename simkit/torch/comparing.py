@@ -75,7 +75,7 @@ def compare_models(
     ----------
     a : torch.nn.Module
     b : torch.nn.Module, mapping of str to tensor, or None
-        Another model; a checkpoint (a `state_dict`) of `a`; or None for `a` with itself.
+        Another model; a checkpoint (a ``state_dict``) of `a`; or None for `a` with itself.
     data : DataLoader, iterable of batches, tensor, mapping of tensors, or Dataset
         Each batch goes through both models.
     layers, pool, channels, mask, forward
@@ -108,7 +108,7 @@ def compare_models(
     Returns
     -------
     SimilarityMatrix
-        Rows are the layers of `a`, columns those of `b`, in the order in which they ran. `details` has the models, the
+        Rows are the layers of `a`, columns those of `b`, in the order in which they ran. ``details`` has the models, the
         rule of each layer and the fingerprint of the inputs.
 
     Raises

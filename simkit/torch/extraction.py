@@ -88,8 +88,8 @@ def activations(
     Parameters
     ----------
     model : torch.nn.Module
-        In `DataParallel`, `DistributedDataParallel` or after `torch.compile` the module inside runs, whose numbers are the
-        same; FSDP stays as it is.
+        In ``DataParallel``, ``DistributedDataParallel`` or after `torch.compile` the module inside runs, whose numbers are
+        the same; FSDP stays as it is.
     data : DataLoader, iterable of batches, tensor, mapping of tensors, or Dataset
         A batch is a tensor, a tuple or list whose first item is the input, or a mapping, which is passed as keywords;
         examples come first in all. Tensors, mappings of tensors and datasets are cut into batches of `batch_size`. Batches
@@ -126,7 +126,7 @@ def activations(
     forward : callable, optional
         A function of the model and a batch that runs it, for batches of other kinds.
     state : mapping of str to tensor, optional
-        A checkpoint, a `state_dict` of the same model, with which it computes.
+        A checkpoint, a ``state_dict`` of the same model, with which it computes.
     batch_size : int
         For data that are no batches yet.
     device : str or torch.device, optional
@@ -144,7 +144,7 @@ def activations(
     -------
     Activations
         A dictionary of layer name to tensor (n, p), in the order in which layers ran first, in the precision in which they
-        computed; means of half precision in float32. A module that runs twice is there as ``name`` and ``name#2``. `rules`
+        computed; means of half precision in float32. A module that runs twice is there as ``name`` and ``name#2``. ``rules``
         says how each came about.
     StoredActivations
         With `out`: a mapping of layer name to NumPy array, each of which is read when it is asked for.
@@ -168,7 +168,7 @@ def activations(
     Notes
     -----
     Of outputs with several tensors ``last_hidden_state`` counts, else the first that has the examples on its first axis
-    (on the second, of modules of PyTorch with ``batch_first=False``); `rules` says which. Packed sequences come back
+    (on the second, of modules of PyTorch with ``batch_first=False``); ``rules`` says which. Packed sequences come back
     padded, with their own mask.
 
     A few examples are run first, to know the layers, their order and their shapes.

@@ -60,7 +60,7 @@ def open_source(
     dask.array.Array, or dict of str to dask.array.Array
         One array, shape (n, ...), or all arrays of the file by name. With labels each is an xarray.DataArray of such an
         array, of dimensions "example" and "feature", and its coordinate "example" is checked by `simkit.compare` and
-        `simkit.pairwise`. The layers of a store of `simkit.features` have `details`, as
+        `simkit.pairwise`. The layers of a store of `simkit.features` have ``details``, as
         `simkit.SimilarityMatrix.details` keeps them.
 
     Raises

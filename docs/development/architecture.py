@@ -1,7 +1,7 @@
-"""The picture of docs/architecture.md, and a table of imports, both from the code.
+"""The picture of docs/development/architecture.md, and a table of imports, both from the code.
 
-python docs/architecture.py            # draws docs/images/architecture.png
-python docs/architecture.py --table    # prints how many imports go from folder to folder
+python docs/development/architecture.py            # draws docs/images/architecture.png
+python docs/development/architecture.py --table    # prints how many imports go from folder to folder
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 HERE = Path(__file__).parent
-RULES = runpy.run_path(str(HERE.parent / "tests" / "test_architecture.py"))  # where the layers are written down and tested
+RULES = runpy.run_path(
+    str(HERE.parents[1] / "tests" / "test_architecture.py")
+)  # the layers are written down and tested there
 LAYERS, ROOT, layer_of = RULES["LAYERS"], RULES["ROOT"], RULES["layer_of"]
 
 WIDTH, LEFT = 11.0, 2.35  # of the picture, and of the names of layers in it
@@ -170,4 +172,4 @@ if __name__ == "__main__":
     if "--table" in sys.argv[1:]:
         sys.stdout.write(f"{table()}\n")
     else:
-        draw(HERE / "images" / "architecture.png")
+        draw(HERE.parent / "images" / "architecture.png")
