@@ -1,4 +1,4 @@
-# The steps of continuous integration: `make STEP` is `bash .ci/run STEP`, `make` all of them. CONTRIBUTING.md says what each is for.
+# The steps of continuous integration: `make STEP` is `bash .ci/run STEP`, `make` all but `lowest`. CONTRIBUTING.md says what each is for.
 STEPS := environment lint types demo tests fuzz docs package lowest
 
 .PHONY: all $(STEPS)
