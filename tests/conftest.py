@@ -23,6 +23,7 @@ well; tests set no shorter ones of their own, unless taking no longer is what th
 from __future__ import annotations
 
 import os
+import shutil
 from collections import Counter, defaultdict
 from importlib import metadata
 from typing import Any
@@ -140,3 +141,16 @@ def backend(request: pytest.FixtureRequest) -> Backend:
 def rng() -> np.random.Generator:
     """Random numbers, the same in each run."""
     return np.random.default_rng(20190515)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium, driven by playwright; tests of pages are skipped where one of both is not there."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if chromium is None:
+        pytest.skip("there is no Chromium")
+    with playwright.sync_playwright() as driver:
+        running = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield running
+        running.close()

@@ -8,7 +8,6 @@ import hashlib
 import html
 import json
 import re
-import shutil
 import time
 from dataclasses import replace
 
@@ -431,18 +430,6 @@ def test_the_policy_allows_the_style_and_the_script_of_the_page_alone():
 
 
 # --- in a browser ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
-        pytest.skip("there is no Chromium")
-    with playwright.sync_playwright() as driver:
-        running = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield running
-        running.close()
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from simkit_docs.equations import plain
+from simkit_docs.generated import write_all
 from sphinx.application import Sphinx
 from sphinx_gallery.scrapers import figure_rst
 
@@ -43,7 +44,7 @@ print(f"{{10 * matrix.layers_found:.1f}} of 10")
 
 
 def write_scripts(app: Sphinx, config: Any) -> None:
-    """One script for each index, replaced only where it changed, since sphinx-gallery runs again what did."""
+    """One script for each index."""
     folder = Path(app.srcdir) / "examples" / "indexes"
     scripts = {}
     for entry in simkit.list_indexes():
@@ -55,13 +56,7 @@ def write_scripts(app: Sphinx, config: Any) -> None:
         scripts[f"plot_{entry}.py"] = SCRIPT.format(
             name=entry, line="=" * len(entry), summary=summary, module="simkit.indexes", cls=cls.__name__
         )
-    for old in folder.glob("plot_*.py"):
-        if old.name not in scripts:
-            old.unlink()
-    for name, text in scripts.items():
-        path = folder / name
-        if not path.exists() or path.read_text(encoding="utf-8") != text:
-            path.write_text(text, encoding="utf-8")
+    write_all(folder, "plot_*.py", scripts)
 
 
 def scraper(block: Any, block_vars: dict[str, Any], gallery_conf: dict[str, Any]) -> str:

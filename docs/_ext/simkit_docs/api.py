@@ -10,6 +10,7 @@ from simkit import Index, Kernel
 from simkit.caching import cached_property
 from simkit_docs import facts
 from simkit_docs.equations import plain
+from simkit_docs.generated import write_all
 from simkit_docs.names import Public, documented, members_of, page_of
 
 __all__ = ["GROUPS", "Group", "group_of", "write"]
@@ -169,14 +170,7 @@ def write(folder: Path, *, pages: bool = True) -> None:
         False for the page of groups alone, which says that the rest was left out.
     """
     written = _all_pages() if pages else {"index.rst": _title("API reference") + "\nLeft out of this build.\n"}
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in folder.glob("*.rst"):
-        if path.name not in written:
-            path.unlink()
-    for name, text in written.items():
-        path = folder / name
-        if not path.exists() or path.read_text(encoding="utf-8") != text:
-            path.write_text(text, encoding="utf-8")
+    write_all(folder, "*.rst", written)
 
 
 def _all_pages() -> dict[str, str]:
